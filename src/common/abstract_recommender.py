@@ -1,0 +1,46 @@
+"""The base class of every model: what a model is given, and what it must provide."""
+
+import torch
+from torch import Tensor, nn
+
+
+class GeneralRecommender(nn.Module):
+    """Base of models over users, items and item features; the interface is MMRec's.
+
+    A model reads its settings from `config[key]` (None when not set) and the training pairs from
+    `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or representations(): user (U, D)
+    and item (I, D) vectors whose inner products are the scores, which evaluation then computes once for all users.
+
+    features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
+    for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
+    """
+
+    def __init__(self, config, dataloader):
+        super().__init__()
+        self.USER_ID = config["USER_ID_FIELD"]
+        self.ITEM_ID = config["ITEM_ID_FIELD"]
+        self.NEG_ITEM_ID = config["NEG_PREFIX"] + self.ITEM_ID
+        self.n_users = dataloader.dataset.get_user_num()
+        self.n_items = dataloader.dataset.get_item_num()
+        self.batch_size = config["train_batch_size"]
+        self.device = config["device"]
+
+        tables = dataloader.dataset.features()
+        self.features = {modality: torch.from_numpy(table).to(self.device) for modality, table in tables.items()}
+        self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
+        self.v_feat, self.t_feat = self.features.get("visual"), self.features.get("text")
+
+    def pre_epoch_processing(self) -> None:
+        """Called before each training epoch."""
+
+    def post_epoch_processing(self) -> str | None:
+        """Called after each training epoch; what it returns is logged."""
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Loss of a training batch, int64 (3, B) users, positives, negatives: a scalar, or several to be added."""
+        raise NotImplementedError(f"{type(self).__name__} does not define calculate_loss")
+
+    def full_sort_predict(self, interaction: list[Tensor]) -> Tensor:
+        """Scores (B, I) of every item for the users interaction[0] (B,); this one needs `representations`."""
+        users, items = self.representations()
+        return users[interaction[0]] @ items.T

@@ -1,0 +1,68 @@
+"""The multi-view encoder that MGCN and MambaRec share: behaviour-guided item-item views beside the user-item view.
+
+Yu et al., *Multi-View Graph Convolutional Network for Multimedia Recommendation*, MM 2023, arXiv 2308.03588; section 4.4 of
+MambaRec, arXiv 2509.09114. U users, I items, D width, M modalities.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.graph import SparseGraph, knn_graph, normalized_adjacency, normalized_interactions, propagate_mean
+
+
+class Views(NamedTuple):
+    """content (U+I, D): user-item view. modal: modality -> (U+I, D), item-item views; rows are users, then items."""
+
+    content: Tensor
+    modal: dict[str, Tensor]
+
+
+class MultiViewEncoder(nn.Module):
+    """Id embeddings, purified by each modality and propagated over its item graph, beside LightGCN of the same ids."""
+
+    def __init__(self, interactions, features: dict[str, Tensor], dim: int, n_ui_layers: int, n_layers: int, knn_k: int):
+        """interactions: SciPy (U, I), training pairs. features: modality -> (I, D_m), from which the item graphs are built."""
+        super().__init__()
+        self.n_users, self.n_items = interactions.shape
+        self.n_ui_layers, self.n_layers = n_ui_layers, n_layers
+        self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))
+        self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
+        self.gates = nn.ModuleDict({modality: nn.Linear(dim, dim) for modality in features})
+        if len(features) > 1:
+            self.attention = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
+            self.preferences = nn.ModuleDict({modality: nn.Linear(dim, dim) for modality in features})
+
+        self.adjacency = SparseGraph(normalized_adjacency(interactions))
+        self.user_items = SparseGraph(normalized_interactions(interactions))
+        self.item_graphs = nn.ModuleDict({m: SparseGraph(knn_graph(table, knn_k)) for m, table in features.items()})
+
+    def forward(self, modal: dict[str, Tensor]) -> Views:
+        """modal: modality -> (I, D), what guides the purifier."""
+        items = []
+        for modality, vectors in modal.items():
+            view = self.item_embedding * torch.sigmoid(self.gates[modality](vectors))
+            for _ in range(self.n_layers):
+                view = self.item_graphs[modality](view)
+            items.append(view)
+        users = self.user_items(torch.cat(items, 1)).split(self.item_embedding.shape[1], 1)  # all modalities in one product
+        views = {modality: torch.cat(pair) for modality, *pair in zip(modal, users, items, strict=True)}
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
+
+    def fuse(self, views: Views, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return side and content of some rows (B,) of users and items, or of all: two (B, D). Their sum is the final vector."""
+
+        def take(table: Tensor) -> Tensor:
+            return table if rows is None else F.embedding(rows, table)
+
+        content = take(views.content)
+        stacked = torch.stack([take(view) for view in views.modal.values()])  # (M, B, D)
+        if len(stacked) == 1:
+            return stacked[0], content
+        common = (torch.softmax(self.attention(stacked), 0) * stacked).sum(0)  # (B, D)
+        preference = torch.stack([torch.sigmoid(layer(content)) for layer in self.preferences.values()])
+        separate = preference * (stacked - common)
+        return (separate.sum(0) + common) / (len(stacked) + 1), content

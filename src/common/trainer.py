@@ -1,0 +1,223 @@
+"""Training of one model: epochs, validation, early stopping, and the state that a checkpoint needs."""
+
+import math
+import random
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from utils.configurator import Config
+from utils.dataloader import EvalDataLoader, TrainDataLoader
+from utils.errors import RunError
+from utils.logger import get_logger
+from utils.topk_evaluator import Evaluation, TopKEvaluator
+
+_OPTIMISERS = {
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+class Recorder(Protocol):
+    """Where a trainer writes what happens; experiments.run has the one that writes a run directory."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """One epoch is over: its number, loss, validation metrics and times."""
+
+    def best(self, model: nn.Module, test: Evaluation) -> None:
+        """Validation improved: the model, and its evaluation on test."""
+
+    def checkpoint(self, trainer: "Trainer", last: bool) -> None:
+        """The trainer can be saved here; `last` when training ends."""
+
+
+@dataclass
+class Progress:
+    """How far training has come. best_value is the unrounded validation metric of best_epoch."""
+
+    epoch: int = -1  # the last one finished
+    best_epoch: int = -1
+    best_value: float = -math.inf
+    best_valid: dict[str, float] = field(default_factory=dict)
+    best_test: dict[str, float] = field(default_factory=dict)
+    without_improvement: int = 0
+    seconds_train: float = 0.0
+    seconds_eval: float = 0.0
+
+
+class Trainer:
+    """Trains with early stopping on validation; test is scored whenever validation improves, and chooses nothing."""
+
+    def __init__(self, config: Config, model: nn.Module, generator: torch.Generator):
+        """generator: the one that shuffles and samples; its state is saved and restored with the rest."""
+        self.config, self.model, self.generator, self.device = config, model, generator, config["device"]
+        self.evaluator = TopKEvaluator(config)
+        self.valid_metric = config["valid_metric"].lower()
+        self.progress = Progress()
+        self.optimizer: torch.optim.Optimizer | None = None
+        if config["req_training"]:
+            self.optimizer = self._build_optimizer()
+            decay, span = config["learning_rate_scheduler"]
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: decay ** (epoch / span))
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise RunError(f"{type(self.model).__name__} has no parameters to train; set req_training: false if that is meant")
+        options: dict[str, Any] = {"lr": self.config["learning_rate"], "weight_decay": self.config["weight_decay"]}
+        learner = self.config["learner"].lower()
+        if learner in ("adam", "sgd"):
+            options["fused"] = True  # one pass over memory; the others have no such form on every device
+        return _OPTIMISERS[learner](parameters, **options)
+
+    # the main loop
+
+    def fit(self, train: TrainDataLoader, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder) -> Progress:
+        """Train from where `progress` stands to the end; RunError when the loss is not finite."""
+        progress = self.progress
+        last_epoch = self.config["epochs"] - 1 if self.optimizer else 0
+        while progress.epoch < last_epoch and not self._has_converged():
+            row: dict[str, Any] = {"epoch": progress.epoch + 1}
+            if self.optimizer:
+                started = time.perf_counter()
+                row["loss"] = self._train_epoch(train, row["epoch"])
+                self.scheduler.step()
+                row["seconds_train"] = time.perf_counter() - started
+                progress.seconds_train += row["seconds_train"]
+            progress.epoch += 1
+            if progress.epoch % self.config["eval_step"] == 0 or progress.epoch == last_epoch:
+                self._validate(valid, test, recorder, row)
+            recorder.epoch(row)
+            recorder.checkpoint(self, last=False)
+        recorder.checkpoint(self, last=True)
+        return progress
+
+    def _has_converged(self) -> bool:
+        return self.progress.without_improvement >= self.config["stopping_step"]
+
+    def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
+        """One pass over the training pairs; returns the mean loss of its steps."""
+        self.model.train()
+        self.model.pre_epoch_processing()
+        losses = torch.zeros(len(loader), device=self.device)
+        bar = tqdm(loader, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)
+        for step, batch in enumerate(bar):
+            losses[step] = self._train_step(batch, step)
+        message = self.model.post_epoch_processing()
+        if message:
+            get_logger().info(message)
+        values = losses.cpu()  # the one synchronisation of an epoch
+        if not values.isfinite().all():
+            step = int((~values.isfinite()).nonzero()[0])
+            raise RunError(
+                f"{type(self.model).__name__}: the loss is {values[step]} at epoch {epoch}, step {step}. "
+                f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
+            )
+        return float(values.mean())
+
+    def _train_step(self, batch: Tensor, step: int) -> Tensor:
+        """One update of the parameters; returns the detached loss."""
+        loss = self._backward(batch)
+        self._update()
+        return loss
+
+    def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
+        self.optimizer.zero_grad()
+        losses = self.model.calculate_loss(batch)
+        loss = sum(losses).sum() if isinstance(losses, tuple) else losses.sum()  # some return shape (1,)
+        (loss if factor == 1.0 else factor * loss).backward()
+        return loss.detach()
+
+    def _update(self) -> None:
+        clip = self.config["clip_grad_norm"]
+        if clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), **(clip if isinstance(clip, dict) else {"max_norm": clip}))
+        self.optimizer.step()
+
+    def _validate(self, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder, row: dict[str, Any]) -> None:
+        progress = self.progress
+        started = time.perf_counter()
+        row["valid"] = self.evaluator.evaluate(self.model, valid).metrics
+        value = row["valid"][self.valid_metric]
+        if value > progress.best_value:
+            evaluation = self.evaluator.evaluate(self.model, test)
+            progress.best_epoch, progress.best_value = progress.epoch, value
+            progress.best_valid, progress.best_test = row["valid"], evaluation.metrics
+            progress.without_improvement = 0
+            recorder.best(self.model, evaluation)
+        elif progress.epoch >= self.config["min_epochs"]:
+            progress.without_improvement += 1
+        row["seconds_eval"] = time.perf_counter() - started
+        progress.seconds_eval += row["seconds_eval"]
+
+    # resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on, readable with torch.load(weights_only=True)."""
+        state = {"progress": asdict(self.progress), "model": self.model.state_dict(), "generators": self._generators()}
+        if self.optimizer:
+            state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a training where state_dict left it."""
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+        self._restore_generators(state["generators"])
+
+    def _generators(self) -> dict[str, Any]:
+        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        state = {
+            "python": random.getstate(),
+            "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+            "torch": torch.get_rng_state(),
+            "loader": self.generator.get_state(),
+        }
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _restore_generators(self, state: dict[str, Any]) -> None:
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, keys, position, has_gauss, gauss = state["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        torch.set_rng_state(state["torch"])
+        self.generator.set_state(state["loader"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+
+
+
+class MirrorGradientTrainer(Trainer):
+    """Mirror gradient (Zhong et al., WWW 2024, arXiv 2402.11262): towards flat minima.
+
+    Every `beta` steps the update is two: descent by alpha1 times the gradient, then, at the new point, ascent by alpha2
+    times the gradient there.
+    """
+
+    def _train_step(self, batch: Tensor, step: int) -> Tensor:
+        if step % self.config["beta"]:
+            return super()._train_step(batch, step)
+        loss = self._backward(batch.clone(), self.config["alpha1"])
+        self._update()
+        self._backward(batch, -self.config["alpha2"])
+        self._update()
+        return loss
+
+
+def init_seed(seed: int) -> None:
+    """Seed the global generators, which initialisation and dropout draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,319 @@
+"""One run: its directory, the training, and what is left on disk when it ends.
+
+results/<dataset>/<model>/<run>/ holds config.json, environment.json, train.log, metrics.jsonl (a line an epoch),
+checkpoint.pt (to resume), best.pt (the model at the best epoch), per_user.npz and topk.npz (test, at the best epoch), and
+result.json, written last: where it is, the run is finished.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import scipy
+import torch
+from torch import nn
+
+from common.trainer import MirrorGradientTrainer, Trainer, init_seed
+from preparation.demo import ensure_demo
+from utils.configurator import SRC, Config
+from utils.dataloader import EvalDataLoader, TrainDataLoader
+from utils.dataset import RecDataset
+from utils.errors import ConfigError, RunError
+from utils.logger import get_logger, log_to
+from utils.topk_evaluator import Evaluation
+
+_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
+
+
+class RunDirectory:
+    """The files of one run. Each is written beside its place and renamed, so none is ever half-written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Create the directory and keep other processes out of it; RunError when it cannot be had."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.file(".lock"), timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunError(f"{self.path} is in use by another process; wait for it, or give this run another seed") from None
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}); name another place with --results_dir") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, name: str, save: Callable[[Any], None]) -> None:
+        """Let `save` fill a binary file that becomes `name` once it is complete and on disk."""
+        temporary = self.file(f"{name}.tmp")
+        with temporary.open("wb") as file:
+            save(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.file(name))
+
+    def write_json(self, name: str, content: Any) -> None:
+        text = json.dumps(content, indent=2) + "\n"
+        self.write(name, lambda file: file.write(text.encode()))
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json holds; None while the run is not finished."""
+        path = self.file("result.json")
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one an epoch."""
+        path = self.file("metrics.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def load(self, name: str) -> dict[str, Any]:
+        """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed."""
+        return torch.load(self.file(name), map_location="cpu", weights_only=True)
+
+    def clear(self) -> None:
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                path.unlink()
+
+    def cut_metrics(self, n_epochs: int) -> None:
+        """Drop the rows of epochs that a checkpoint does not cover."""
+        rows = self.metrics()[:n_epochs]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        self.write("metrics.jsonl", lambda file: file.write(text.encode()))
+
+
+class _Recorder:
+    """Writes what a trainer reports into the run's directory and to the console."""
+
+    def __init__(self, config: Config, directory: RunDirectory):
+        self.config, self.directory = config, directory
+        self.interval = config["checkpoint_seconds"]
+        self.saved_at = time.monotonic()
+        self.reported_unread = False
+        self.tensorboard = _summary_writer(directory.path) if config["tensorboard"] else None
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        with self.directory.file("metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        metric = self.config["valid_metric"].lower()
+        parts = [f"epoch {row['epoch']:>3}"]
+        if "loss" in row:
+            parts.append(f"loss {row['loss']:.5f}")
+        if "valid" in row:
+            parts.append(f"validation {metric} {row['valid'][metric]:.5f}")
+        seconds = [f"{row[key]:.2f} s {name}" for key, name in _SECONDS.items() if key in row]
+        get_logger().info("  ".join([*parts, " + ".join(seconds)]))
+        if self.tensorboard:
+            for name, value in {"loss": row.get("loss"), **row.get("valid", {})}.items():
+                if value is not None:
+                    self.tensorboard.add_scalar(name, value, row["epoch"])
+            self.tensorboard.flush()
+        if not self.reported_unread:
+            self.reported_unread = True
+            for line in self.config.unread():
+                get_logger().warning("warning: %s", line)
+
+    def best(self, model: nn.Module, test: Evaluation) -> None:
+        write = self.directory.write
+        write("best.pt", lambda file: torch.save(model.state_dict(), file))
+        write("per_user.npz", lambda file: np.savez_compressed(file, users=test.users, **test.per_user))
+        if self.config["save_recommended_topk"]:
+            write("topk.npz", lambda file: np.savez_compressed(file, users=test.users, topk=test.topk))
+
+    def checkpoint(self, trainer: Trainer, last: bool) -> None:
+        if last or time.monotonic() - self.saved_at >= self.interval:
+            state = trainer.state_dict()
+            self.directory.write("checkpoint.pt", lambda file: torch.save(state, file))
+            self.saved_at = time.monotonic()
+
+
+_SECONDS = {"seconds_train": "training", "seconds_eval": "evaluation"}
+
+
+def run_path(config: Config, dataset: RecDataset) -> Path:
+    """Where the run of this configuration lies: its name is a hash of model, data and every key that changes numbers."""
+    identity = {**config.identity(), "data": dataset.fingerprint()}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
+
+
+def load_model_class(name: str) -> type[nn.Module]:
+    """The class `name` of src/models/<name in lower case>.py; ConfigError when the file has no such class."""
+    module = importlib.import_module(f"models.{name.lower()}")
+    if not hasattr(module, name):
+        raise ConfigError(f"{module.__file__} defines no class '{name}'")
+    return getattr(module, name)
+
+
+def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str, Any]:
+    """Train one configuration, or return the result of a run of it that is finished.
+
+    resume: go on from the checkpoint of a run that was stopped. restart: throw away what is there. Without either, an
+    unfinished run is an error, so that nothing is lost by accident. Returns result.json's content and 'directory'.
+    """
+    logger = get_logger()
+    if config["dataset"] == "demo":
+        ensure_demo(Path(config["data_path"]) / "demo")
+    dataset = RecDataset(config)
+    directory = RunDirectory(run_path(config, dataset))
+    finished = directory.result()
+    if finished and not restart:
+        logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
+        return {**finished, "directory": str(directory.path)}
+
+    init_seed(config["seed"])
+    train, valid, test, trainer = _assemble(config, dataset)
+    with directory.lock():
+        if restart:
+            directory.clear()
+        checkpoint = directory.file("checkpoint.pt")
+        if checkpoint.exists() and not resume:
+            raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
+        with log_to(directory.file("train.log")):
+            logger.info("%s on %s", config["model"], dataset.summary())
+            for note in dataset.notes:
+                logger.info("  %s", note)
+            logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
+            logger.info("%s", directory.path)
+            if checkpoint.exists():
+                trainer.load_state_dict(directory.load("checkpoint.pt"))
+                logger.info("resumed after epoch %d", trainer.progress.epoch)
+            directory.cut_metrics(trainer.progress.epoch + 1)
+            directory.write_json("config.json", config.plain())
+            directory.write_json("environment.json", _environment(config, dataset))
+            trainer.fit(train, valid, test, _Recorder(config, directory))
+            result = _result(config, trainer)
+            directory.write_json("result.json", result)
+            if result["best_epoch"] == 0 and result["epochs"] > 1:
+                logger.warning(
+                    "WARNING: the first epoch was the best of %d: validation %s only fell afterwards. The model may not have "
+                    "learned; try a smaller learning_rate, or min_epochs if the metric rises late",
+                    result["epochs"],
+                    config["valid_metric"],
+                )
+    return {**result, "directory": str(directory.path)}
+
+
+def _assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
+    """Loaders, model and trainer of a run."""
+    generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
+    train = TrainDataLoader(config, dataset, generator)
+    try:
+        model = load_model_class(config["model"])(config, train).to(config["device"])
+    except ValueError as error:
+        raise ConfigError(f"{config['model']}: {error}") from error
+    kind = MirrorGradientTrainer if config["mg"] else Trainer
+    return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), kind(config, model, generator)
+
+
+def _result(config: Config, trainer: Trainer) -> dict[str, Any]:
+    progress = trainer.progress
+    epochs = progress.epoch + 1
+    sizes = [(tuple(parameter.shape), parameter.numel()) for parameter in trainer.model.parameters()]
+    features = {tuple(table.shape) for table in getattr(trainer.model, "features", {}).values()}
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_epoch": progress.best_epoch,
+        "epochs": epochs,
+        "valid": progress.best_valid,
+        "test": progress.best_test,
+        "parameters": sum(size for _, size in sizes),
+        "parameters_without_features": sum(size for shape, size in sizes if shape not in features),
+        "seconds_per_epoch": progress.seconds_train / max(epochs, 1),
+        "seconds_total": progress.seconds_train + progress.seconds_eval,
+        "peak_memory_mb": _peak_memory_mb(config["device"]),
+    }
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Of the GPU where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
+    """What a figure can depend on beside the configuration."""
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=SRC, capture_output=True, text=True, check=False)
+    device = config["device"]
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "git": git.stdout.strip() or None,
+        "machine": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "data": dataset.fingerprint(),
+        "command": sys.argv,
+    }
+
+
+def _summary_writer(path: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError("tensorboard: true needs the package tensorboard: pip install -e '.[tracking]'") from None
+    return SummaryWriter(path / "tensorboard")
+
+
+def same_result(first: Path, second: Path) -> list[str]:
+    """Names of what differs between two finished runs, to the bit; times and memory do not count. Empty: the same."""
+    a, b = RunDirectory(Path(first)), RunDirectory(Path(second))
+    differing = []
+    if _without(a.result(), _TIMES) != _without(b.result(), _TIMES):
+        differing.append("result.json")
+    if [_without(row, _SECONDS) for row in a.metrics()] != [_without(row, _SECONDS) for row in b.metrics()]:
+        differing.append("metrics.jsonl")
+    for name in ("per_user.npz", "topk.npz"):
+        with np.load(a.file(name)) as left, np.load(b.file(name)) as right:
+            if left.files != right.files or any(not np.array_equal(left[key], right[key]) for key in left.files):
+                differing.append(name)
+    for name in ("best.pt", "checkpoint.pt"):
+        left, right = a.load(name), b.load(name)
+        for state in (left, right):
+            if "progress" in state:
+                state["progress"] = _without(state["progress"], _SECONDS)
+        if not _equal(left, right):
+            differing.append(name)
+    return differing
+
+
+def _without(mapping: dict[str, Any] | None, keys) -> dict[str, Any] | None:
+    return mapping and {key: value for key, value in mapping.items() if key not in keys}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality to the bit of nested mappings, sequences and tensors."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_equal, a, b))
+    return a == b

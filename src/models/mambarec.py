@@ -1,0 +1,183 @@
+"""MambaRec: modality alignment, local by DREAM and global by MMD, around a multi-view graph encoder.
+
+Ren, Ju, Lee, *Modality Alignment with Multi-scale Bilateral Attention for Multimodal Recommendation*, CIKM 2025, arXiv
+2509.09114. U users, I items, B batch, D embedding_size, d reduced width, D_m width of a raw feature.
+
+`variant: paper` computes the paper's equations. Added where the paper is silent: BatchNorm and ReLU after each DREAM branch;
+the output projection; LayerNorm and dropout before the gates; the encoder's own contrast beside (10); (15) as a mean and
+(16)'s L2 over the batch's final embeddings, as the released code has them; n_ui_layers, n_layers and knn_k of the
+released configuration. Only embeddings are Xavier-initialised; other layers keep torch's defaults.
+
+`variant: released` computes what the authors' published code does: a two-layer reduction of the visual features only, DREAM
+of width D with scalar attentions, MMD and the encoder's contrast but not (10), raw features trained.
+"""
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.abstract_recommender import GeneralRecommender
+from common.alignment import info_nce, mmd
+from common.dream import DREAM, ReleasedDREAM
+from common.multiview import MultiViewEncoder
+
+CONTRASTS = ("modality", "behaviour", "both")
+ALIGNED = ("dream", "views")
+FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features")
+
+
+class MambaRec(GeneralRecommender):
+    """Scores are inner products of content + side vectors (14)."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+
+        def setting(key, default):  # MMRec gives None for a key that is not set
+            return default if config[key] is None else config[key]
+
+        self.released = _one_of("variant", setting("variant", "paper"), ("paper", "released")) == "released"
+        if self.released:
+            for key in FIXED_WHEN_RELEASED:
+                if config[key] is not None:
+                    raise ValueError(f"{key}={config[key]} has no effect with variant: released, which fixes it; leave it out")
+        self.contrast = _one_of("contrast", setting("contrast", "behaviour" if self.released else "both"), CONTRASTS)
+        self.align_on = _one_of("align_on", setting("align_on", "dream"), ALIGNED)
+        self.global_alignment = setting("use_global_alignment", True)
+        self.mmd_weight = setting("mmd_weight", 0.15)
+        self.mmd_bandwidth = setting("mmd_kernel_bandwidth", 1.5)
+        self.cl_weight = setting("cl_loss", 0.01)
+        self.temperature = setting("cl_temperature", 0.2)
+        self.reg_weight = setting("reg_weight", 1e-4)
+
+        features = getattr(self, "features", {"visual": self.v_feat, "text": self.t_feat})
+        features = {modality: table for modality, table in features.items() if table is not None}
+        if not features:
+            raise ValueError("needs item features, but the data set gives none (vision_feature_file, text_feature_file)")
+        self.feature_tables = features
+        dim = setting("embedding_size", 64)
+        self.encoder = MultiViewEncoder(
+            dataloader.inter_matrix("coo"),
+            features,
+            dim,
+            setting("n_ui_layers", 4),
+            setting("n_layers", 1),
+            setting("knn_k", 10),
+        )
+        if setting("train_features", True):
+            self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
+
+        factor, local = setting("reduction_factor", 8), setting("use_local_alignment", True)
+        if self.released:
+            self.modal_encoders = _released_encoders(features, factor, dim, local)
+        else:
+            widths = getattr(self, "feature_widths", {m: table.shape[1] for m, table in features.items()})
+            shape, reduction = config["feature_map"], setting("attention_reduction", 16)
+            self.modal_encoders = _paper_encoders(features, widths, factor, dim, local, shape, reduction)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(setting("dropout", 0.2))
+
+    def modal_vectors(self) -> dict[str, Tensor]:
+        """v_i, t_i of every item: modality -> (I, D); dimensionality optimisation (12)-(13), then DREAM (1)-(6)."""
+        return {modality: encoder(self.feature_tables[modality]) for modality, encoder in self.modal_encoders.items()}
+
+    def forward(self):
+        """Return the modal vectors and the Views of the encoder that they guide."""
+        modal = self.modal_vectors()
+        return modal, self.encoder({modality: self.dropout(self.norm(vectors)) for modality, vectors in modal.items()})
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors, content + side."""
+        _, views = self.forward()
+        side, content = self.encoder.fuse(views)
+        users, items = (side + content).split((self.n_users, self.n_items))
+        return users, items
+
+    def full_sort_predict(self, interaction: list[Tensor]) -> Tensor:
+        """Scores (B, I) of every item for the users interaction[0] (B,)."""
+        users, items = self.representations()
+        return users[interaction[0]] @ items.T
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
+        users, positives, negatives = interaction
+        modal, views = self.forward()
+        rows = torch.cat((users, positives + self.n_users, negatives + self.n_users))
+        side, content = self.encoder.fuse(views, rows)  # (3B, D)
+        user, positive, negative = final = (side + content).chunk(3)
+
+        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()  # (15)
+        l2 = 0.5 * sum(part.square().sum() for part in final) / self.batch_size
+        loss = bpr + self.reg_weight * l2
+
+        if self.contrast != "modality":
+            pairs = zip(side.chunk(3)[:2], content.chunk(3)[:2], strict=True)  # of the users, of the positive items
+            loss = loss + self.cl_weight * sum(info_nce(*pair, self.temperature) for pair in pairs)
+        if self.global_alignment and len(modal) > 1:
+            aligned = modal
+            if self.align_on == "views":
+                aligned = {modality: view[self.n_users :] for modality, view in views.modal.items()}
+            vectors = [F.embedding(positives, table) for table in aligned.values()]  # (B, D) each
+            loss = loss + self.mmd_weight * _mean_over_pairs(mmd, vectors, self.mmd_bandwidth)  # (7)-(9)
+            if self.contrast != "behaviour":
+                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, self.temperature)  # (10)
+        return loss
+
+
+class FoldedLinear(nn.Module):
+    """Two linear maps with nothing between them, D_m -> hidden -> D, as one: the small weights are multiplied first."""
+
+    def __init__(self, in_dim: int, hidden: int, out_dim: int):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(in_dim, hidden), nn.Linear(hidden, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, in_dim) -> (N, out_dim)."""
+        return F.linear(x, self.outer.weight @ self.inner.weight, self.outer(self.inner.bias))
+
+
+def _paper_encoders(features, widths, factor, dim, local, shape, attention_reduction) -> nn.ModuleDict:
+    """(12)-(13): every modality to d = min(D_m) // factor, then DREAM on the d values read as a map."""
+    narrowest = min(widths.values())
+    reduced = int(narrowest // factor)
+    if reduced < 1:
+        raise ValueError(
+            f"reduction_factor={factor}: min({', '.join(map(str, widths.values()))}) // {factor} = 0 dimensions; "
+            f"use at most {narrowest}"
+        )
+    shape = (reduced, 1, 1) if shape is None else tuple(shape)
+    if len(shape) != 3 or shape[0] * shape[1] * shape[2] != reduced:
+        raise ValueError(f"feature_map={list(shape)}: expected three sizes C, H, W whose product is the reduced width {reduced}")
+
+    def encoder(width: int) -> nn.Module:
+        reduce = nn.Linear(width, reduced, bias=False)
+        align = DREAM(*shape, dim, attention_reduction) if local else nn.Linear(reduced, dim)
+        return nn.Sequential(reduce, align)
+
+    return nn.ModuleDict({modality: encoder(table.shape[1]) for modality, table in features.items()})
+
+
+def _released_encoders(features, factor, dim, local) -> nn.ModuleDict:
+    """The published code's reduction: the visual features in two steps, the others in one."""
+
+    def encoder(modality: str, width: int) -> nn.Module:
+        hidden = int(width // factor)
+        if modality == "visual" and hidden < 1:
+            raise ValueError(f"reduction_factor={factor}: {width} // {factor} = 0 dimensions; use at most {width}")
+        reduce = FoldedLinear(width, hidden, dim) if modality == "visual" else nn.Linear(width, dim)
+        return nn.Sequential(reduce, ReleasedDREAM(dim) if local else nn.Linear(dim, dim))
+
+    return nn.ModuleDict({modality: encoder(modality, table.shape[1]) for modality, table in features.items()})
+
+
+def _mean_over_pairs(distance, vectors: list[Tensor], parameter: float) -> Tensor:
+    """Mean of distance(a, b, parameter) over the pairs of modalities; with two of them, the distance itself."""
+    values = [distance(a, b, parameter) for a, b in combinations(vectors, 2)]
+    return torch.stack(values).mean()
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"{key}={value}; expected one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,254 @@
+"""A data set on disk, read, checked and split: `<name>.inter` and one `.npy` file of item features per modality.
+
+Every defect of a file raises DataError with the file, the value found, what was expected and what to do. Oddities that
+do not stop a run (repeated pairs, users or items outside training) are handled here and listed in `notes`.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+
+from utils.configurator import Config
+from utils.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+_FEATURE_SUFFIX = "_feature_file"
+_MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
+
+
+class RecDataset:
+    """Interactions by split, and the item features of the modalities that the data set declares.
+
+    n_users, n_items: largest id + 1. `users[split]`, `items[split]`: int64 arrays of the pairs of 'train', 'valid',
+    'test', each pair once, in the order of the file. `df`: the training pairs as a frame, as MMRec's models expect.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.name = config["dataset"]
+        self.folder = Path(config["data_path"]) / self.name
+        self.path = self.folder / config["inter_file_name"]
+        self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
+        self.notes: list[str] = []
+        self.feature_files = {
+            _MMREC_MODALITY.get(stem, stem): self.folder / config[key]
+            for key in config
+            if (stem := key.removesuffix(_FEATURE_SUFFIX)) != key and config[key]
+        }
+
+        frame = self._read_interactions()
+        users, items, labels = (frame[column].to_numpy() for column in frame.columns)
+        self.n_users, self.n_items = int(users.max()) + 1, int(items.max()) + 1
+        self.users, self.items = self._split(users, items, labels)
+
+    # MMRec's names
+
+    @property
+    def user_num(self) -> int:
+        return self.n_users
+
+    @property
+    def item_num(self) -> int:
+        return self.n_items
+
+    @property
+    def inter_num(self) -> int:
+        return len(self.users["train"])
+
+    def get_user_num(self) -> int:
+        return self.n_users
+
+    def get_item_num(self) -> int:
+        return self.n_items
+
+    @property
+    def df(self) -> pd.DataFrame:
+        return pd.DataFrame({self.uid_field: self.users["train"], self.iid_field: self.items["train"]})
+
+    def __len__(self) -> int:
+        return self.inter_num
+
+    # what runs ask for
+
+    def inter_matrix(self, form: str = "coo"):
+        """The training pairs as a binary SciPy sparse matrix (U, I), float64, 'coo' or 'csr'."""
+        pairs = (self.users["train"], self.items["train"])
+        matrix = coo_matrix((np.ones(self.inter_num), pairs), shape=(self.n_users, self.n_items))
+        return matrix.asformat(form)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities a run reads: those of the key `modalities`, else all that are declared; none for a model without."""
+        if not self.config["is_multimodal_model"] or self.config["end2end"]:
+            return []
+        wanted = self.config["modalities"] or list(self.feature_files)
+        for modality in wanted:
+            if modality not in self.feature_files:
+                declared = ", ".join(self.feature_files) or "none"
+                raise DataError(f"modalities: data set {self.name} declares no '{modality}'; it declares: {declared}")
+        return wanted
+
+    def features(self) -> dict[str, np.ndarray]:
+        """Read the item features of `modalities`, each a new float32 array (I, D).
+
+        A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
+        go without that modality, as they do there.
+        """
+        present = [modality for modality in self.modalities if self.feature_files[modality].exists()]
+        missing = [modality for modality in self.modalities if modality not in present]
+        if missing and "modalities" in self.config:
+            there = [modality for modality, path in self.feature_files.items() if path.exists()]
+            hint = f"train without it by --modalities {' '.join(there)}, or " if there else ""
+            raise DataError(
+                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md says "
+                f"where to get them; {hint}try `-d demo`, which works without any file"
+            )
+        for modality in missing:
+            self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
+        return {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+
+    def feature_widths(self) -> dict[str, int]:
+        """Width of each declared modality whose file exists, whether this run reads it or not."""
+        paths = {modality: path for modality, path in self.feature_files.items() if path.exists()}
+        return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
+
+    def fingerprint(self) -> str:
+        """Hash of the content of every file that the run reads: interactions and item features."""
+        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
+        return hashlib.sha256("".join(f"{path.name} {_digest(path)}\n" for path in paths if path.exists()).encode()).hexdigest()
+
+    def summary(self) -> str:
+        counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
+        return f"{self.name}: {self.n_users:,} users, {self.n_items:,} items, {counts} train / validation / test pairs"
+
+    # reading
+
+    def _read_interactions(self) -> pd.DataFrame:
+        """The user, item and split columns as int64, in this order."""
+        if not self.path.exists():
+            raise DataError(
+                f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
+                "above it with --data_path. `-d demo` works at once, without any file"
+            )
+        separator = self.config["field_separator"]
+        columns = [self.uid_field, self.iid_field, self.config["inter_splitting_label"]]
+        try:
+            header = pd.read_csv(self.path, sep=separator, nrows=0).columns.tolist()
+            missing = [column for column in columns if column not in header]
+            if missing:
+                raise DataError(
+                    f"{self.path}: no column {', '.join(map(repr, missing))} in its header {header}; expected "
+                    f"{columns} separated by {separator!r} (keys USER_ID_FIELD, ITEM_ID_FIELD, inter_splitting_label, "
+                    "field_separator)"
+                )
+            frame = pd.read_csv(self.path, sep=separator, usecols=columns)[columns]
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.path} cannot be read as a table separated by {separator!r}: {error}") from None
+        if frame.empty:
+            raise DataError(f"{self.path} has a header but no rows")
+        for column in columns:
+            self._check_integers(frame[column])
+        for column in columns[:2]:
+            self._check_ids(frame[column])
+        outside = ~frame[columns[2]].isin((0, 1, 2))
+        if outside.any():
+            row = int(outside.argmax())
+            raise DataError(
+                f"{self.path}, line {row + 2}: {columns[2]} is {frame[columns[2]].iloc[row]}; expected 0 (train), 1 "
+                f"(validation) or 2 (test); {int(outside.sum())} rows have another value"
+            )
+        return frame.astype(np.int64)
+
+    def _check_integers(self, column: pd.Series) -> None:
+        if column.dtype.kind in "iu":
+            return
+        numbers = pd.to_numeric(column, errors="coerce")
+        bad = ~(np.isfinite(numbers) & (numbers % 1 == 0))
+        row = int(bad.to_numpy().argmax()) if bad.any() else 0
+        value = column.iloc[row]
+        raise DataError(
+            f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(value)}; expected a whole "
+            "number. Map ids to 0, 1, 2, … first"
+        )
+
+    def _check_ids(self, column: pd.Series) -> None:
+        """Ids index tables, so they must start at 0 and leave few gaps."""
+        limit = max(100_000, 20 * column.nunique())
+        bad = (column < 0) | (column >= limit)
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise DataError(
+                f"{self.path}, line {row + 2}: {column.name} is {column.iloc[row]}; expected 0 to {limit - 1}: there are "
+                f"{column.nunique()} distinct ids, and the largest sets the size of the tables. Map ids to 0, 1, 2, … first"
+            )
+
+    def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
+        """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""
+        for label, split in enumerate(SPLITS):
+            if not (labels == label).any():
+                raise DataError(
+                    f"{self.path}: no row of the {split} split (x_label {label}); each of 0, 1, 2 needs some"
+                )
+        keys = users * self.n_items + items
+        _, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
+        first.sort()
+        self._note(len(keys) - len(first), "repeated pairs collapsed")
+        users, items, labels, keys = users[first], items[first], labels[first], keys[first]
+
+        train = labels == 0
+        leaked = ~train & np.isin(keys, keys[train])
+        self._note(leaked.sum(), "pairs of validation or test left out of evaluation: they are in training too")
+        trained_users = np.zeros(self.n_users, dtype=bool)
+        trained_users[users[train]] = True
+        cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
+        self._note(len(np.unique(users[cold])), "users without training pairs left out of evaluation")
+        self.n_cold_items = self.n_items - len(np.unique(items[train]))
+        self._note(self.n_cold_items, "items without training pairs: never sampled as negatives, still ranked")
+
+        keep = ~leaked & ~cold
+        split_users, split_items = {}, {}
+        for label, split in enumerate(SPLITS):
+            rows = keep & (labels == label)
+            if not rows.any():
+                raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({'; '.join(self.notes)})")
+            split_users[split], split_items[split] = users[rows], items[rows]
+        return split_users, split_items
+
+    def _note(self, count: int, text: str) -> None:
+        if count:
+            self.notes.append(f"{count:,} {text}")
+
+    def _read_feature(self, path: Path) -> np.ndarray:
+        table = self._open_feature(path)
+        if not np.isfinite(table).all():
+            row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
+            raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
+        return np.ascontiguousarray(table, dtype=np.float32)
+
+    def _open_feature(self, path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+        try:
+            table = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        except ValueError as error:
+            pickled = "pickle" in str(error).lower() or "object" in str(error).lower()
+            reason = "it holds pickled objects, which are never loaded" if pickled else str(error)
+            raise DataError(f"{path} cannot be read: {reason}. Save a float array with numpy.save") from None
+        except (EOFError, OSError) as error:
+            raise DataError(f"{path} cannot be read: {error}") from None
+        if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu":
+            found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"
+            raise DataError(f"{path}: expected a two-dimensional array of numbers, found {found}")
+        if len(table) != self.n_items:
+            raise DataError(
+                f"{path} has {len(table)} rows; expected {self.n_items}, one per item of {self.path.name} (its largest "
+                f"{self.iid_field} is {self.n_items - 1})"
+            )
+        return table
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

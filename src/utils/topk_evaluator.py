@@ -1,0 +1,89 @@
+"""Full ranking: score every item for every user of a split, hide the training items, measure the top K."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.configurator import Config
+from utils.dataloader import EvalDataLoader
+from utils.errors import RunError
+from utils.metrics import METRICS
+
+
+@dataclass
+class Evaluation:
+    """Metrics of one model on one split.
+
+    metrics: 'recall@20' -> mean over users. per_user: 'recall@20' -> float64 (N,). users: int64 (N,). topk: int32
+    (N, K), best first; -1 where a user has fewer than K items left to recommend.
+    """
+
+    metrics: dict[str, float]
+    per_user: dict[str, np.ndarray]
+    users: np.ndarray
+    topk: np.ndarray
+
+
+class TopKEvaluator:
+    """Computes the configured metrics at the configured cut-offs."""
+
+    def __init__(self, config: Config):
+        self.names = [name.lower() for name in config["metrics"]]
+        self.cutoffs = sorted(set(config["topk"]))
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, loader: EvalDataLoader) -> Evaluation:
+        """Return the Evaluation of `model`, in evaluation mode while it lasts; RunError when its scores are unusable."""
+        was_training = model.training
+        model.eval()
+        with _representations_once(model):
+            topk = torch.cat([self._recommend(model, batch, loader.dataset.n_items) for batch in loader])  # (N, K)
+        model.train(was_training)
+
+        hits = self._hits(topk, loader)
+        columns = torch.tensor(self.cutoffs, device=hits.device) - 1
+        per_user = {}
+        for name in self.names:
+            values = METRICS[name](hits, loader.n_relevant)[:, columns].cpu().numpy()  # (N, cut-offs)
+            per_user.update({f"{name}@{k}": values[:, i].copy() for i, k in enumerate(self.cutoffs)})
+        means = {name: float(values.mean()) for name, values in per_user.items()}
+        return Evaluation(means, per_user, loader.users.cpu().numpy(), topk.to(torch.int32).cpu().numpy())
+
+    def _recommend(self, model: nn.Module, batch: list[Tensor], n_items: int) -> Tensor:
+        scores = model.full_sort_predict(batch)
+        expected = (len(batch[0]), n_items)
+        if tuple(scores.shape) != expected:
+            raise RunError(f"full_sort_predict returned scores of shape {tuple(scores.shape)}; expected {expected}")
+        rows, columns = batch[1]
+        scores[rows, columns] = -torch.inf
+        width = self.cutoffs[-1]
+        values, items = scores.topk(min(width, n_items))  # NaN would come first
+        if torch.isnan(values).any():
+            raise RunError("the scores hold NaN; the model has diverged (try a smaller learning_rate)")
+        items = items.masked_fill(values == -torch.inf, -1)
+        return torch.nn.functional.pad(items, (0, width - items.shape[1]), value=-1)
+
+    @staticmethod
+    def _hits(topk: Tensor, loader: EvalDataLoader) -> Tensor:
+        """Whether each recommended item is among the user's pairs of the split, (N, K) bool."""
+        keys = loader.users[:, None] * loader.dataset.n_items + topk
+        position = torch.searchsorted(loader.relevant_keys, keys).clamp(max=len(loader.relevant_keys) - 1)
+        return (loader.relevant_keys[position] == keys) & (topk >= 0)
+
+
+@contextmanager
+def _representations_once(model: nn.Module) -> Iterator[None]:
+    """While open, model.representations(), where the model has it, returns one result computed at the start."""
+    if not hasattr(model, "representations"):
+        yield
+        return
+    result = model.representations()
+    model.representations = lambda: result  # on the instance, hiding the method of the class
+    try:
+        yield
+    finally:
+        del model.representations

@@ -1,0 +1,100 @@
+"""Every model against figures recorded from the reference implementations: loss, gradients, scores, metrics."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN
+
+from experiments.run import load_model_class
+from utils.dataloader import EvalDataLoader
+from utils.topk_evaluator import TopKEvaluator
+
+# our parameter name -> the reference's, or a function of the golden's arrays
+BPR = {"user_embedding.weight": "user_embedding.weight", "item_embedding.weight": "item_embedding.weight"}
+LIGHTGCN = {"user_embedding": "embedding_dict.user_emb", "item_embedding": "embedding_dict.item_emb"}
+
+
+def multiview_names():
+    names = {"encoder.user_embedding": "user_embedding.weight", "encoder.item_embedding": "item_id_embedding.weight"}
+    for ours, gate, preference in (("visual", "gate_v", "gate_image_prefer"), ("text", "gate_t", "gate_text_prefer")):
+        for part in ("weight", "bias"):
+            names[f"encoder.gates.{ours}.{part}"] = f"{gate}.0.{part}"
+            names[f"encoder.preferences.{ours}.{part}"] = f"{preference}.0.{part}"
+    for ours, theirs in (("0.weight", "0.weight"), ("0.bias", "0.bias"), ("2.weight", "2.weight")):
+        names[f"encoder.attention.{ours}"] = f"query_common.{theirs}"
+    return names
+
+
+def mambarec_names():
+    names = multiview_names() | {"norm.weight": "norm.weight", "norm.bias": "norm.bias"}
+    for ours, theirs in (("visual", "image"), ("text", "text")):
+        names[f"feature_tables.{ours}"] = f"{theirs}_embedding.weight"
+        dream, reference = f"modal_encoders.{ours}.1", f"dream_{theirs}"
+        convolutions = [f"{reference}.branch{i}.0" for i in (1, 2, 3, 4)] + [f"{reference}.branch5_conv"]
+        norms = [f"{reference}.branch{i}.1" for i in (1, 2, 3, 4)] + [f"{reference}.branch5_bn"]
+        for i, convolution in enumerate(convolutions):
+            names[f"{dream}.branches.weights.{i}"] = f"{convolution}.weight"
+        names[f"{dream}.branches.bias"] = [f"{convolution}.bias" for convolution in convolutions]
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            names[f"{dream}.branches.norm.{part}"] = [f"{norm}.{part}" for norm in norms]
+            names[f"{dream}.norm.{part}"] = f"{reference}.conv_cat.1.{part}"
+        names[f"{dream}.channel.weight"] = f"{reference}.fusion.channel.fc.weight"
+        names[f"{dream}.spatial.weight"] = f"{reference}.fusion.spatial.Conv1x1.weight"
+        for part in ("weight", "bias"):
+            names[f"{dream}.project.{part}"] = f"{reference}.conv_cat.0.{part}"
+    for part in ("weight", "bias"):
+        names[f"modal_encoders.visual.0.inner.{part}"] = f"image_reduce.{part}"
+        names[f"modal_encoders.visual.0.outer.{part}"] = f"image_trs.{part}"
+        names[f"modal_encoders.text.0.{part}"] = f"text_trs.{part}"
+    return names
+
+
+NAMES = {"BPR": BPR, "LightGCN": LIGHTGCN, "MambaRec": mambarec_names()}
+SETTINGS = {"MambaRec": {"variant": "released", "dropout": 0.0}}
+
+
+def reference(golden, kind, names, shape):
+    """The golden's array for one of our tensors; several are concatenated; of a 3x3 kernel the centre tap counts."""
+    arrays = [golden[f"{kind}/{name}"] for name in ([names] if isinstance(names, str) else names)]
+    arrays = [array[:, :, 1:2, 1:2] if array.shape[-2:] == (3, 3) else array for array in arrays]
+    return torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).view(shape)
+
+
+@pytest.fixture(params=sorted(NAMES))
+def case(request, make_config, make_loader):
+    """(golden arrays, names, config, loader, model with the golden's parameters)"""
+    name = request.param
+    golden = np.load(GOLDEN / f"{name}.npz")
+    config = make_config(name, **json.loads(str(golden["config"])), **SETTINGS.get(name, {}))
+    loader = make_loader(config)
+    model = load_model_class(name)(config, loader)
+    with torch.no_grad():
+        for ours, parameter in model.named_parameters():
+            parameter.copy_(reference(golden, "param", NAMES[name][ours], parameter.shape))
+    return golden, NAMES[name], config, loader, model
+
+
+def test_loss_gradients_scores_and_metrics_equal_the_reference(case):
+    golden, names, config, loader, model = case
+    model.train()
+    loss = model.calculate_loss(torch.from_numpy(golden["batch"])).sum()
+    assert loss.item() == pytest.approx(float(golden["train_loss"]), abs=1e-5)
+
+    loss.backward()
+    for ours, parameter in model.named_parameters():
+        expected = reference(golden, "grad", names[ours], parameter.shape)
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-5, msg=lambda text, ours=ours: f"{ours}: {text}")
+    for ours, buffer in model.named_buffers():
+        if "running" in ours:
+            torch.testing.assert_close(buffer, reference(golden, "buffer", names[ours], buffer.shape), atol=1e-5, rtol=1e-5)
+
+    model.eval()
+    with torch.no_grad():
+        scores = model.full_sort_predict([torch.arange(model.n_users), None])
+    torch.testing.assert_close(scores, torch.from_numpy(golden["scores"]), atol=1e-5, rtol=1e-5)
+
+    metrics = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test")).metrics
+    recorded = json.loads(str(golden["test_metrics"]))
+    assert {name: round(metrics[name], 4) for name in recorded} == pytest.approx(recorded, abs=1e-4)
