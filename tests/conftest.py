@@ -11,6 +11,7 @@ from utils.configurator import Config
 from utils.dataloader import TrainDataLoader
 from utils.dataset import RecDataset
 
+torch.set_num_threads(1)  # on toy data a second thread only waits
 GOLDEN = Path(__file__).parent / "golden"
 TOY_YAML = "inter_file_name: toy.inter\nvision_feature_file: image_feat.npy\ntext_feature_file: text_feat.npy\n"
 
@@ -38,7 +39,7 @@ def make_config(tmp_path, toy):
     """make_config(model, **overrides) -> Config on the toy data, on the CPU, small and fast."""
 
     def make(model: str, **overrides) -> Config:
-        small = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "use_gpu": False, "checkpoint_seconds": 0}
+        small = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "use_gpu": False, "threads": 1, "checkpoint_seconds": 0}
         places = {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results")}
         return Config(model, "toy", {**places, **small, **overrides})
 

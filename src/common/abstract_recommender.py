@@ -30,6 +30,19 @@ class GeneralRecommender(nn.Module):
         self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
         self.v_feat, self.t_feat = self.features.get("visual"), self.features.get("text")
 
+    def require_features(self) -> dict[str, Tensor]:
+        """`features`, for a model that cannot do without: ValueError when the run has none."""
+        if not self.features:
+            raise ValueError("needs item features, but the data set gives none (vision_feature_file, text_feature_file)")
+        return self.features
+
+    def feature_dim(self, config) -> int:
+        """Width of projected features, `feat_embed_dim`, where it must be embedding_size, which it is when not set."""
+        dim, feature_dim = config["embedding_size"], config["feat_embed_dim"]
+        if feature_dim not in (None, dim):
+            raise ValueError(f"feat_embed_dim={feature_dim}: must equal embedding_size={dim}; leave it out")
+        return dim
+
     def pre_epoch_processing(self) -> None:
         """Called before each training epoch."""
 

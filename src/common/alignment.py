@@ -28,13 +28,17 @@ def mmd(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
     )
 
 
-def info_nce(x: Tensor, y: Tensor, temperature: float) -> Tensor:
+def info_nce(x: Tensor, y: Tensor, temperature: float, targets: Tensor | None = None, normalize: bool = True) -> Tensor:
     """InfoNCE: row i of x against row i of y, the other rows of y as negatives; cosine similarity over temperature.
 
     Mean of -log(exp(s_ii) / sum_j exp(s_ij)), van den Oord et al., arXiv 1807.03748; equation (10) of MambaRec.
-    x, y: (B, D) -> scalar.
+    x (B, D), y (B', D) -> scalar. targets: int64 (B,), the rows of y to use in place of row i. normalize: False leaves
+    rows as they are, and compares by inner products.
     """
-    return _CrossEntropy.apply(F.normalize(x, dim=-1) / temperature, F.normalize(y, dim=-1))
+    targets = torch.arange(len(x), device=x.device) if targets is None else targets
+    if normalize:
+        x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    return _CrossEntropy.apply(x / temperature, y, targets)
 
 
 def _row_blocks(x: Tensor) -> list[slice]:
@@ -73,20 +77,19 @@ class _MeanKernel(torch.autograd.Function):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of the products x_i y_j, (B, B), against the diagonal."""
+    """Mean cross-entropy of the products x_i y_j, (B, B'), against j = targets[i]."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, y: Tensor, targets: Tensor) -> Tensor:
         with_gradient = any(ctx.needs_input_grad)
         total = x.new_zeros(())
         grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
         for rows in _row_blocks(x):
-            probability = torch.log_softmax(x[rows] @ y.T, dim=1)  # (rows, B), still its logarithm
-            diagonal = probability.diagonal(rows.start)
-            total -= diagonal.sum()
+            probability = torch.log_softmax(x[rows] @ y.T, dim=1)  # (rows, B'), still its logarithm
+            target = targets[rows, None]
+            total -= probability.gather(1, target).sum()
             if with_gradient:
-                probability.exp_()
-                diagonal -= 1
+                probability.exp_().scatter_add_(1, target, probability.new_full(target.shape, -1.0))
                 torch.mm(probability, y, out=grad_x[rows])
                 grad_y.addmm_(probability.T, x[rows])
         ctx.save_for_backward(grad_x, grad_y)
@@ -97,4 +100,4 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         grad_x, grad_y = ctx.saved_tensors
         factor = grad / len(grad_x)
-        return grad_x * factor, grad_y * factor
+        return grad_x * factor, grad_y * factor, None

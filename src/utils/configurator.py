@@ -84,6 +84,10 @@ def available_datasets() -> list[str]:
     return sorted(path.stem for path in (CONFIGS / "dataset").glob("*.yaml"))
 
 
+class Axis(list):
+    """Several values for one key, told apart from one value that is a list."""
+
+
 class Config(Mapping):
     """The merged configuration of one model on one data set.
 
@@ -92,7 +96,7 @@ class Config(Mapping):
     """
 
     def __init__(self, model: str, dataset: str, overrides: Mapping[str, Any] | None = None, search: bool = False):
-        """overrides: key -> value, or key -> list of values for a grid axis. Raises ConfigError."""
+        """overrides: key -> value, or key -> Axis (a list, where the default is one value). Raises ConfigError."""
         model = _spelled(model, available_models(), "model", "src/models")
         dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         overrides = dict(overrides or {})
@@ -113,7 +117,7 @@ class Config(Mapping):
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
             raise ConfigError(self._unknown(unknown[0], model))
-        self._grid_keys |= set(overrides)
+        self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
         self._values.update(model=model, dataset=dataset)
@@ -185,7 +189,8 @@ class Config(Mapping):
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
             default = self.axes[key][0] if key in self.axes else self._values.get(key)
-            is_axis = isinstance(value, list) and key in self._grid_keys and not isinstance(default, list)
+            several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
+            is_axis = several and not isinstance(default, list)
             if is_axis and not value:
                 raise ConfigError(f"{source}: '{key}' has an empty list of values")
             checked = [_check(key, one, default, source) for one in value] if is_axis else _check(key, value, default, source)
@@ -299,7 +304,7 @@ def _out_of_range(key: str, value: Any) -> str | None:
 
 
 def override_pairs(words: Iterable[str]) -> dict[str, Any]:
-    """Turn the command line's `--key value …` and `--key=value` words into overrides; several values make a list.
+    """Turn the command line's `--key value …` and `--key=value` words into overrides; several values make an Axis.
 
     A key without a value is true. Raises ConfigError for a word that belongs to no key and for a key given twice.
     """
@@ -316,4 +321,4 @@ def override_pairs(words: Iterable[str]) -> dict[str, Any]:
         else:
             pairs[key].append(word)
     values = {key: [parse_value(word) for word in words] for key, words in pairs.items()}
-    return {key: True if not words else words[0] if len(words) == 1 else words for key, words in values.items()}
+    return {key: True if not words else words[0] if len(words) == 1 else Axis(words) for key, words in values.items()}

@@ -82,10 +82,12 @@ class RecDataset:
 
     @property
     def modalities(self) -> list[str]:
-        """The modalities a run reads: those of the key `modalities`, else all that are declared; none for a model without."""
+        """The modalities a run reads: those of the key `modalities`, or all that are declared; none for a model without."""
         if not self.config["is_multimodal_model"] or self.config["end2end"]:
             return []
-        wanted = self.config["modalities"] or list(self.feature_files)
+        wanted = self.config["modalities"] or ["all"]
+        if wanted == ["all"]:
+            return list(self.feature_files)
         for modality in wanted:
             if modality not in self.feature_files:
                 declared = ", ".join(self.feature_files) or "none"

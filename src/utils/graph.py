@@ -1,10 +1,13 @@
 """Sparse graphs: building them from interactions and features, and multiplying by them fast in both directions."""
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class SparseGraph(nn.Module):
@@ -33,13 +36,7 @@ class SparseGraph(nn.Module):
 
     def product(self, dense: Tensor, direction: str) -> Tensor:
         """The product by the matrix ('forward') or by its transpose ('backward'), without a gradient."""
-        offsets, columns, values = (getattr(self, f"_{direction}_{name}") for name in ("offsets", "columns", "values"))
-        if dense.is_cuda:
-            size = (len(offsets) - 1, len(dense))
-            return torch.sparse_csr_tensor(offsets, columns, values, size, check_invariants=False) @ dense
-        return F.embedding_bag(
-            columns, dense, offsets, mode="sum", per_sample_weights=values.to(dense.dtype), include_last_offset=True
-        )
+        return _csr_product(*(getattr(self, f"_{direction}_{name}") for name in ("offsets", "columns", "values")), dense)
 
 
 class _Product(torch.autograd.Function):
@@ -51,6 +48,124 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         return None, ctx.graph.product(grad.contiguous(), "backward")
+
+
+class EdgeGraph(nn.Module):
+    """E edges between N row nodes and M column nodes, whose weights are computed, and trained, anew in each step.
+
+    Scores and weights are (E,), in the order of CSR: row by row, columns ascending. `side`, 'rows' or 'columns', is the end of
+    an edge at which a softmax or a sum is taken. All are differentiable, and none makes an (E, D) tensor: the gradient of
+    a weighted sum with respect to the weights is a dot product per edge, and that of a dot product a weighted sum.
+    """
+
+    def __init__(self, matrix: sp.spmatrix | sp.sparray):
+        """matrix: (N, M); its entries are the edges, their values are not used."""
+        super().__init__()
+        by_row = sp.csr_matrix(matrix, copy=True)
+        by_row.sum_duplicates()
+        by_row.data = np.arange(by_row.nnz)  # the number of each edge
+        by_column = by_row.tocsc()
+        parts = {
+            "rows_offsets": by_row.indptr,
+            "rows_neighbours": by_row.indices,
+            "rows_nodes": np.repeat(np.arange(by_row.shape[0]), np.diff(by_row.indptr)),  # this end of each edge
+            "columns_offsets": by_column.indptr,
+            "columns_neighbours": by_column.indices,
+            "columns_nodes": by_row.indices.astype(np.int64),
+            "order": by_column.data,  # of the edges, column by column
+        }
+        for name, part in parts.items():
+            self.register_buffer(f"_{name}", torch.from_numpy(part), persistent=False)
+
+    def dot(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner product of the two ends of each edge: left (N, D), right (M, D) -> (E,)."""
+        return _EdgeDot.apply(self, left, right)
+
+    def softmax(self, scores: Tensor, side: str) -> Tensor:
+        """Softmax over the edges of each node on that side: (E,) -> (E,)."""
+        nodes, size = getattr(self, f"_{side}_nodes"), len(getattr(self, f"_{side}_offsets")) - 1
+        top = scores.new_zeros(size).scatter_reduce(0, nodes, scores.detach(), "amax", include_self=False)
+        exponential = torch.exp(scores - top[nodes])
+        total = scores.new_zeros(size).index_add(0, nodes, exponential)
+        return exponential / total.index_select(0, nodes)
+
+    def weighted_sum(self, weights: Tensor, vectors: Tensor, side: str) -> Tensor:
+        """For each node on that side, the weighted sum of the vectors at the other ends of its edges; 0 without edges.
+
+        weights (E,); with side 'rows', vectors (M, D) -> (N, D); with 'columns', (N, D) -> (M, D).
+        """
+        return _EdgeSum.apply(self, weights, vectors, side)
+
+    def take(self, table: Tensor, side: str) -> Tensor:
+        """The row of each edge's node on that side: table (N, C) or (M, C) -> (E, C)."""
+        return F.embedding(getattr(self, f"_{side}_nodes"), table)
+
+
+def _edge_dot(graph: EdgeGraph, left: Tensor, right: Tensor) -> Tensor:
+    pattern = _csr(graph._rows_offsets, graph._rows_neighbours, left.new_zeros(len(graph._order)), len(right))
+    return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
+
+
+def _edge_sum(graph: EdgeGraph, weights: Tensor, vectors: Tensor, side: str) -> Tensor:
+    if side == "columns":
+        weights = weights[graph._order]
+    return _csr_product(getattr(graph, f"_{side}_offsets"), getattr(graph, f"_{side}_neighbours"), weights, vectors)
+
+
+class _EdgeDot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, graph: EdgeGraph, left: Tensor, right: Tensor) -> Tensor:
+        ctx.graph = graph
+        ctx.save_for_backward(left, right)
+        return _edge_dot(graph, left, right)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        left, right = ctx.saved_tensors
+        _, of_left, of_right = ctx.needs_input_grad
+        grad_left = _edge_sum(ctx.graph, grad, right, "rows") if of_left else None
+        return None, grad_left, _edge_sum(ctx.graph, grad, left, "columns") if of_right else None
+
+
+class _EdgeSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, graph: EdgeGraph, weights: Tensor, vectors: Tensor, side: str) -> Tensor:
+        ctx.graph, ctx.side = graph, side
+        ctx.save_for_backward(weights, vectors)
+        return _edge_sum(graph, weights, vectors, side)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        weights, vectors = ctx.saved_tensors
+        _, of_weights, of_vectors, _ = ctx.needs_input_grad
+        grad, at_rows = grad.contiguous(), ctx.side == "rows"
+        ends = (grad, vectors) if at_rows else (vectors, grad)
+        grad_weights = _edge_dot(ctx.graph, *ends) if of_weights else None
+        grad_vectors = _edge_sum(ctx.graph, weights, grad, "columns" if at_rows else "rows") if of_vectors else None
+        return None, grad_weights, grad_vectors, None
+
+
+def _csr(offsets: Tensor, columns: Tensor, values: Tensor, n_columns: int) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR tensors beta, once in a process
+        return torch.sparse_csr_tensor(offsets, columns, values, (len(offsets) - 1, n_columns), check_invariants=False)
+
+
+def _csr_product(offsets: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+    if dense.is_cuda:
+        return _csr(offsets, columns, values, len(dense)) @ dense
+    return F.embedding_bag(
+        columns, dense, offsets, mode="sum", per_sample_weights=values.to(dense.dtype), include_last_offset=True
+    )
+
+
+def neighbour_mean(interactions: sp.spmatrix) -> sp.csr_matrix:
+    """The binary matrix with each row divided by its sum: times x, the mean over a row's columns; 0 in an empty row. CSR."""
+    binary = sp.csr_matrix(interactions, dtype=np.float64)
+    degree = np.asarray(binary.sum(axis=1)).ravel()
+    return sp.csr_matrix(sp.diags(1 / np.maximum(degree, 1)) @ binary)
 
 
 def normalized_interactions(interactions: sp.spmatrix, epsilon: float = 1e-7) -> sp.csr_matrix:

@@ -1,0 +1,104 @@
+"""FREEDOM: a frozen item-item graph from the features, and a user-item graph thinned anew for each epoch.
+
+Zhou and Shen, *A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation*, MM 2023,
+arXiv 2211.06924. Departs from the paper: the raw features are trained too, as in MMRec.
+U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.abstract_recommender import GeneralRecommender
+from utils.graph import SparseGraph, nearest_neighbours, normalized_adjacency, normalized_interactions, propagate_mean
+
+
+class FREEDOM(GeneralRecommender):
+    """Scores are inner products of LightGCN's vectors, to which the items add those of the item-item graph."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        dim = self.feature_dim(config)
+        self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
+        self.reg_weight = config["reg_weight"]
+        self.dropout = config["dropout"]
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: expected 0 <= dropout < 1, the share of pairs that an epoch leaves out")
+        features = self.require_features()
+
+        self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))
+        self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
+        self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
+        self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
+
+        self.interactions = dataloader.inter_matrix("csr")
+        self.adjacency = SparseGraph(normalized_adjacency(self.interactions))
+        self.train_adjacency = self.adjacency
+        self.item_graph = SparseGraph(_item_graph(features, config["knn_k"], config["mm_image_weight"]))
+
+    def pre_epoch_processing(self) -> None:
+        """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""
+        if self.dropout == 0:
+            return
+        weights = torch.from_numpy(normalized_interactions(self.interactions).data)  # (E,)
+        kept = draw(weights, max(1, round(len(weights) * (1 - self.dropout)))).numpy()
+        pairs = self.interactions.tocoo()
+        thinned = sp.csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=pairs.shape)
+        self.train_adjacency = SparseGraph(normalized_adjacency(thinned)).to(self.user_embedding.device)
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors, over the epoch's graph while training and over the full one at evaluation."""
+        adjacency = self.train_adjacency if self.training else self.adjacency
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
+        users, items = propagate_mean(adjacency, embeddings, self.n_ui_layers).split((self.n_users, self.n_items))
+        view = self.item_embedding
+        for _ in range(self.n_mm_layers):
+            view = self.item_graph(view)
+        return users, items + view
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        """BPR, and reg_weight * BPR of each modality's projected features, on a batch (3, B); a scalar."""
+        users, items = self.representations()
+        user = F.embedding(interaction[0], users)  # (B, D)
+        pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
+        loss = _bpr(user, F.embedding(pairs, items))
+        for modality, project in self.projections.items():
+            loss = loss + self.reg_weight * _bpr(user, project(F.embedding(pairs, self.feature_tables[modality])))
+        return loss
+
+
+def draw(weights: Tensor, size: int) -> Tensor:
+    """Index of `size` of the weights (E,), drawn without replacement, each time in proportion to the weights that are left.
+
+    The smallest of independent exponential variables with the weights as their rates are such a draw (Efraimidis and
+    Spirakis, Information Processing Letters 2006). torch.multinomial does the same, for at most 2^24 weights.
+    """
+    return (torch.empty_like(weights).exponential_() / weights).topk(size, largest=False).indices
+
+
+def _bpr(user: Tensor, items: Tensor) -> Tensor:
+    """-mean logsigmoid(pos - neg); user (B, D), items (2B, D), positives, then negatives."""
+    positive, negative = items.chunk(2)
+    return F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+
+
+def _item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:
+    """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
+
+    The visual one weighs visual_weight, the others share the rest. Unweighted edges over sqrt(out-degree of both ends) are
+    1 / k, as every out-degree is k.
+    """
+    graphs = {modality: _neighbour_graph(table, k) for modality, table in features.items()}
+    if "visual" not in graphs or len(graphs) == 1:
+        return sp.csr_matrix(sum(graphs.values()) / len(graphs))
+    visual = graphs.pop("visual")
+    return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
+
+
+def _neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
+    neighbours = nearest_neighbours(table, k)[1].cpu().numpy()  # (I, k)
+    n_items, k = neighbours.shape
+    offsets = np.arange(0, n_items * k + 1, k)
+    return sp.csr_matrix((np.full(n_items * k, 1 / k), neighbours.ravel(), offsets), shape=(n_items, n_items))

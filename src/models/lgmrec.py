@@ -1,0 +1,116 @@
+"""LGMRec: local graph embeddings of ids and features, and global ones from hypergraphs that the features learn.
+
+Guo et al., *LGMRec: Local and Global Graph Learning for Multimodal Recommendation*, AAAI 2024, arXiv 2312.16400. Departs from
+the paper: norms in place of squared norms, of the batch's final embeddings, as the regulariser. No noise at evaluation, where
+MMRec adds it too.
+U users, I items, B batch, D embedding_size, H hyper_num, D_m width of a raw feature, M modalities.
+"""
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.abstract_recommender import GeneralRecommender
+from common.alignment import info_nce
+from common.loss import EmbLoss
+from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
+
+TEMPERATURE = 0.2  # of the Gumbel-softmax and of the contrast; fixed in the authors' code
+
+
+class LGMRec(GeneralRecommender):
+    """Scores are inner products of local + alpha * global embeddings. The features stay fixed."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        dim, n_hyperedges = self.feature_dim(config), config["hyper_num"]
+        self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
+        self.n_hyper_layers = config["n_hyper_layer"]
+        if self.n_hyper_layers < 1:
+            raise ValueError(f"n_hyper_layer={self.n_hyper_layers}: expected at least 1")
+        self.alpha = config["alpha"]
+        self.cl_weight = config["cl_weight"]
+        self.reg_weight = config["reg_weight"]
+        self.gumbel_noise = config["gumbel_noise"]
+        features = self.require_features()
+
+        def xavier(*shape: int) -> nn.Parameter:
+            return nn.Parameter(nn.init.xavier_uniform_(torch.empty(*shape)))
+
+        self.user_embedding, self.item_embedding = xavier(self.n_users, dim), xavier(self.n_items, dim)
+        self.projections = nn.ParameterDict({m: xavier(table.shape[1], dim) for m, table in features.items()})
+        self.hyperedges = nn.ParameterDict({m: xavier(table.shape[1], n_hyperedges) for m, table in features.items()})
+        self.dropout = nn.Dropout(1 - config["keep_rate"])
+        self.reg_loss = EmbLoss()
+
+        interactions = dataloader.inter_matrix("csr")
+        self.adjacency = SparseGraph(normalized_adjacency(interactions))
+        self.user_items = SparseGraph(interactions)
+        degree = torch.from_numpy(interactions.sum(axis=1)).float().clamp(min=1)  # (U, 1)
+        self.register_buffer("user_degree", degree, persistent=False)
+
+    def forward(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return final embeddings (U+I, D) and the hypergraph's of each modality, (U+I, D); rows are users, then items."""
+        vectors, logits = self.modal_inputs()
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        collaborative = propagate_mean(self.adjacency, embeddings, self.n_ui_layers)
+
+        modal = torch.cat(vectors, 1)  # (U+I, M D): all modalities in one product
+        for _ in range(self.n_mm_layers):
+            modal = self.adjacency(modal)
+        local = collaborative + F.normalize(modal.unflatten(1, (len(logits), -1)), dim=-1).sum(1)
+
+        items = collaborative[self.n_users :]
+        hyper = {modality: self.hypergraph(items, incidence) for modality, incidence in logits.items()}
+        return local + self.alpha * F.normalize(torch.stack(tuple(hyper.values())).sum(0)), hyper
+
+    def modal_inputs(self) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Projected features (U+I, D) and logits of the incidence of hyperedges (U+I, H), of each modality.
+
+        A user has the mean of the items' features, and the sum of their logits.
+        """
+        widths = [self.item_embedding.shape[1], next(iter(self.hyperedges.values())).shape[1]]
+        weights = [torch.cat((self.projections[m], self.hyperedges[m]), 1) for m in self.features]
+        items = [table @ weight for table, weight in zip(self.features.values(), weights, strict=True)]  # (I, D+H) each
+        users = self.user_items(torch.cat(items, 1)).split(sum(widths), 1)  # (U, D+H) each
+        modal, logits = [], {}
+        for modality, user, item in zip(self.features, users, items, strict=True):
+            (user_vectors, user_logits), (item_vectors, item_logits) = user.split(widths, 1), item.split(widths, 1)
+            modal.append(torch.cat((user_vectors / self.user_degree, item_vectors)))
+            logits[modality] = torch.cat((user_logits, item_logits))
+        return modal, logits
+
+    def hypergraph(self, items: Tensor, logits: Tensor) -> Tensor:
+        """Pass item vectors (I, D) through the hyperedges to users and items: (U+I, D). logits: (U+I, H)."""
+        if self.gumbel_noise and self.training:
+            incidence = F.gumbel_softmax(logits, TEMPERATURE, dim=1)
+        else:
+            incidence = torch.softmax(logits / TEMPERATURE, dim=1)
+        users_on, items_on = self.dropout(incidence).split((self.n_users, self.n_items))
+        for _ in range(self.n_hyper_layers):
+            edges = items_on.T @ items  # (H, D)
+            items = items_on @ edges
+        return torch.cat((users_on @ edges, items))
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors."""
+        users, items = self.forward()[0].split((self.n_users, self.n_items))
+        return users, items
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        """BPR + the hypergraphs' contrast + norms, on a batch (3, B) of users, positives, negatives; shape (1,)."""
+        final, hyper = self.forward()
+        users, positives, negatives = interaction
+        rows = torch.cat((users, positives + self.n_users, negatives + self.n_users))
+        user, positive, negative = F.embedding(rows, final).chunk(3)  # (B, D) each
+        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        loss = bpr + self.reg_weight * self.reg_loss(user, positive, negative)
+
+        for one, other in combinations(hyper.values(), 2):
+            sides = [table.split((self.n_users, self.n_items)) for table in (one, other)]
+            for anchors, candidates, of_batch in zip(*sides, (users, positives), strict=True):
+                mean = info_nce(F.embedding(of_batch, anchors), candidates, TEMPERATURE, of_batch)
+                loss = loss + self.cl_weight * len(of_batch) * mean
+        return loss

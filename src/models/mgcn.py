@@ -1,0 +1,55 @@
+"""MGCN: item features, purified by behaviour, in multi-view graph convolutions with a contrast between the views.
+
+Yu et al., *Multi-View Graph Convolutional Network for Multimedia Recommendation*, MM 2023, arXiv 2308.03588. Departs from the
+paper: the raw features are trained too, and L2 is over the batch's final embeddings, as in the authors' code.
+U users, I items, B batch, D embedding_size, D_m width of a raw feature.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.abstract_recommender import GeneralRecommender
+from common.alignment import info_nce
+from common.multiview import MultiViewEncoder
+
+TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
+
+
+class MGCN(GeneralRecommender):
+    """Scores are inner products of content + side vectors, those of the user-item view and of the fused item-item views."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        dim = config["embedding_size"]
+        self.cl_weight = config["cl_loss"]
+        self.reg_weight = config["reg_weight"]
+        features = self.require_features()
+        self.encoder = MultiViewEncoder(
+            dataloader.inter_matrix("coo"), features, dim, config["n_ui_layers"], config["n_layers"], config["knn_k"]
+        )
+        self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
+        self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
+
+    def forward(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Side and content of some rows (B,) of users and items, or of all U+I: two (B, D)."""
+        modal = {m: project(self.feature_tables[m]) for m, project in self.projections.items()}  # (I, D) each
+        return self.encoder.fuse(self.encoder(modal), rows)
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors, content + side."""
+        side, content = self.forward()
+        users, items = (side + content).split((self.n_users, self.n_items))
+        return users, items
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
+        users, positives, negatives = interaction
+        side, content = self.forward(torch.cat((users, positives + self.n_users, negatives + self.n_users)))  # (3B, D)
+        user, positive, negative = final = (side + content).chunk(3)
+
+        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        l2 = 0.5 * sum(part.square().sum() for part in final) / self.batch_size
+        pairs = zip(side.chunk(3)[:2], content.chunk(3)[:2], strict=True)  # of the users, of the positive items
+        contrast = sum(info_nce(*pair, TEMPERATURE) for pair in pairs)
+        return bpr + self.reg_weight * l2 + self.cl_weight * contrast

@@ -1,0 +1,55 @@
+"""VBPR: matrix factorisation whose items have, beside their embedding, a projection of their features.
+
+He and McAuley, AAAI 2016, arXiv 1510.01784. Departs from the paper, as MMRec does: every modality's features in place of the
+visual ones alone, a bias in their projection and none in the score, norms in place of squared norms as the regulariser.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.abstract_recommender import GeneralRecommender
+from common.init import xavier_normal_initialization
+from common.loss import BPRLoss, EmbLoss
+
+
+class VBPR(GeneralRecommender):
+    """Scores are inner products of vectors 2D wide, U users, I items, D embedding_size. The features stay fixed."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        dim = config["embedding_size"]
+        self.reg_weight = config["reg_weight"]
+        features = self.require_features()
+        order = sorted(features, key=lambda modality: {"text": 0, "visual": 1}.get(modality, 2))
+        self.tables = [features[modality] for modality in order]  # [text; visual; others], MMRec's order
+
+        self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, 2 * dim)))
+        self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
+        self.projection = nn.Linear(sum(table.shape[1] for table in self.tables), dim)
+        self.bpr_loss, self.reg_loss = BPRLoss(), EmbLoss()
+        self.apply(xavier_normal_initialization)
+
+    def item_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """[embedding; projected features] of some items (B,), or of all: (B, 2D)."""
+        if rows is not None and self.n_items < 2 * len(rows):  # to gather raw features costs as much as to project them
+            return F.embedding(rows, self.item_vectors())
+
+        def take(table: Tensor) -> Tensor:
+            return table if rows is None else F.embedding(rows, table)
+
+        weights = self.projection.weight.split([table.shape[1] for table in self.tables], dim=1)
+        # the product with the concatenated features, which are not concatenated: they are the largest thing here
+        products = [F.linear(take(table), weight) for table, weight in zip(self.tables, weights, strict=True)]
+        return torch.cat((take(self.item_embedding), sum(products) + self.projection.bias), dim=1)  # (B, 2D)
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, 2D) and item (I, 2D) vectors."""
+        return self.user_embedding, self.item_vectors()
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        """BPR + reg_weight * EmbLoss on a batch (3, B) of users, positives, negatives; shape (1,)."""
+        user = F.embedding(interaction[0], self.user_embedding)  # (B, 2D)
+        positive, negative = self.item_vectors(interaction[1:].flatten()).chunk(2)
+        bpr = self.bpr_loss((user * positive).sum(-1), (user * negative).sum(-1))
+        return bpr + self.reg_weight * self.reg_loss(user, positive, negative)

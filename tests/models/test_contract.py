@@ -1,0 +1,133 @@
+"""The contract that every model in src/models keeps; a model file dropped there is tested without a further line."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from common.trainer import Trainer, init_seed
+from experiments.run import load_model_class
+from utils.configurator import available_models
+from utils.dataloader import EvalDataLoader
+from utils.topk_evaluator import TopKEvaluator
+
+N_BLOCKS, USERS_PER_BLOCK, ITEMS_PER_BLOCK = 4, 12, 6
+
+
+@pytest.fixture(params=available_models())
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def build(make_config, make_loader):
+    """build(name, **overrides) -> (config, loader, model) on the toy data, seeded."""
+
+    def make(name: str, **overrides):
+        config = make_config(name, **overrides)
+        loader = make_loader(config)
+        init_seed(config["seed"])
+        return config, loader, load_model_class(name)(config, loader)
+
+    return make
+
+
+def scores(model) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        return model.full_sort_predict([torch.arange(model.n_users), torch.zeros(2, 0, dtype=torch.long)])
+
+
+def train(config, loader, model, epochs: int) -> float:
+    trainer = Trainer(config, model, loader.generator)
+    return [trainer._train_epoch(loader, epoch) for epoch in range(epochs)][-1]
+
+
+def test_scores_are_finite_and_one_row_per_user_asked_for(name, build):
+    _, loader, model = build(name)
+    users = torch.tensor([3, 0, 7])
+    model.eval()
+    with torch.no_grad():
+        some = model.full_sort_predict([users, torch.zeros(2, 0, dtype=torch.long)])
+    assert some.shape == (3, loader.dataset.n_items) and some.isfinite().all()
+    torch.testing.assert_close(some, scores(model)[users], atol=1e-6, rtol=1e-5)
+
+
+def test_the_loss_is_finite_and_every_parameter_gets_a_gradient(name, build):
+    _, loader, model = build(name)
+    model.train()
+    model.pre_epoch_processing()
+    losses = model.calculate_loss(next(iter(loader)))
+    loss = sum(losses).sum() if isinstance(losses, tuple) else losses.sum()
+    assert loss.isfinite()
+    loss.backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert without == []
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name, build):
+    def trained(seed):
+        config, loader, model = build(name, seed=seed)
+        train(config, loader, model, 2)
+        return scores(model)
+
+    assert torch.equal(trained(1), trained(1))
+    assert not torch.equal(trained(1), trained(2))
+
+
+def test_a_state_dict_restores_the_scores(name, build):
+    config, loader, model = build(name)
+    train(config, loader, model, 2)
+    _, _, other = build(name, seed=5)
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    assert torch.equal(scores(other), scores(model))
+
+
+@pytest.mark.parametrize("modality", ["visual", "text"])
+def test_one_modality_is_enough(name, modality, build, make_config):
+    if "modalities" not in make_config(name):
+        pytest.skip(f"{name} reads no modalities")
+    config, loader, model = build(name, modalities=[modality])
+    assert np.isfinite(train(config, loader, model, 1))
+    assert scores(model).isfinite().all()
+
+
+def test_without_features_the_error_names_them(name, build, make_config, configs):
+    if "modalities" not in make_config(name):
+        pytest.skip(f"{name} reads no modalities")
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
+    with pytest.raises(ValueError, match="needs item features"):
+        build(name)
+
+
+def test_training_items_are_masked_in_the_recommendations(name, build):
+    config, loader, model = build(name)
+    evaluation = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test"))
+    for user, items in zip(evaluation.users.tolist(), evaluation.topk.tolist(), strict=True):
+        assert not loader.history_items_per_u[user] & set(items)
+
+
+def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make_config):
+    """Users of a block have all of its items but one; that one is the right top-1, of test or, for a few, of validation."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for block in range(N_BLOCKS):
+        items = block * ITEMS_PER_BLOCK + np.arange(ITEMS_PER_BLOCK)
+        for member in range(USERS_PER_BLOCK):
+            labels = np.zeros(ITEMS_PER_BLOCK, dtype=int)
+            labels[member % ITEMS_PER_BLOCK] = 1 if member >= USERS_PER_BLOCK - 2 else 2
+            rows += [(block * USERS_PER_BLOCK + member, item, label) for item, label in zip(items, labels, strict=True)]
+    pd.DataFrame(rows, columns=["userID", "itemID", "x_label"]).to_csv(toy / "toy.inter", sep="\t", index=False)
+    for file, width in (("image_feat.npy", 24), ("text_feat.npy", 16)):
+        centres = np.repeat(rng.normal(size=(N_BLOCKS, width)), ITEMS_PER_BLOCK, axis=0)
+        np.save(toy / file, (centres + 0.3 * rng.normal(size=centres.shape)).astype(np.float32))
+
+    overrides = {"learning_rate": 0.02, "train_batch_size": 64, "embedding_size": 16, "topk": [1], "valid_metric": "Recall@1"}
+    known = {"knn_k": ITEMS_PER_BLOCK, "n_layers": 1, "n_ui_layers": 1}
+    known = {key: value for key, value in known.items() if key in make_config(name)}
+    config, loader, model = build(name, **overrides, **known)
+    train(config, loader, model, 60)
+    metrics = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test")).metrics
+    assert metrics["recall@1"] >= 0.9

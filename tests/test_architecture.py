@@ -1,0 +1,74 @@
+"""Who may import whom, read from the source: data walks one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+
+# Each room with the rooms it may import; a room may import from itself only what stands before it here.
+ALLOWED = {
+    "utils.errors": [],
+    "utils.metrics": [],
+    "utils.graph": [],
+    "utils.sampling": [],
+    "utils.logger": [],
+    "utils.configurator": ["utils.errors", "utils.metrics"],
+    "utils.dataset": ["utils.errors", "utils.configurator"],
+    "utils.dataloader": ["utils.errors", "utils.configurator", "utils.dataset", "utils.sampling"],
+    "utils.topk_evaluator": ["utils.errors", "utils.configurator", "utils.dataloader", "utils.metrics"],
+    "common.loss": [],
+    "common.init": [],
+    "common.dream": [],
+    "common.alignment": [],
+    "common.multiview": ["utils.graph"],
+    "common.abstract_recommender": [],
+    "common.trainer": ["utils"],
+    "models": ["common", "utils.graph"],
+    "preparation": ["utils"],
+    "experiments": ["common", "models", "preparation", "utils", "experiments"],
+    "main": ["experiments", "utils"],
+}
+FILES = sorted(path for path in SRC.rglob("*.py") if path.read_text())
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(SRC).with_suffix("").parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the project that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    rooms = {child.name.removesuffix(".py") for child in SRC.iterdir()}
+    return {name for name in found if name.split(".")[0] in rooms}
+
+
+def within(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_file_imports_only_what_its_room_may(path):
+    name = module_name(path)
+    room = next((room for room in ALLOWED if within(name, room)), None)
+    assert room, f"{name} is in no known room"
+    forbidden = {imported for imported in imports(path) if not any(within(imported, allowed) for allowed in ALLOWED[room])}
+    assert not forbidden, f"{name} imports {sorted(forbidden)}; it may import {ALLOWED[room]}"
+
+
+def test_lmdb_is_imported_by_preparation_only():
+    users = [module_name(path) for path in FILES if "import lmdb" in path.read_text()]
+    assert all(within(name, "preparation") for name in users)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_every_file_says_its_job_in_the_first_line(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring and docstring.splitlines()[0].rstrip().endswith((".", ":", "`"))

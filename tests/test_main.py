@@ -1,0 +1,111 @@
+"""The command line as a user meets it: one program, exit statuses, messages without tracebacks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import main as program
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+
+
+@pytest.fixture
+def call(toy, tmp_path, capsys):
+    """call(*words) -> (exit status, standard output, standard error), on the toy data."""
+
+    def invoke(*words: str):
+        places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results")]
+        small = ["--embedding_size", "8", "--train_batch_size", "32", "--epochs", "2", "--use_gpu", "false", "--threads", "1"]
+        given = {word.split("=")[0] for word in words}
+        defaults = [word for i in range(0, len(small), 2) if small[i] not in given for word in small[i : i + 2]]
+        defaults += [word for i in range(0, len(places), 2) if places[i] not in given for word in places[i : i + 2]]
+        status = program.main(["-d", "toy", *words, *defaults] if "-d" not in words else [*words, *defaults])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return invoke
+
+
+def test_one_run_prints_a_table_and_where_the_files_lie(call, tmp_path):
+    status, out, _ = call("-m", "MambaRec")
+    assert status == 0
+    assert "MambaRec on toy, seed 999: best epoch" in out
+    assert all(name in out for name in ("recall", "ndcg", "precision", "map", "hitrate", "mrr", "@5", "@50"))
+    assert str(tmp_path / "results" / "toy" / "MambaRec" / "seed999-") in out
+
+
+def test_several_values_make_a_grid_and_its_best_is_by_validation(call):
+    status, out, _ = call("-m", "MambaRec", "--mmd_weight", "0.1", "0.2", "--reduction_factor", "2", "4")
+    assert status == 0
+    assert out.count("mmd_weight=") >= 4 and out.count("*\n") >= 1
+
+
+def test_lists_stay_lists(call):
+    status, out, _ = call("-m", "BPR", "--topk", "3", "20")
+    assert status == 0 and "@3" in out and "@20" in out and "@50" not in out
+
+
+def test_models_side_by_side_take_the_keys_they_know(call):
+    status, out, _ = call("-m", "BPR", "LightGCN", "--n_layers", "1", "--seed", "1", "2")
+    assert status == 0
+    assert "BPR on toy seed=1" in out and "LightGCN on toy seed=2" in out
+
+
+def test_mirror_gradient_trains(call):
+    assert call("-m", "MambaRec", "--mg", "--beta", "2")[0] == 0
+
+
+def test_model_names_may_be_spelled_in_any_case(call):
+    assert "MambaRec on toy" in call("-m", "mambarec")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-m", "NoSuchModel"], "no model 'NoSuchModel' in src/models; there are: "),
+        (["-m", "BPR", "-d", "nowhere"], "no data set 'nowhere' in src/configs/dataset; there are: baby, clothing, demo"),
+        (["--learning_rat", "0.1"], "MambaRec has no key 'learning_rat'; did you mean '--learning_rate'?"),
+        (["--embedding_size", "abc"], "embedding_size='abc'; expected an integer"),
+        (["--embedding_size", "0"], "embedding_size=0; expected a number above 0"),
+        (["--reduction_factor", "100000"], "reduction_factor=100000: min(24, 16) // 100000 = 0 dimensions; use at most 16"),
+        (["--feature_map", "[3, 1, 1]"], "feature_map=[3, 1, 1]: expected three sizes C, H, W whose product is the reduced width 2"),
+        (["--variant", "other"], "variant=other; expected one of paper, released"),
+        (["--variant", "released", "--contrast", "both"], "contrast=both has no effect with variant: released"),
+        (["--modalities", "audio"], "declares no 'audio'; it declares: visual, text"),
+        (["--valid_metric", "Recall@7"], "valid_metric=Recall@7 is not computed"),
+        (["-m", "BPR", "LightGCN", "--mmd_weight", "0.1"], "none of BPR, LightGCN has a key 'mmd_weight'"),
+        (["-d", "tiktok", "--data_path", "/nowhere"], "/nowhere/tiktok/tiktok.inter does not exist"),
+    ],
+)
+def test_a_mistake_ends_with_one_message_and_status_2(call, tmp_path, words, message):
+    status, _, err = call(*words)
+    assert status == 2
+    assert err.startswith("error: ") and message in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_modality_suggests_the_one_that_is_there(call, toy):
+    (toy / "image_feat.npy").unlink()
+    status, _, err = call("-m", "MambaRec")
+    assert status == 2 and "image_feat.npy does not exist" in err and "--modalities text" in err and "-d demo" in err
+    assert call("-m", "MambaRec", "--modalities", "text")[0] == 0
+    assert call("-m", "LightGCN")[0] == 0
+
+
+def test_a_third_modality_needs_one_line(call, toy):
+    np.save(toy / "audio_feat.npy", np.random.default_rng(0).normal(size=(64, 20)).astype(np.float32))
+    status, out, _ = call("-m", "MambaRec", "--audio_feature_file", "audio_feat.npy")
+    assert status == 0 and "MambaRec on toy" in out
+
+
+def test_the_program_runs_from_any_directory_and_shows_no_traceback(tmp_path):
+    words = [sys.executable, str(SRC / "main.py"), "-m", "BPR", "-d", "baby", "--data_path", "missing/"]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {tmp_path}/missing/baby/baby.inter does not exist")
+    assert "Traceback" not in ended.stderr
