@@ -16,18 +16,31 @@ GOLDEN = Path(__file__).parent / "golden"
 TOY_YAML = "inter_file_name: toy.inter\nvision_feature_file: image_feat.npy\ntext_feature_file: text_feat.npy\n"
 
 
-@pytest.fixture
-def configs(tmp_path, monkeypatch):
-    """A copy of src/configs that a test may change; it has the data set 'toy' as well."""
-    folder = tmp_path / "configs"
+@pytest.fixture(scope="session")
+def _toy_configs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared") / "configs"
     shutil.copytree(configurator.CONFIGS, folder)
     (folder / "dataset" / "toy.yaml").write_text(TOY_YAML)
+    return folder
+
+
+@pytest.fixture
+def known_toy(_toy_configs, monkeypatch):
+    """Makes the data set 'toy' known beside those of src/configs."""
+    monkeypatch.setattr(configurator, "CONFIGS", _toy_configs)
+
+
+@pytest.fixture
+def configs(known_toy, tmp_path, monkeypatch):
+    """A copy of src/configs, with 'toy', that a test may change."""
+    folder = tmp_path / "configs"
+    shutil.copytree(configurator.CONFIGS, folder)
     monkeypatch.setattr(configurator, "CONFIGS", folder)
     return folder
 
 
 @pytest.fixture
-def toy(tmp_path, configs):
+def toy(tmp_path, known_toy):
     """A writable copy of the toy data set (48 users, 64 items, image 24, text 16); returns its folder."""
     folder = tmp_path / "data" / "toy"
     shutil.copytree(GOLDEN / "toy", folder)
@@ -39,9 +52,9 @@ def make_config(tmp_path, toy):
     """make_config(model, **overrides) -> Config on the toy data, on the CPU, small and fast."""
 
     def make(model: str, **overrides) -> Config:
-        small = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "use_gpu": False, "threads": 1, "checkpoint_seconds": 0}
+        small = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "threads": 1, "checkpoint_seconds": 0}
         places = {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results")}
-        return Config(model, "toy", {**places, **small, **overrides})
+        return Config(model, "toy", {**places, **small, "use_gpu": False, **overrides})
 
     return make
 

@@ -72,7 +72,7 @@ def test_model_names_may_be_spelled_in_any_case(call):
         (["--embedding_size", "abc"], "embedding_size='abc'; expected an integer"),
         (["--embedding_size", "0"], "embedding_size=0; expected a number above 0"),
         (["--reduction_factor", "100000"], "reduction_factor=100000: min(24, 16) // 100000 = 0 dimensions; use at most 16"),
-        (["--feature_map", "[3, 1, 1]"], "feature_map=[3, 1, 1]: expected three sizes C, H, W whose product is the reduced width 2"),
+        (["--feature_map", "[3, 1, 1]"], "feature_map=[3, 1, 1]: expected C, H, W whose product is the reduced width 2"),
         (["--variant", "other"], "variant=other; expected one of paper, released"),
         (["--variant", "released", "--contrast", "both"], "contrast=both has no effect with variant: released"),
         (["--modalities", "audio"], "declares no 'audio'; it declares: visual, text"),

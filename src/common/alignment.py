@@ -23,9 +23,7 @@ def mmd(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
     """
     x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
     sharpness = 1 / bandwidth**2
-    return (
-        _MeanKernel.apply(x, x, sharpness) + _MeanKernel.apply(y, y, sharpness) - 2 * _MeanKernel.apply(x, y, sharpness)
-    )
+    return _MeanKernel.apply(x, x, sharpness) + _MeanKernel.apply(y, y, sharpness) - 2 * _MeanKernel.apply(x, y, sharpness)
 
 
 def info_nce(x: Tensor, y: Tensor, temperature: float, targets: Tensor | None = None, normalize: bool = True) -> Tensor:

@@ -5,6 +5,7 @@ code. Both are usable by themselves. N rows (items), C, H, W the feature map, D 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ class MultiScaleBranches(nn.Module):
 
     def _normalize(self, x: Tensor, channels: slice) -> Tensor:
         """BatchNorm of some of the channels, with their own count of values in the statistics."""
-        norm = self.norm
+        norm: Any = self.norm
         statistics = norm.running_mean[channels], norm.running_var[channels]
         affine = norm.weight[channels], norm.bias[channels]
         return F.batch_norm(x, *statistics, *affine, norm.training, norm.momentum, norm.eps)
@@ -78,8 +79,9 @@ class DREAM(nn.Module):
         self.spatial = nn.Conv2d(1, 1, 1)
         self.on_map = height * width > 1
         if self.on_map:
-            self.project = nn.Conv2d(total, channels, 1)
-            self.output = nn.Linear(channels * height * width, out_dim)
+            self.project: nn.Module = nn.Conv2d(total, channels, 1)
+            flat = channels * height * width
+            self.output = nn.Linear(flat, out_dim) if flat != out_dim else nn.Identity()
         else:
             self.project = nn.Linear(total, out_dim)
 

@@ -38,4 +38,3 @@ class L2Loss(nn.Module):
     def forward(self, *embeddings: Tensor) -> Tensor:
         """embeddings: any number of tensors. Returns a tensor of shape (1,)."""
         return torch.stack([embedding.square().sum() for embedding in embeddings]).sum().reshape(1) * 0.5
-

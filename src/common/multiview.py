@@ -53,7 +53,10 @@ class MultiViewEncoder(nn.Module):
         return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
 
     def fuse(self, views: Views, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return side and content of some rows (B,) of users and items, or of all: two (B, D). Their sum is the final vector."""
+        """Return side and content of some rows (B,), or of all: two (B, D), whose sum is the final vector.
+
+        rows number the users, then the items.
+        """
 
         def take(table: Tensor) -> Tensor:
             return table if rows is None else F.embedding(rows, table)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.abstract_recommender import GeneralRecommender
 from utils.configurator import Config
 from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.errors import RunError
@@ -55,14 +56,14 @@ class Progress:
 class Trainer:
     """Trains with early stopping on validation; test is scored whenever validation improves, and chooses nothing."""
 
-    def __init__(self, config: Config, model: nn.Module, generator: torch.Generator):
+    def __init__(self, config: Config, model: GeneralRecommender, generator: torch.Generator):
         """generator: the one that shuffles and samples; its state is saved and restored with the rest."""
         self.config, self.model, self.generator, self.device = config, model, generator, config["device"]
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
-        self.optimizer: torch.optim.Optimizer | None = None
-        if config["req_training"]:
+        self.trains: bool = config["req_training"]
+        if self.trains:
             self.optimizer = self._build_optimizer()
             decay, span = config["learning_rate_scheduler"]
             self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: decay ** (epoch / span))
@@ -82,10 +83,10 @@ class Trainer:
     def fit(self, train: TrainDataLoader, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder) -> Progress:
         """Train from where `progress` stands to the end; RunError when the loss is not finite."""
         progress = self.progress
-        last_epoch = self.config["epochs"] - 1 if self.optimizer else 0
+        last_epoch = self.config["epochs"] - 1 if self.trains else 0
         while progress.epoch < last_epoch and not self._has_converged():
             row: dict[str, Any] = {"epoch": progress.epoch + 1}
-            if self.optimizer:
+            if self.trains:
                 started = time.perf_counter()
                 row["loss"] = self._train_epoch(train, row["epoch"])
                 self.scheduler.step()
@@ -131,7 +132,8 @@ class Trainer:
     def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
         self.optimizer.zero_grad()
         losses = self.model.calculate_loss(batch)
-        loss = sum(losses).sum() if isinstance(losses, tuple) else losses.sum()  # some return shape (1,)
+        parts = losses if isinstance(losses, tuple) else (losses,)
+        loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
         (loss if factor == 1.0 else factor * loss).backward()
         return loss.detach()
 
@@ -162,7 +164,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the training depends on, readable with torch.load(weights_only=True)."""
         state = {"progress": asdict(self.progress), "model": self.model.state_dict(), "generators": self._generators()}
-        if self.optimizer:
+        if self.trains:
             state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
         return state
 
@@ -170,16 +172,16 @@ class Trainer:
         """Take up a training where state_dict left it."""
         self.progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
-        if self.optimizer:
+        if self.trains:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
         self._restore_generators(state["generators"])
 
     def _generators(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        numpy_state: Any = np.random.get_state()
         state = {
             "python": random.getstate(),
-            "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+            "numpy": (numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]),
             "torch": torch.get_rng_state(),
             "loader": self.generator.get_state(),
         }
@@ -190,13 +192,12 @@ class Trainer:
     def _restore_generators(self, state: dict[str, Any]) -> None:
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
-        kind, keys, position, has_gauss, gauss = state["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        kind, keys, *rest = state["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
         torch.set_rng_state(state["torch"])
         self.generator.set_state(state["loader"])
         if "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self.device)
-
 
 
 class MirrorGradientTrainer(Trainer):

@@ -25,6 +25,7 @@ import scipy
 import torch
 from torch import nn
 
+from common.abstract_recommender import GeneralRecommender
 from common.trainer import MirrorGradientTrainer, Trainer, init_seed
 from preparation.demo import ensure_demo
 from utils.configurator import SRC, Config
@@ -135,7 +136,8 @@ class _Recorder:
     def best(self, model: nn.Module, test: Evaluation) -> None:
         write = self.directory.write
         write("best.pt", lambda file: torch.save(model.state_dict(), file))
-        write("per_user.npz", lambda file: np.savez_compressed(file, users=test.users, **test.per_user))
+        per_user: dict[str, Any] = {"users": test.users, **test.per_user}
+        write("per_user.npz", lambda file: np.savez_compressed(file, **per_user))
         if self.config["save_recommended_topk"]:
             write("topk.npz", lambda file: np.savez_compressed(file, users=test.users, topk=test.topk))
 
@@ -156,7 +158,7 @@ def run_path(config: Config, dataset: RecDataset) -> Path:
     return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
 
 
-def load_model_class(name: str) -> type[nn.Module]:
+def load_model_class(name: str) -> type[GeneralRecommender]:
     """The class `name` of src/models/<name in lower case>.py; ConfigError when the file has no such class."""
     module = importlib.import_module(f"models.{name.lower()}")
     if not hasattr(module, name):
@@ -221,8 +223,8 @@ def _assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eva
         model = load_model_class(config["model"])(config, train).to(config["device"])
     except ValueError as error:
         raise ConfigError(f"{config['model']}: {error}") from error
-    kind = MirrorGradientTrainer if config["mg"] else Trainer
-    return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), kind(config, model, generator)
+    trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
+    return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer
 
 
 def _result(config: Config, trainer: Trainer) -> dict[str, Any]:

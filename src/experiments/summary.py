@@ -13,7 +13,8 @@ def run_table(result: dict[str, Any]) -> str:
     cutoffs = list(dict.fromkeys(name.partition("@")[2] for name in result["test"]))
     lines = [f"{'test':10}" + "".join(f"{'@' + cutoff:>9}" for cutoff in cutoffs)]
     lines += [f"{name:10}" + "".join(f"{result['test'][f'{name}@{k}']:>9.4f}" for k in cutoffs) for name in names]
-    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}: best epoch {result['best_epoch']} of {result['epochs']}"
+    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}: "
+    title += f"best epoch {result['best_epoch']} of {result['epochs']}"
     return "\n".join(["", title, "", *lines, "", f"files: {result['directory']}"])
 
 

@@ -14,7 +14,7 @@ from common.abstract_recommender import GeneralRecommender
 from utils.graph import EdgeGraph
 
 ROUTINGS = ("paper", "mmrec")
-N_LAYERS = 2  # of the id embeddings over the refined graph; fixed in the authors' code
+N_LAYERS = 2  # of the id embeddings over the refined graph; fixed in MMRec
 
 
 class GRCN(GeneralRecommender):
@@ -33,12 +33,12 @@ class GRCN(GeneralRecommender):
         shape = config["latent_embedding"], n_layers if routing == "paper" else 0
         self.nets = nn.ModuleDict({m: RoutingNet(self.n_users, table.shape[1], *shape) for m, table in features.items()})
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """Return user (U, D + M L) and item (I, D + M L) vectors."""
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D + M L) and item (I, D + M L) vectors."""
         routed = [self.nets[modality](table, self.edges) for modality, table in self.features.items()]
         users, items, at_users, at_items = zip(*routed, strict=True)
         of_users, of_items = self.confidence.split((self.n_users, self.n_items))
-        to_users = _strongest(at_users, self.edges.take(of_items, "columns"))
+        to_users = _strongest(at_users, self.edges.take(of_items, "columns"))  # the confidence of an edge's source
         to_items = _strongest(at_items, self.edges.take(of_users, "rows"))
 
         user, item = id_users, id_items = F.normalize(self.id_embedding).split((self.n_users, self.n_items))
@@ -48,13 +48,9 @@ class GRCN(GeneralRecommender):
             id_users, id_items = id_users + user, id_items + item
         return torch.cat((id_users, *users), 1), torch.cat((id_items, *items), 1)
 
-    def representations(self) -> tuple[Tensor, Tensor]:
-        """User (U, D + M L) and item (I, D + M L) vectors."""
-        return self.forward()
-
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * mean squares of embeddings, on a batch (3, B) of users, positives, negatives; a scalar."""
-        users, items = self.forward()
+        users, items = self.representations()
         batch_users, pairs = interaction[0], interaction[1:].flatten()  # (B,), (2B,) positives, then negatives
         user = F.embedding(batch_users, users)
         positive, negative = F.embedding(pairs, items).chunk(2)
@@ -93,7 +89,7 @@ class RoutingNet(nn.Module):
 
 
 def _strongest(attentions: tuple[Tensor, ...], confidence: Tensor) -> Tensor:
-    """Weights (E,) of edges in one direction: each modality's attention (E,) times the source's confidence (E, M), at most."""
+    """Weights (E,) of edges in one direction: the largest over modalities of attention (E,) times confidence (E, M)."""
     return torch.relu((torch.stack(attentions, 1) * confidence).max(1).values)
 
 

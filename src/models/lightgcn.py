@@ -1,6 +1,7 @@
 """LightGCN: mean of the layers of a linear graph convolution over the user-item graph.
 
-He et al., SIGIR 2020, arXiv 2002.02126. Departs from the paper: norms in place of squared norms as the regulariser, as MMRec has it.
+He et al., SIGIR 2020, arXiv 2002.02126. Departs from the paper: norms in place of squared norms as the regulariser, as MMRec
+has it.
 """
 
 import torch

@@ -148,11 +148,13 @@ def _paper_encoders(features, widths, factor, dim, local, shape, attention_reduc
         )
     shape = (reduced, 1, 1) if shape is None else tuple(shape)
     if len(shape) != 3 or shape[0] * shape[1] * shape[2] != reduced:
-        raise ValueError(f"feature_map={list(shape)}: expected three sizes C, H, W whose product is the reduced width {reduced}")
+        raise ValueError(f"feature_map={list(shape)}: expected C, H, W whose product is the reduced width {reduced}")
 
-    def encoder(width: int) -> nn.Module:
-        reduce = nn.Linear(width, reduced, bias=False)
-        align = DREAM(*shape, dim, attention_reduction) if local else nn.Linear(reduced, dim)
+    channels, height, width = shape
+
+    def encoder(raw_width: int) -> nn.Module:
+        reduce = nn.Linear(raw_width, reduced, bias=False)
+        align = DREAM(channels, height, width, dim, attention_reduction) if local else nn.Linear(reduced, dim)
         return nn.Sequential(reduce, align)
 
     return nn.ModuleDict({modality: encoder(table.shape[1]) for modality, table in features.items()})

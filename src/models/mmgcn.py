@@ -1,8 +1,9 @@
 """MMGCN: a graph convolution of its own for each modality, over the user-item graph.
 
 Wei et al., *MMGCN: Multi-modal Graph Convolution Network for Personalized Recommendation of Micro-video*, MM 2019. Departs from
-the paper, as MMRec does: the visual features alone are reduced first, three layers, a penalty on the visual preferences.
-`train_embeddings: false` also leaves the id embeddings and the preferences as they were drawn, as MMRec's code does.
+the paper, as MMRec does: the visual features alone are reduced first, and the regulariser is mean squares, of the id
+embeddings and of the visual preferences. `train_embeddings: false` also leaves id embeddings and preferences as they were
+drawn, which is what MMRec does.
 U users, I items, B batch, D embedding_size, D_m width of a raw feature, W width that a net starts from.
 """
 
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from common.abstract_recommender import GeneralRecommender
 from utils.graph import SparseGraph, neighbour_mean
 
-N_LAYERS = 3  # fixed in the authors' code, as is
+N_LAYERS = 3  # fixed in MMRec, as is the next
 VISUAL_WIDTH = 256
 
 
 class MMGCN(GeneralRecommender):
     """Scores are inner products of the mean over the modalities' nets. The features stay fixed."""
+
+    id_embedding: Tensor
 
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
@@ -30,12 +33,10 @@ class MMGCN(GeneralRecommender):
         self.to_users = SparseGraph(neighbour_mean(interactions))  # (U, I), means over a user's items
         self.to_items = SparseGraph(neighbour_mean(interactions.T))  # (I, U), means over an item's users
         _draw(self, "id_embedding", (self.n_users + self.n_items, dim), trained)
-        self.nets = nn.ModuleDict(
-            {
-                modality: ModalityNet(self.n_users, table.shape[1], VISUAL_WIDTH if modality == "visual" else None, dim, trained)
-                for modality, table in features.items()
-            }
-        )
+        self.nets = nn.ModuleDict()
+        for modality, table in features.items():
+            reduced = VISUAL_WIDTH if modality == "visual" else None
+            self.nets[modality] = ModalityNet(self.n_users, table.shape[1], reduced, dim, trained)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors."""
@@ -63,6 +64,8 @@ class ModalityNet(nn.Module):
 
     Users and items are kept apart: where features are used raw, their mean over a user's items needs no gradient.
     """
+
+    preference: Tensor
 
     def __init__(self, n_users: int, feature_width: int, reduced: int | None, dim: int, trained: bool):
         """reduced: W, to which a linear map brings the features; None: W is feature_width, without a map."""
@@ -96,7 +99,7 @@ class GraphLayer(nn.Module):
 
     def forward(self, x: Tensor, neighbours: Tensor, ids: Tensor, mean: SparseGraph) -> Tensor:
         """x (N, in_dim), neighbours (M, in_dim), ids (N, out_dim), mean: a graph (N, M) -> (N, out_dim)."""
-        n, m = mean.shape  # the map commutes with the mean, and is cheaper on fewer rows
+        n, m = mean.shape  # the product by W commutes with the mean; it is made where there are fewer rows
         around = mean(neighbours) @ self.weight if n < m else mean(neighbours @ self.weight)  # (N, in_dim)
         around = F.leaky_relu(around, inplace=True)
         own = F.leaky_relu(self.own(x), inplace=True) + ids

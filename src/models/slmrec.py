@@ -1,7 +1,7 @@
 """SLMRec: LightGCN of ids and of each modality's features, and a contrast between them as a second task.
 
-Tao et al., *Self-supervised Learning for Multimedia Recommendation*, IEEE Transactions on Multimedia 2022. Departs from the paper:
-of its self-supervised tasks this has the one that MMRec has, fine and coarse agreement of the modalities (FAC).
+Tao et al., *Self-supervised Learning for Multimedia Recommendation*, IEEE Transactions on Multimedia 2022. Departs from the
+paper: of its self-supervised tasks this has the one that MMRec has, fine and coarse agreement of the modalities (FAC).
 U users, I items, B batch, D embedding_size, D_m width of a raw feature, M modalities.
 """
 

@@ -28,8 +28,23 @@ NEUTRAL_KEYS = frozenset(
     "data_path results_dir gpu_id hyper_parameters search_space checkpoint_seconds tensorboard save_recommended_topk".split()
 )
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
-_POSITIVE = "embedding_size train_batch_size eval_batch_size threads knn_k learning_rate eval_step topk beta stopping_step".split()
-_NOT_NEGATIVE = "seed epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds".split()
+_POSITIVE = frozenset(
+    "embedding_size train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
+    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature".split()
+)
+_NOT_NEGATIVE = frozenset(
+    "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds mmd_weight cl_loss reg_weight".split()
+)
+# One value for all trials of a command: where, on what, and by what they are chosen.
+_SINGLE = frozenset("data_path results_dir use_gpu gpu_id threads valid_metric metrics topk field_separator".split())
+# The type of keys whose default is null, by example.
+_NULLABLE: dict[str, Any] = {
+    "feature_map": [1],
+    "attention_reduction": 16,
+    "train_features": True,
+    "contrast": "both",
+    "align_on": "dream",
+}
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 
 
@@ -37,7 +52,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a float (YAML 1.1 wants 1.0e-4) and refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
@@ -109,7 +124,12 @@ class Config(Mapping):
         if overrides.get("mg"):
             layers.insert(1, CONFIGS / "mg.yaml")
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
-        self._grid_keys = {"seed"}.union(*(content.get("hyper_parameters") or [] for _, content in contents))
+        self._grid_keys = {"seed"}
+        for name, content in contents:
+            names = content.get("hyper_parameters") or []
+            if not isinstance(names, list):
+                raise ConfigError(f"{name}: hyper_parameters={names!r}; expected a list of keys")
+            self._grid_keys |= set(names)
         for name, content in contents:
             self._merge(name, content)
         if search:
@@ -189,10 +209,14 @@ class Config(Mapping):
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
             default = self.axes[key][0] if key in self.axes else self._values.get(key)
+            default = _NULLABLE.get(key) if default is None else default
             several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
-            is_axis = several and not isinstance(default, list)
+            lists = several and bool(value) and all(isinstance(one, list) for one in value)
+            is_axis = several and (lists or not isinstance(default, list))
             if is_axis and not value:
                 raise ConfigError(f"{source}: '{key}' has an empty list of values")
+            if is_axis and key in _SINGLE:
+                raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
             checked = [_check(key, one, default, source) for one in value] if is_axis else _check(key, value, default, source)
             self.axes.pop(key, None)
             self._values.pop(key, None)
@@ -206,6 +230,11 @@ class Config(Mapping):
         space = self["search_space"]
         if not space:
             raise ConfigError(f"--search: {model}.yaml has no search_space; name the axes yourself (--key value value …)")
+        if not isinstance(space, dict):
+            raise ConfigError(f"{model}.yaml: search_space={space!r}; expected 'key: [values]' lines")
+        for key in space:
+            if not self.knows(key):
+                raise ConfigError(f"search_space: {self._unknown(key, model)}")
         self._grid_keys |= set(space)
         return space
 
@@ -256,7 +285,7 @@ def _hashable(value: Any) -> Any:
 
 def _check(key: str, value: Any, default: Any, source: str) -> Any:
     """Return `value` in the type of `default`, or raise ConfigError that names what was expected."""
-    value, expected = _typed(value, default)
+    value, expected = (None, None) if value is None and key in _NULLABLE else _typed(value, default)
     expected = expected or _out_of_range(key, value)
     if expected:
         raise ConfigError(f"{source}: {key}={value!r}; expected {expected}")
@@ -298,9 +327,18 @@ def _out_of_range(key: str, value: Any) -> str | None:
         return "a number not below 0"
     if key == "learner" and value.lower() not in LEARNERS:
         return f"one of {', '.join(LEARNERS)}"
+    if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
+        return "a number above 0, or {max_norm: 5, norm_type: 2}"
+    if key == "field_separator" and len(value) != 1:
+        return "one character"
     if key == "learning_rate_scheduler" and not (len(value) == 2 and value[1] > 0):
         return "[decay, epochs]: the learning rate is multiplied by decay ** (epoch / epochs)"
     return None
+
+
+def _is_clip(value: Any) -> bool:
+    norm = value.get("max_norm") if isinstance(value, dict) else value
+    return isinstance(norm, int | float) and norm > 0
 
 
 def override_pairs(words: Iterable[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ do not stop a run (repeated pairs, users or items outside training) are handled 
 """
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,8 @@ class RecDataset:
         self.config = config
         self.name = config["dataset"]
         self.folder = Path(config["data_path"]) / self.name
+        if not config["inter_file_name"]:
+            raise DataError(f"{self.name}.yaml sets no inter_file_name; expected the name of its .inter file")
         self.path = self.folder / config["inter_file_name"]
         self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self.notes: list[str] = []
@@ -106,8 +109,8 @@ class RecDataset:
             there = [modality for modality, path in self.feature_files.items() if path.exists()]
             hint = f"train without it by --modalities {' '.join(there)}, or " if there else ""
             raise DataError(
-                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md says "
-                f"where to get them; {hint}try `-d demo`, which works without any file"
+                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md "
+                f"says where to get them; {hint}try `-d demo`, which works without any file"
             )
         for modality in missing:
             self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
@@ -139,7 +142,7 @@ class RecDataset:
         separator = self.config["field_separator"]
         columns = [self.uid_field, self.iid_field, self.config["inter_splitting_label"]]
         try:
-            header = pd.read_csv(self.path, sep=separator, nrows=0).columns.tolist()
+            header = pd.read_csv(self.path, sep=separator, nrows=0, index_col=False).columns.tolist()
             missing = [column for column in columns if column not in header]
             if missing:
                 raise DataError(
@@ -147,13 +150,12 @@ class RecDataset:
                     f"{columns} separated by {separator!r} (keys USER_ID_FIELD, ITEM_ID_FIELD, inter_splitting_label, "
                     "field_separator)"
                 )
-            frame = pd.read_csv(self.path, sep=separator, usecols=columns)[columns]
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            frame = pd.read_csv(self.path, sep=separator, usecols=columns, index_col=False)[columns]
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path} cannot be read as a table separated by {separator!r}: {error}") from None
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows")
-        for column in columns:
-            self._check_integers(frame[column])
+        frame = frame.apply(self._integers)
         for column in columns[:2]:
             self._check_ids(frame[column])
         outside = ~frame[columns[2]].isin((0, 1, 2))
@@ -165,17 +167,20 @@ class RecDataset:
             )
         return frame.astype(np.int64)
 
-    def _check_integers(self, column: pd.Series) -> None:
+    def _integers(self, column: pd.Series) -> pd.Series:
+        """The column as numbers, when all of them are whole."""
         if column.dtype.kind in "iu":
-            return
-        numbers = pd.to_numeric(column, errors="coerce")
-        bad = ~(np.isfinite(numbers) & (numbers % 1 == 0))
-        row = int(bad.to_numpy().argmax()) if bad.any() else 0
-        value = column.iloc[row]
-        raise DataError(
-            f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(value)}; expected a whole "
-            "number. Map ids to 0, 1, 2, … first"
-        )
+            return column
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        bad = ~((np.abs(numbers) < 2**53) & (numbers % 1 == 0))  # NaN compares false
+        if bad.any():
+            row = int(bad.argmax())
+            value = column.iloc[row]
+            raise DataError(
+                f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(str(value))}; expected a "
+                "whole number. Map ids to 0, 1, 2, … first"
+            )
+        return pd.to_numeric(column)
 
     def _check_ids(self, column: pd.Series) -> None:
         """Ids index tables, so they must start at 0 and leave few gaps."""
@@ -192,9 +197,7 @@ class RecDataset:
         """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""
         for label, split in enumerate(SPLITS):
             if not (labels == label).any():
-                raise DataError(
-                    f"{self.path}: no row of the {split} split (x_label {label}); each of 0, 1, 2 needs some"
-                )
+                raise DataError(f"{self.path}: no row of the {split} split (x_label {label}); each of 0, 1, 2 needs some")
         keys = users * self.n_items + items
         _, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
         first.sort()
@@ -216,7 +219,8 @@ class RecDataset:
         for label, split in enumerate(SPLITS):
             rows = keep & (labels == label)
             if not rows.any():
-                raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({'; '.join(self.notes)})")
+                reasons = "; ".join(self.notes)
+                raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({reasons})")
             split_users[split], split_items[split] = users[rows], items[rows]
         return split_users, split_items
 
@@ -238,7 +242,7 @@ class RecDataset:
             pickled = "pickle" in str(error).lower() or "object" in str(error).lower()
             reason = "it holds pickled objects, which are never loaded" if pickled else str(error)
             raise DataError(f"{path} cannot be read: {reason}. Save a float array with numpy.save") from None
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} cannot be read: {error}") from None
         if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu":
             found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"

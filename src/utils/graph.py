@@ -36,7 +36,8 @@ class SparseGraph(nn.Module):
 
     def product(self, dense: Tensor, direction: str) -> Tensor:
         """The product by the matrix ('forward') or by its transpose ('backward'), without a gradient."""
-        return _csr_product(*(getattr(self, f"_{direction}_{name}") for name in ("offsets", "columns", "values")), dense)
+        offsets, columns, values = (getattr(self, f"_{direction}_{name}") for name in ("offsets", "columns", "values"))
+        return _csr_product(offsets, columns, values, dense)
 
 
 class _Product(torch.autograd.Function):
@@ -57,6 +58,10 @@ class EdgeGraph(nn.Module):
     an edge at which a softmax or a sum is taken. All are differentiable, and none makes an (E, D) tensor: the gradient of
     a weighted sum with respect to the weights is a dot product per edge, and that of a dot product a weighted sum.
     """
+
+    _rows_offsets: Tensor
+    _rows_neighbours: Tensor
+    _order: Tensor
 
     def __init__(self, matrix: sp.spmatrix | sp.sparray):
         """matrix: (N, M); its entries are the edges, their values are not used."""

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.configurator import Config
 from utils.dataloader import EvalDataLoader
@@ -36,13 +37,15 @@ class TopKEvaluator:
         self.cutoffs = sorted(set(config["topk"]))
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, loader: EvalDataLoader) -> Evaluation:
-        """Return the Evaluation of `model`, in evaluation mode while it lasts; RunError when its scores are unusable."""
+    def evaluate(self, model: Any, loader: EvalDataLoader) -> Evaluation:
+        """Return the Evaluation of a recommender, in evaluation mode while it lasts; RunError when its scores are unusable."""
         was_training = model.training
         model.eval()
-        with _representations_once(model):
-            topk = torch.cat([self._recommend(model, batch, loader.dataset.n_items) for batch in loader])  # (N, K)
-        model.train(was_training)
+        try:
+            with _representations_once(model):
+                topk = torch.cat([self._recommend(model, batch, loader.dataset.n_items) for batch in loader])  # (N, K)
+        finally:
+            model.train(was_training)
 
         hits = self._hits(topk, loader)
         columns = torch.tensor(self.cutoffs, device=hits.device) - 1
@@ -53,7 +56,7 @@ class TopKEvaluator:
         means = {name: float(values.mean()) for name, values in per_user.items()}
         return Evaluation(means, per_user, loader.users.cpu().numpy(), topk.to(torch.int32).cpu().numpy())
 
-    def _recommend(self, model: nn.Module, batch: list[Tensor], n_items: int) -> Tensor:
+    def _recommend(self, model: Any, batch: list[Tensor], n_items: int) -> Tensor:
         scores = model.full_sort_predict(batch)
         expected = (len(batch[0]), n_items)
         if tuple(scores.shape) != expected:
@@ -76,7 +79,7 @@ class TopKEvaluator:
 
 
 @contextmanager
-def _representations_once(model: nn.Module) -> Iterator[None]:
+def _representations_once(model: Any) -> Iterator[None]:
     """While open, model.representations(), where the model has it, returns one result computed at the start."""
     if not hasattr(model, "representations"):
         yield

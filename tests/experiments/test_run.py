@@ -47,9 +47,8 @@ def test_per_user_values_and_topk_give_the_published_means(finished):
         assert (lists["users"] == users).all()
         relevant = RecDataset(config)
         pairs = set(zip(relevant.users["test"].tolist(), relevant.items["test"].tolist(), strict=True))
-        hits = [
-            sum((user, item) in pairs for item in row[:20]) for user, row in zip(users.tolist(), lists["topk"].tolist(), strict=True)
-        ]
+        rows = zip(users.tolist(), lists["topk"].tolist(), strict=True)
+        hits = [sum((user, item) in pairs for item in row[:20]) for user, row in rows]
     counts = np.bincount(relevant.users["test"])[users]
     assert np.mean(np.array(hits) / counts) == pytest.approx(result["test"]["recall@20"], abs=1e-12)
 
@@ -82,7 +81,8 @@ def test_the_same_command_twice_gives_the_same_result_to_the_bit(make_config, tm
 
 def test_same_result_names_what_differs(make_config):
     first, second = run(make_config("BPR", seed=1)), run(make_config("BPR", seed=2))
-    assert {"result.json", "metrics.jsonl", "best.pt", "checkpoint.pt"} <= set(same_result(first["directory"], second["directory"]))
+    differing = set(same_result(first["directory"], second["directory"]))
+    assert {"result.json", "metrics.jsonl", "best.pt", "checkpoint.pt"} <= differing
 
 
 def test_a_finished_run_is_not_trained_again(finished):
@@ -109,7 +109,7 @@ def test_an_unfinished_run_is_not_overwritten_by_accident(make_config):
     config = make_config("BPR", epochs=3)
     directory = RunDirectory(Path(run(config)["directory"]))
     directory.file("result.json").unlink()
-    with pytest.raises(RunError, match="--resume.*--restart"):
+    with pytest.raises(RunError, match=r"--resume.*--restart"):
         run(config)
     assert run(config, resume=True)["epochs"] == 3
     assert run(config, restart=True)["epochs"] == 3

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
 
+from conftest import GOLDEN
 from experiments.run import load_model_class
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
