@@ -1,6 +1,7 @@
 """Losses that recommendation models share."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -38,3 +39,8 @@ class L2Loss(nn.Module):
     def forward(self, *embeddings: Tensor) -> Tensor:
         """embeddings: any number of tensors. Returns a tensor of shape (1,)."""
         return torch.stack([embedding.square().sum() for embedding in embeddings]).sum().reshape(1) * 0.5
+
+
+def bpr_logistic(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """BPR as -mean logsigmoid(<user, positive> - <user, negative>), three (B, D) -> scalar: BPRLoss without its bound."""
+    return F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
+from common.loss import bpr_logistic
 from utils.graph import SparseGraph, nearest_neighbours, normalized_adjacency, normalized_interactions, propagate_mean
 
 
@@ -63,9 +64,10 @@ class FREEDOM(GeneralRecommender):
         users, items = self.representations()
         user = F.embedding(interaction[0], users)  # (B, D)
         pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
-        loss = _bpr(user, F.embedding(pairs, items))
+        loss = bpr_logistic(user, *F.embedding(pairs, items).chunk(2))
         for modality, project in self.projections.items():
-            loss = loss + self.reg_weight * _bpr(user, project(F.embedding(pairs, self.feature_tables[modality])))
+            projected = project(F.embedding(pairs, self.feature_tables[modality]))  # (2B, D)
+            loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))
         return loss
 
 
@@ -76,12 +78,6 @@ def draw(weights: Tensor, size: int) -> Tensor:
     Spirakis, Information Processing Letters 2006). torch.multinomial does the same, for at most 2^24 weights.
     """
     return (torch.empty_like(weights).exponential_() / weights).topk(size, largest=False).indices
-
-
-def _bpr(user: Tensor, items: Tensor) -> Tensor:
-    """-mean logsigmoid(pos - neg); user (B, D), items (2B, D), positives, then negatives."""
-    positive, negative = items.chunk(2)
-    return F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
 
 
 def _item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:

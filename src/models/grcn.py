@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
+from common.loss import bpr_logistic
 from utils.graph import EdgeGraph
 
 ROUTINGS = ("paper", "mmrec")
@@ -54,7 +55,7 @@ class GRCN(GeneralRecommender):
         batch_users, pairs = interaction[0], interaction[1:].flatten()  # (B,), (2B,) positives, then negatives
         user = F.embedding(batch_users, users)
         positive, negative = F.embedding(pairs, items).chunk(2)
-        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        bpr = bpr_logistic(user, positive, negative)
 
         penalty = _mean_square(batch_users, self.id_embedding) + _mean_square(pairs + self.n_users, self.id_embedding)
         for net in self.nets.values():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.alignment import info_nce
-from common.loss import EmbLoss
+from common.loss import EmbLoss, bpr_logistic
 from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
 
 TEMPERATURE = 0.2  # of the Gumbel-softmax and of the contrast; fixed in the authors' code
@@ -105,7 +105,7 @@ class LGMRec(GeneralRecommender):
         users, positives, negatives = interaction
         rows = torch.cat((users, positives + self.n_users, negatives + self.n_users))
         user, positive, negative = F.embedding(rows, final).chunk(3)  # (B, D) each
-        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        bpr = bpr_logistic(user, positive, negative)
         loss = bpr + self.reg_weight * self.reg_loss(user, positive, negative)
 
         for one, other in combinations(hyper.values(), 2):

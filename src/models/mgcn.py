@@ -6,11 +6,11 @@ U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.alignment import info_nce
+from common.loss import bpr_logistic
 from common.multiview import MultiViewEncoder
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
@@ -48,7 +48,7 @@ class MGCN(GeneralRecommender):
         side, content = self.forward(torch.cat((users, positives + self.n_users, negatives + self.n_users)))  # (3B, D)
         user, positive, negative = final = (side + content).chunk(3)
 
-        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        bpr = bpr_logistic(user, positive, negative)
         l2 = 0.5 * sum(part.square().sum() for part in final) / self.batch_size
         pairs = zip(side.chunk(3)[:2], content.chunk(3)[:2], strict=True)  # of the users, of the positive items
         contrast = sum(info_nce(*pair, TEMPERATURE) for pair in pairs)

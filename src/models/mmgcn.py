@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
+from common.loss import bpr_logistic
 from utils.graph import SparseGraph, neighbour_mean
 
 N_LAYERS = 3  # fixed in MMRec, as is the next
@@ -50,7 +51,7 @@ class MMGCN(GeneralRecommender):
         batch_users, pairs = interaction[0], interaction[1:].flatten()  # (B,), (2B,) positives, then negatives
         user = F.embedding(batch_users, users)
         positive, negative = F.embedding(pairs, items).chunk(2)
-        bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()
+        bpr = bpr_logistic(user, positive, negative)
 
         penalty = F.embedding(batch_users, self.id_embedding).square().mean()
         penalty = penalty + F.embedding(pairs + self.n_users, self.id_embedding).square().mean()

@@ -33,7 +33,8 @@ _POSITIVE = frozenset(
     "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature".split()
 )
 _NOT_NEGATIVE = frozenset(
-    "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds mmd_weight cl_loss reg_weight".split()
+    "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
+    "mmd_weight cl_loss reg_weight".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
 _SINGLE = frozenset("data_path results_dir use_gpu gpu_id threads valid_metric metrics topk field_separator".split())

@@ -81,7 +81,8 @@ class TrainDataLoader:
 class _ItemNeighbours:
     """For `use_neighborhood_loss`: an item that shares a training user with the positive one, and one that does not.
 
-    The second may be the positive item itself. Items without neighbours, or with more than 80% of the training items as neighbours, get item 0 twice, as in MMRec.
+    The second may be the positive item itself. Items without neighbours, or with more than 80% of the training items as
+    neighbours, get item 0 twice. Both as in MMRec.
     """
 
     def __init__(self, dataset: RecDataset, device: torch.device):

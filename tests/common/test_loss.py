@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from common.loss import BPRLoss, EmbLoss, L2Loss
+from common.loss import BPRLoss, EmbLoss, L2Loss, bpr_logistic
 
 
 def test_bpr_loss_is_the_mean_of_minus_log_sigmoid():
@@ -46,3 +46,15 @@ def test_l2_loss_is_half_the_sum_of_squares_of_all_embeddings():
     loss = L2Loss()(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[-4.0]]))
     assert loss.shape == (1,)
     assert float(loss) == pytest.approx((1 + 4 + 9 + 16) / 2)
+
+
+def test_bpr_logistic_is_the_mean_softplus_of_the_margin():
+    user, positive, negative = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [3.0, 1.0]]), torch.zeros(2, 2)
+    expected = (math.log1p(math.exp(-1)) + math.log1p(math.exp(-1))) / 2
+    assert bpr_logistic(user, positive, negative).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_bpr_logistic_keeps_its_gradient_where_the_margin_is_large():
+    negative = torch.tensor([[100.0]], requires_grad=True)
+    bpr_logistic(torch.ones(1, 1), torch.zeros(1, 1), negative).backward()
+    assert negative.grad.item() == pytest.approx(1.0)

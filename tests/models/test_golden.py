@@ -173,7 +173,9 @@ def test_loss_gradients_scores_and_metrics_equal_the_reference(case):
     loss.backward()
     for ours, parameter in model.named_parameters():
         expected = reference(golden, "grad", names[ours], parameter.shape)
-        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-5, msg=lambda text, ours=ours: f"{ours}: {text}")
+        torch.testing.assert_close(
+            parameter.grad, expected, atol=1e-5, rtol=1e-5, msg=lambda text, ours=ours: f"{ours}: {text}"
+        )
     for ours, buffer in model.named_buffers():
         if "running" in ours:
             torch.testing.assert_close(buffer, reference(golden, "buffer", names[ours], buffer.shape), atol=1e-5, rtol=1e-5)
