@@ -24,7 +24,7 @@ ALLOWED = {
     "common.alignment": [],
     "common.multiview": ["utils.graph"],
     "common.abstract_recommender": [],
-    "common.trainer": ["utils"],
+    "common.trainer": ["common.abstract_recommender", "utils"],
     "models": ["common", "utils.graph"],
     "preparation": ["utils"],
     "experiments": ["common", "models", "preparation", "utils", "experiments"],

@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -34,6 +33,11 @@ from utils.dataset import RecDataset
 from utils.errors import ConfigError, RunError
 from utils.logger import get_logger, log_to
 from utils.topk_evaluator import Evaluation
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
 
@@ -248,10 +252,12 @@ def _result(config: Config, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _peak_memory_mb(device: torch.device) -> float:
-    """Of the GPU where there is one, else of the process."""
+def _peak_memory_mb(device: torch.device) -> float | None:
+    """Of the GPU where there is one, else of the process; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return None
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
