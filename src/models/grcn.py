@@ -1,8 +1,9 @@
 """GRCN: a user-item graph whose edges are weighed by how well each modality of an item suits its user.
 
 Wei et al., *Graph-Refined Convolutional Network for Multimedia Recommendation with Implicit Feedback*, MM 2020, arXiv
-2111.02036. Departs from the paper: the regulariser is MMRec's, mean squares of the id embeddings and of the preferences.
-`routing: mmrec` leaves the preferences as they are, as MMRec does, whose routing edges point away from the users.
+2111.02036. Departs from the paper: the preferences of the users are not routed, as in MMRec, whose routing edges point away from
+the users. That validates better (Recall@20 on TikTok .071 against .045, on Instruments .190 against .184; one seed);
+`routing: paper` routes them. The regulariser is MMRec's, mean squares of the id embeddings and of the preferences.
 U users, I items, B batch, E training pairs, D embedding_size, L latent_embedding, D_m width of a raw feature, M modalities.
 """
 

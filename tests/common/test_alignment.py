@@ -152,6 +152,12 @@ def test_length_of_a_row_does_not_matter(function):
     torch.testing.assert_close(function(x * scale, y / scale, 0.7), function(x, y, 0.7))
 
 
+def test_info_nce_without_normalising_compares_by_inner_products():
+    x, y = random_rows(130, seed=16), random_rows(130, seed=17)
+    expected = F.cross_entropy(x @ y.T / 0.7, torch.arange(130))
+    torch.testing.assert_close(info_nce(x, y, 0.7, normalize=False), expected)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     n=st.integers(1, 140), m=st.integers(1, 140), bandwidth=st.floats(0.1, 10), width=st.integers(1, 5), seed=st.integers(0, 99)
