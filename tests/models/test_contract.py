@@ -9,10 +9,11 @@ import torch
 
 from common.trainer import Trainer, init_seed
 from experiments.run import load_model_class
-from utils.configurator import available_models
+from utils.configurator import Config, available_models
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
 
+MULTIMODAL = [name for name in available_models() if "modalities" in Config(name, "demo")]  # those that read item features
 N_BLOCKS, USERS_PER_BLOCK, ITEMS_PER_BLOCK = 4, 12, 6
 
 
@@ -86,17 +87,15 @@ def test_a_state_dict_restores_the_scores(name, build):
 
 
 @pytest.mark.parametrize("modality", ["visual", "text"])
-def test_one_modality_is_enough(name, modality, build, make_config):
-    if "modalities" not in make_config(name):
-        pytest.skip(f"{name} reads no modalities")
+@pytest.mark.parametrize("name", MULTIMODAL)
+def test_one_modality_is_enough(name, modality, build):
     config, loader, model = build(name, modalities=[modality])
     assert np.isfinite(train(config, loader, model, 1))
     assert scores(model).isfinite().all()
 
 
-def test_without_features_the_error_names_them(name, build, make_config, configs):
-    if "modalities" not in make_config(name):
-        pytest.skip(f"{name} reads no modalities")
+@pytest.mark.parametrize("name", MULTIMODAL)
+def test_without_features_the_error_names_them(name, build, configs):
     (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
     with pytest.raises(ValueError, match="needs item features"):
         build(name)
@@ -121,7 +120,8 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
             rows += [(block * USERS_PER_BLOCK + member, item, label) for item, label in zip(items, labels, strict=True)]
     pd.DataFrame(rows, columns=["userID", "itemID", "x_label"]).to_csv(toy / "toy.inter", sep="\t", index=False)
     for file, width in (("image_feat.npy", 24), ("text_feat.npy", 16)):
-        centres = np.repeat(rng.normal(size=(N_BLOCKS, width)), ITEMS_PER_BLOCK, axis=0)
+        centres = np.repeat(rng.normal(size=(MULTIMODAL = [name for name in available_models() if "modalities" in Config(name, "demo")]  # those that read item features
+N_BLOCKS, width)), ITEMS_PER_BLOCK, axis=0)
         np.save(toy / file, (centres + 0.3 * rng.normal(size=centres.shape)).astype(np.float32))
 
     overrides = {"learning_rate": 0.02, "train_batch_size": 64, "embedding_size": 16, "topk": [1], "valid_metric": "Recall@1"}
