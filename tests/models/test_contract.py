@@ -120,8 +120,7 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
             rows += [(block * USERS_PER_BLOCK + member, item, label) for item, label in zip(items, labels, strict=True)]
     pd.DataFrame(rows, columns=["userID", "itemID", "x_label"]).to_csv(toy / "toy.inter", sep="\t", index=False)
     for file, width in (("image_feat.npy", 24), ("text_feat.npy", 16)):
-        centres = np.repeat(rng.normal(size=(MULTIMODAL = [name for name in available_models() if "modalities" in Config(name, "demo")]  # those that read item features
-N_BLOCKS, width)), ITEMS_PER_BLOCK, axis=0)
+        centres = np.repeat(rng.normal(size=(N_BLOCKS, width)), ITEMS_PER_BLOCK, axis=0)
         np.save(toy / file, (centres + 0.3 * rng.normal(size=centres.shape)).astype(np.float32))
 
     overrides = {"learning_rate": 0.02, "train_batch_size": 64, "embedding_size": 16, "topk": [1], "valid_metric": "Recall@1"}
