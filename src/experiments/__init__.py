@@ -1,0 +1,7 @@
+"""Runs, grids of runs, and what the console shows of them."""
+
+import os
+
+# Threads of torch (GNU OpenMP) that wait for one another spin, for long by default: beside other processes, that takes the very
+# processor they wait for. Before torch is loaded, make the spin short; alone on the machine it costs nothing measurable.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
