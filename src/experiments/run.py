@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -86,17 +87,21 @@ class RunDirectory:
         return json.loads(path.read_text()) if path.exists() else None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one an epoch."""
+        """The rows of metrics.jsonl, one an epoch; a last line that a kill cut short does not count."""
         path = self.file("metrics.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed."""
         return torch.load(self.file(name), map_location="cpu", weights_only=True)
 
     def clear(self) -> None:
+        """Remove what an earlier run left, but for the lock."""
         for path in self.path.iterdir():
-            if path.name != ".lock":
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
                 path.unlink()
 
     def cut_metrics(self, n_epochs: int) -> None:
@@ -264,14 +269,13 @@ def _peak_memory_mb(device: torch.device) -> float | None:
 
 def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
     """What a figure can depend on beside the configuration."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=SRC, capture_output=True, text=True, check=False)
     device = config["device"]
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
-        "git": git.stdout.strip() or None,
+        "git": _git_commit(),
         "machine": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -280,6 +284,14 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "data": dataset.fingerprint(),
         "command": sys.argv,
     }
+
+
+def _git_commit() -> str | None:
+    """The commit this code was run from, '-dirty' with changes; None outside a checkout or without git."""
+    if not shutil.which("git"):
+        return None
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=SRC, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
 
 
 def _summary_writer(path: Path):

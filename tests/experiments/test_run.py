@@ -157,8 +157,18 @@ def test_unread_keys_are_reported_with_the_nearest_name(make_config, configs):
 
 def test_tensorboard_writes_the_metrics_when_asked(make_config):
     pytest.importorskip("tensorboard", reason="the extra [tracking] is not installed")
-    directory = Path(run(make_config("BPR", tensorboard=True))["directory"])
-    assert list((directory / "tensorboard").glob("events*"))
+    config = make_config("BPR", tensorboard=True)
+    directory = Path(run(config)["directory"])
+    assert len(list((directory / "tensorboard").glob("events*"))) == 1
+    run(config, restart=True)
+    assert len(list((directory / "tensorboard").glob("events*"))) == 1
+
+
+def test_a_line_of_metrics_that_a_kill_cut_short_does_not_count(finished):
+    _, _, directory = finished
+    with directory.file("metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    assert [row["epoch"] for row in directory.metrics()] == [0, 1, 2]
 
 
 KILLED = """
