@@ -19,9 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from common.trainer import Trainer, init_seed
-from experiments.run import load_model_class
+from experiments.run import assemble
 from utils.configurator import Config, available_models
-from utils.dataloader import TrainDataLoader
 from utils.dataset import RecDataset
 
 WARM_UP = 2
@@ -42,10 +41,8 @@ def with_images(folder: Path, scratch: Path) -> Path:
 def prepare(model: str, dataset: str, data_path: Path, **overrides):
     """(trainer, batches of one epoch's start) of a model."""
     config = Config(model, dataset, {"data_path": str(data_path), **overrides})
-    generator = torch.Generator(config["device"]).manual_seed(0)
-    init_seed(0)
-    loader = TrainDataLoader(config, RecDataset(config), generator)
-    trainer = Trainer(config, load_model_class(model)(config, loader).to(config["device"]), generator)
+    init_seed(config["seed"])
+    loader, _, _, trainer = assemble(config, RecDataset(config))
     trainer.model.train()
     trainer.model.pre_epoch_processing()
     return trainer, iter(loader)

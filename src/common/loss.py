@@ -41,6 +41,11 @@ class L2Loss(nn.Module):
         return torch.stack([embedding.square().sum() for embedding in embeddings]).sum().reshape(1) * 0.5
 
 
+def mean_square(rows: Tensor, table: Tensor) -> Tensor:
+    """Mean of the squares of some rows (B,) of a table (N, D); a scalar."""
+    return F.embedding(rows, table).square().mean()
+
+
 def bpr_logistic(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """BPR as -mean logsigmoid(<user, positive> - <user, negative>), three (B, D) -> scalar: BPRLoss without its bound."""
     return F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()

@@ -162,7 +162,7 @@ _SECONDS = {"seconds_train": "training", "seconds_eval": "evaluation"}
 
 def run_path(config: Config, dataset: RecDataset) -> Path:
     """Where the run of this configuration lies: its name is a hash of model, data and every key that changes numbers."""
-    identity = {**config.identity(), "data": dataset.fingerprint()}
+    identity = {**config.identity(), "data": dataset.fingerprint}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
 
@@ -192,7 +192,7 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
         return {**finished, "directory": str(directory.path)}
 
     init_seed(config["seed"])
-    train, valid, test, trainer = _assemble(config, dataset)
+    train, valid, test, trainer = assemble(config, dataset)
     with directory.lock():
         if restart:
             directory.clear()
@@ -224,7 +224,7 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
     return {**result, "directory": str(directory.path)}
 
 
-def _assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
+def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
@@ -281,7 +281,7 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "data": dataset.fingerprint(),
+        "data": dataset.fingerprint,
         "command": sys.argv,
     }
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.loss import bpr_logistic
+from common.loss import bpr_logistic, mean_square
 from utils.graph import EdgeGraph
 
 ROUTINGS = ("paper", "mmrec")
@@ -59,9 +59,9 @@ class GRCN(GeneralRecommender):
         positive, negative = F.embedding(pairs, items).chunk(2)
         bpr = bpr_logistic(user, positive, negative)
 
-        penalty = _mean_square(batch_users, self.id_embedding) + _mean_square(pairs + self.n_users, self.id_embedding)
+        penalty = mean_square(batch_users, self.id_embedding) + mean_square(pairs + self.n_users, self.id_embedding)
         for net in self.nets.values():
-            penalty = penalty + _mean_square(batch_users, net.preference)
+            penalty = penalty + mean_square(batch_users, net.preference)
         if "visual" in self.nets:
             penalty = penalty + self.nets["visual"].preference.square().mean()
         return bpr + self.reg_weight * penalty
@@ -94,8 +94,3 @@ class RoutingNet(nn.Module):
 def _strongest(attentions: tuple[Tensor, ...], confidence: Tensor) -> Tensor:
     """Weights (E,) of edges in one direction: the largest over modalities of attention (E,) times confidence (E, M)."""
     return torch.relu((torch.stack(attentions, 1) * confidence).max(1).values)
-
-
-def _mean_square(rows: Tensor, table: Tensor) -> Tensor:
-    """Mean of the squares of some rows of a table."""
-    return F.embedding(rows, table).square().mean()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.loss import bpr_logistic
+from common.loss import bpr_logistic, mean_square
 from utils.graph import SparseGraph, neighbour_mean
 
 N_LAYERS = 3  # fixed in MMRec, as is the next
@@ -53,8 +53,7 @@ class MMGCN(GeneralRecommender):
         positive, negative = F.embedding(pairs, items).chunk(2)
         bpr = bpr_logistic(user, positive, negative)
 
-        penalty = F.embedding(batch_users, self.id_embedding).square().mean()
-        penalty = penalty + F.embedding(pairs + self.n_users, self.id_embedding).square().mean()
+        penalty = mean_square(batch_users, self.id_embedding) + mean_square(pairs + self.n_users, self.id_embedding)
         if "visual" in self.nets:
             penalty = penalty + self.nets["visual"].preference.square().mean()
         return bpr + self.reg_weight * penalty

@@ -142,7 +142,7 @@ class Config(Mapping):
         self._merge("command line", overrides)
 
         self._values.update(model=model, dataset=dataset)
-        self._resolve_paths({"command line": Path.cwd()})
+        self._resolve_paths()
         self._check_evaluation()
         self._set_device()
 
@@ -245,10 +245,10 @@ class Config(Mapping):
         hint = f"; did you mean '--{near[0]}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
 
-    def _resolve_paths(self, anchors: Mapping[str, Path]) -> None:
+    def _resolve_paths(self) -> None:
         """Make paths absolute: those of the YAMLs from src/, those of the command line from the current directory."""
         for key in ("data_path", "results_dir"):
-            anchor = anchors.get(self._source[key], SRC)
+            anchor = Path.cwd() if self._source[key] == "command line" else SRC
             self._values[key] = f"{(anchor / self._values[key]).resolve()}/"
 
     def _check_evaluation(self) -> None:

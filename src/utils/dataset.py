@@ -6,6 +6,7 @@ do not stop a run (repeated pairs, users or items outside training) are handled 
 
 import hashlib
 import zipfile
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,7 @@ class RecDataset:
         paths = {modality: path for modality, path in self.feature_files.items() if path.exists()}
         return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
 
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the content of every file that the run reads: interactions and item features."""
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
