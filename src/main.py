@@ -2,10 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
-from experiments.grid import plan, run_all
-from experiments.summary import run_table, trials_table
-from utils.configurator import available_datasets, available_models, override_pairs
+from experiments.engines import LocalProcesses, threads_each
+from experiments.grid import plan, sample
+from experiments.ray_engine import RayCluster
+from experiments.run import RunDirectory, run
+from experiments.summary import failures, run_table, trials_table
+from experiments.tpe import search
+from experiments.trials import Engine, Outcome, one_after_the_other, prepare, run_trials
+from utils.configurator import Config, available_datasets, available_models, override_pairs
 from utils.errors import UserError
 
 
@@ -20,27 +26,65 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="models, or all (MambaRec)")
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="data sets (demo)")
     parser.add_argument("--search", action="store_true", help="grid over the search_space of the model's YAML")
+    parser.add_argument("--search-budget", type=int, metavar="N", help="try N points of each model's grid instead of all")
+    parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help="how these are chosen (random)")
+    parser.add_argument("--legacy-test-selection", action="store_true", help="choose the grid point by test, as MMRec does")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials side by side, threads split among them (1)")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (local)")
     parser.add_argument("--mg", action="store_true", help="mirror gradient (arXiv 2402.11262)")
-    parser.add_argument("--resume", action="store_true", help="go on with runs that were stopped")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped; several trials always do")
     parser.add_argument("--restart", action="store_true", help="throw away what is there of these runs and start over")
-    return parser.parse_known_args(arguments)
+    options, words = parser.parse_known_args(arguments)
+    for name, value in {"--jobs": options.jobs, "--search-budget": options.search_budget}.items():
+        if value is not None and value < 1:
+            parser.error(f"{name} {value}: expected a number above 0")
+    if options.sampler == "tpe" and not options.search_budget:
+        parser.error("--sampler tpe needs --search-budget, the number of points to try")
+    return options, words
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0, 2 for a mistake that the message explains, 130 when interrupted."""
+    """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
     options, words = parse(arguments)
     try:
         overrides = override_pairs(words) | ({"mg": True} if options.mg else {})
-        trials = plan(options.model, options.dataset, overrides, options.search)
-        results = run_all(trials, resume=options.resume, restart=options.restart)
+        if options.jobs > 1 or options.engine == "ray":
+            overrides.setdefault("threads", threads_each(options.jobs))
+        configs = plan(options.model, options.dataset, overrides, options.search)
+        if len(configs) == 1:
+            print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
+            return 0
+        outcomes = run_all(configs, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped. The same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    print(run_table(results[0]) if len(results) == 1 else trials_table(trials, results))
+    print(trials_table(outcomes, by_test=options.legacy_test_selection))
+    if text := failures(outcomes):
+        print(text, file=sys.stderr)
+        return 1
     return 0
+
+
+def run_all(configs: Sequence[Config], options: argparse.Namespace) -> list[Outcome]:
+    """Outcomes of the grid, or of the points of it that the budget allows."""
+    if options.restart:
+        for trial in prepare(configs):
+            RunDirectory(trial.path).discard()
+    engine: Engine = one_after_the_other
+    if options.engine == "ray":
+        engine = RayCluster()
+    elif options.jobs > 1:
+        engine = LocalProcesses(options.jobs)
+
+    def run_some(some: Sequence[Config]) -> list[Outcome]:
+        return run_trials(prepare(some), engine, options.jobs)
+
+    if options.sampler == "tpe":
+        return search(configs, options.search_budget, options.jobs, run_some)
+    return run_some(sample(configs, options.search_budget) if options.search_budget else configs)
 
 
 if __name__ == "__main__":

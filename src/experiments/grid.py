@@ -1,12 +1,11 @@
-"""Many runs: the plan of models, data sets, grid points and seeds, run one after the other."""
+"""The trials of a command: every model, data set, grid point and seed, or some of the points drawn at random."""
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from experiments.run import run
 from utils.configurator import Config, available_models
 from utils.errors import ConfigError
-from utils.logger import get_logger
 
 
 def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
@@ -27,19 +26,46 @@ def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str,
     return trials
 
 
-def run_all(trials: Sequence[Config], resume: bool = False, restart: bool = False) -> list[dict[str, Any]]:
-    """Results of all trials in order; those that are finished are not trained again."""
-    results = []
-    for number, trial in enumerate(trials, 1):
-        if len(trials) > 1:
-            get_logger().info("trial %d of %d: %s", number, len(trials), describe(trial, trials))
-        results.append(run(trial, resume=resume, restart=restart))
-    return results
+def sample(trials: Sequence[Config], budget: int) -> list[Config]:
+    """At most `budget` grid points of each model and data set, without repetition, each with all its seeds.
+
+    The draw depends on the grid and on the first seed alone, so the same command draws the same points.
+    """
+    chosen = []
+    for group in by_model(trials).values():
+        points = by_point(group)
+        draw = random.Random(group[0]["seed"]).sample(range(len(points)), min(budget, len(points)))
+        chosen += [trial for i in sorted(draw) for trial in list(points.values())[i]]
+    return chosen
 
 
-def describe(trial: Config, trials: Sequence[Config]) -> str:
+def by_model(trials: Sequence[Config]) -> dict[tuple[str, str], list[Config]]:
+    """Trials by model and data set."""
+    groups: dict[tuple[str, str], list[Config]] = {}
+    for trial in trials:
+        groups.setdefault((trial["model"], trial["dataset"]), []).append(trial)
+    return groups
+
+
+def varied(trials: Sequence[Config]) -> list[str]:
+    """The keys in which trials of one model and data set differ, but for the seed."""
+    first = trials[0]
+    return [key for key in first if key != "seed" and any(trial[key] != first[key] for trial in trials)]
+
+
+def by_point(trials: Sequence[Config]) -> dict[Hashable, list[Config]]:
+    """Trials of one model and data set by their values of the varied keys: each point with its seeds."""
+    keys = varied(trials)
+    points: dict[Hashable, list[Config]] = {}
+    for trial in trials:
+        points.setdefault(tuple(map(str, (trial[key] for key in keys))), []).append(trial)
+    return points
+
+
+def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
     """Model, data set, and the settings in which `trial` differs from others of the same model and data set."""
-    name = (trial["model"], trial["dataset"])
-    peers = [other for other in trials if (other["model"], other["dataset"]) == name]
-    varied = [key for key in trial if any(other[key] != trial[key] for other in peers)]
-    return " ".join([f"{name[0]} on {name[1]}", *(f"{key}={trial[key]}" for key in varied)])
+    peers = by_model(trials)[trial["model"], trial["dataset"]]
+    keys = varied(peers)
+    if seed and any(peer["seed"] != trial["seed"] for peer in peers):
+        keys.append("seed")
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={trial[key]}" for key in keys)])

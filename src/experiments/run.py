@@ -40,6 +40,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+_CLEAR_REFS = Path("/proc/self/clear_refs")  # Linux: 5 written here resets the process's peak of resident memory
 _TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
 
 
@@ -95,6 +96,12 @@ class RunDirectory:
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed."""
         return torch.load(self.file(name), map_location="cpu", weights_only=True)
+
+    def discard(self) -> None:
+        """Throw away a run, finished or not; RunError while another process has it."""
+        if self.path.is_dir():
+            with self.lock():
+                self.clear()
 
     def clear(self) -> None:
         """Remove what an earlier run left, but for the lock."""
@@ -167,6 +174,13 @@ def run_path(config: Config, dataset: RecDataset) -> Path:
     return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
 
 
+def open_dataset(config: Config) -> RecDataset:
+    """The configured data set, read and checked; the demo is generated first where it is not there."""
+    if config["dataset"] == "demo":
+        ensure_demo(Path(config["data_path"]) / "demo")
+    return RecDataset(config)
+
+
 def load_model_class(name: str) -> type[GeneralRecommender]:
     """The class `name` of src/models/<name in lower case>.py; ConfigError when the file has no such class."""
     module = importlib.import_module(f"models.{name.lower()}")
@@ -182,15 +196,14 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
     unfinished run is an error, so that nothing is lost by accident. Returns result.json's content and 'directory'.
     """
     logger = get_logger()
-    if config["dataset"] == "demo":
-        ensure_demo(Path(config["data_path"]) / "demo")
-    dataset = RecDataset(config)
+    dataset = open_dataset(config)
     directory = RunDirectory(run_path(config, dataset))
     finished = directory.result()
     if finished and not restart:
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         return {**finished, "directory": str(directory.path)}
 
+    _reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
     with directory.lock():
@@ -257,10 +270,21 @@ def _result(config: Config, trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def _reset_peak_memory(device: torch.device) -> None:
+    """Let the peak be this run's, not that of an earlier one in the same process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text("5")
+
+
 def _peak_memory_mb(device: torch.device) -> float | None:
     """Of the GPU where there is one, else of the process; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if _CLEAR_REFS.exists():
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
     if resource is None:
         return None
     unit = 1 if sys.platform == "darwin" else 2**10

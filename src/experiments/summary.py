@@ -1,10 +1,12 @@
 """What the console shows when runs have ended."""
 
+import math
 from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
-from experiments.grid import describe
-from utils.configurator import Config
+from experiments.grid import by_model, by_point, describe
+from experiments.trials import Outcome
 
 
 def run_table(result: dict[str, Any]) -> str:
@@ -18,17 +20,37 @@ def run_table(result: dict[str, Any]) -> str:
     return "\n".join(["", title, "", *lines, "", f"files: {result['directory']}"])
 
 
-def trials_table(trials: Sequence[Config], results: Sequence[dict[str, Any]]) -> str:
-    """A row per trial with its validation and test metric, best on validation marked, within each model and data set."""
-    rows = []
-    best: dict[tuple[str, str], float] = {}
-    for trial, result in zip(trials, results, strict=True):
-        metric, key = trial["valid_metric"].lower(), (result["model"], result["dataset"])
-        best[key] = max(best.get(key, 0.0), result["valid"][metric])
-        rows.append((key, describe(trial, trials), metric, result["valid"][metric], result["test"]))
-    width = max(len(row[1]) for row in rows)
-    metric = rows[0][2]
-    lines = ["", f"{'':{width}}  {'validation':>10}  {'test':>6}   ({metric}; * is best on validation)"]
-    for key, name, metric, valid, test in rows:
-        lines.append(f"{name:{width}}  {valid:>10.4f}  {test[metric]:.4f} {'*' if valid == best[key] else ''}".rstrip())
+def trials_table(outcomes: Sequence[Outcome], by_test: bool = False) -> str:
+    """A row per grid point: mean over its seeds on validation and test, and a star at the best of each model and data set.
+
+    by_test: the star goes by the test metric, as MMRec chooses, and the table says so. A point that lacks a seed gets none.
+    """
+    configs = [outcome.trial.config for outcome in outcomes]
+    metric = configs[0]["valid_metric"].lower()
+    results = {id(outcome.trial.config): outcome.result for outcome in outcomes}
+    rows: list[tuple[str, int, float, float, bool]] = []
+    for group in by_model(configs).values():
+        points = by_point(group)
+        n_seeds = max(map(len, points.values()))
+        scored = []
+        for point in points.values():
+            done = [result for config in point if (result := results[id(config)])]
+            valid, test = (mean(one[split][metric] for one in done) if done else math.nan for split in ("valid", "test"))
+            complete = len(done) == n_seeds
+            scored.append((describe(point[0], configs, seed=False), len(done), valid, test, complete))
+        choice = [(row[3] if by_test else row[2]) if row[4] else -math.inf for row in scored]
+        best = choice.index(max(choice))
+        rows += [(*row[:4], i == best and row[4]) for i, row in enumerate(scored)]
+    width = max(len(row[0]) for row in rows)
+    by = "TEST: for comparison with MMRec only" if by_test else "validation"
+    lines = ["", f"{'':{width}}  seeds  validation    test   ({metric}, mean over seeds; * is best on {by})"]
+    for name, n_seeds, valid, test, is_best in rows:
+        lines.append(f"{name:{width}}  {n_seeds:>5}  {valid:>10.4f}  {test:>6.4f} {'*' if is_best else ''}".rstrip())
     return "\n".join(lines)
+
+
+def failures(outcomes: Sequence[Outcome]) -> str:
+    """A line per trial that failed; empty when none did."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    lines = [f"error: {len(failed)} of {len(outcomes)} trials failed:"]
+    return "\n".join([*lines, *(f"  {outcome.trial.name}: {outcome.error}" for outcome in failed)]) if failed else ""

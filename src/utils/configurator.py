@@ -174,11 +174,12 @@ class Config(Mapping):
         """One Config per point of the grid, seeds innermost; [self] when nothing is a grid axis."""
         axes = dict(sorted(self.axes.items(), key=lambda item: item[0] == "seed"))
         points = itertools.product(*axes.values())
-        return [self._at(dict(zip(axes, point, strict=True))) for point in points]
+        return [self.at(**dict(zip(axes, point, strict=True))) for point in points]
 
-    def _at(self, point: dict[str, Any]) -> "Config":
+    def at(self, **values: Any) -> "Config":
+        """A copy without axes that has these values, which are not checked."""
         trial = copy.copy(self)
-        trial._values = {**self._values, **point}
+        trial._values = {**self._values, **values}
         trial._read, trial.axes = set(), {}
         return trial
 

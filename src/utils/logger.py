@@ -27,6 +27,11 @@ def get_logger() -> logging.Logger:
     return logger
 
 
+def silence_console() -> None:
+    """Keep this process off the console; files still get every line."""
+    get_logger().handlers[:] = [logging.NullHandler()]
+
+
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append every log line to `path` as well, with its time, while the context is open."""
