@@ -1,7 +1,7 @@
 """The trials of a command: every model, data set, grid point and seed, or some of the points drawn at random."""
 
 import random
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.configurator import Config, available_models
@@ -53,10 +53,10 @@ def varied(trials: Sequence[Config]) -> list[str]:
     return [key for key in first if key != "seed" and any(trial[key] != first[key] for trial in trials)]
 
 
-def by_point(trials: Sequence[Config]) -> dict[Hashable, list[Config]]:
+def by_point(trials: Sequence[Config]) -> dict[tuple[str, ...], list[Config]]:
     """Trials of one model and data set by their values of the varied keys: each point with its seeds."""
     keys = varied(trials)
-    points: dict[Hashable, list[Config]] = {}
+    points: dict[tuple[str, ...], list[Config]] = {}
     for trial in trials:
         points.setdefault(tuple(map(str, (trial[key] for key in keys))), []).append(trial)
     return points

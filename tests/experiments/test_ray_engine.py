@@ -1,0 +1,58 @@
+"""Trials on Ray: results in the driver's directory, data sent where it is not, a lost node's trials finished elsewhere."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
+from experiments.run import run, same_result
+from experiments.trials import prepare, run_trials
+from utils.configurator import Axis
+
+ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+
+
+@pytest.fixture
+def grid(make_config):
+    axes = {"mmd_weight": Axis([0.1, 0.2]), "seed": Axis([1, 2, 3])}
+    return make_config("MambaRec", **axes, epochs=12, min_epochs=12, train_batch_size=16).trials()
+
+
+def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(make_config, toy, tmp_path, monkeypatch):
+    config = make_config("MambaRec")
+    expected = run(config.at(results_dir=f"{tmp_path}/expected/"))
+    (trial,) = prepare([config])
+    packed = _pack(Path(_data_folder(config)))
+    toy.rename(toy.parent / "hidden")
+    monkeypatch.setattr(ray, "get", lambda reference: packed)
+    outcome, files = _work(trial, [object()], str(tmp_path / "no marker here"))
+    assert outcome.error is None and not trial.path.exists()
+    _unpack(files, trial.path)
+    assert trial.state == "finished"
+    assert same_result(trial.path, expected["directory"]) == []
+
+
+@pytest.mark.slow
+def test_every_trial_finishes_when_one_of_two_nodes_is_killed(grid, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, runtime_env={"working_dir": str(Path(__file__).parents[2] / "src")}, log_to_driver=False)
+    try:
+        cluster.wait_for_nodes()
+        trials = prepare(grid)
+        engine = RayCluster()(trials)
+        outcomes = [next(engine)]
+        time.sleep(1)
+        cluster.remove_node(second, allow_graceful=False)
+        outcomes += list(engine)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert {outcome.trial.path for outcome in outcomes} == {trial.path for trial in trials}
+    assert [outcome.error for outcome in outcomes] == [None] * len(trials)
+    alone = run_trials(prepare([config.at(results_dir=f"{tmp_path}/alone/") for config in grid[:2]]))
+    for trial, other in zip(trials, alone, strict=False):
+        assert same_result(trial.path, other.result["directory"]) == []
