@@ -12,6 +12,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/installed-test
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 check: $(VENV)/installed-test

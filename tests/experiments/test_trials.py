@@ -162,7 +162,7 @@ def test_a_grid_killed_at_random_moments_ends_as_an_undisturbed_one(configs, toy
 
     def command(place: str, jobs: str) -> list[str]:
         words = f"-m MambaRec -d toy --data_path {toy.parent} --results_dir {tmp_path / place} --jobs {jobs} --threads 1 "
-        words += "--embedding_size 8 --train_batch_size 4 --epochs 30 --use_gpu false --checkpoint_seconds 0.1 "
+        words += "--embedding_size 8 --train_batch_size 32 --epochs 30 --use_gpu false --checkpoint_seconds 0 "
         words += "--mmd_weight 0.1 0.2 --reduction_factor 2 4 8 --seed 1 2"
         script = tmp_path / "program.py"
         script.write_text(PROGRAM.format(src=str(SRC), configs=str(configs), words=words.split()))

@@ -1,0 +1,117 @@
+"""What finished runs left, small enough to commit: settings, results, epochs, and test metrics of each user.
+
+A record is read from a run's directory, or from the compact file `<name>.record.npz` that `Record.save` makes of one. Per-user
+values are float16 in both, so that a table is the same from either.
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.run import RunDirectory
+from utils.configurator import NEUTRAL_KEYS
+from utils.errors import RunError
+
+SUFFIX = ".record.npz"
+KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run.
+
+    config, environment, result: the run's JSON files. epochs: the rows of metrics.jsonl. users: int32 (N,). per_user: metric ->
+    float16 (N,). source: the directory or file it was read from.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    result: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    source: Path
+
+    @property
+    def model(self) -> str:
+        return self.result["model"]
+
+    @property
+    def dataset(self) -> str:
+        return self.result["dataset"]
+
+    @property
+    def seed(self) -> int:
+        return self.result["seed"]
+
+    @property
+    def valid_metric(self) -> str:
+        return self.config["valid_metric"].lower()
+
+    def settings(self) -> dict[str, Any]:
+        """What a run's figures depend on, but for the seed."""
+        return {key: value for key, value in self.config.items() if key not in NEUTRAL_KEYS and key != "seed"}
+
+    @classmethod
+    def of_run(cls, path: Path) -> "Record":
+        """Read a finished run's directory; RunError when it is not one."""
+        directory = RunDirectory(path)
+        result = directory.result()
+        if result is None:
+            raise RunError(f"{path} is not finished: it has no result.json")
+        try:
+            config, environment = (json.loads(directory.file(name).read_text()) for name in ("config.json", "environment.json"))
+            with np.load(directory.file("per_user.npz"), allow_pickle=False) as values:
+                per_user = {name: values[name].astype(np.float16) for name in values.files if name != "users"}
+                users = values["users"].astype(np.int32)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
+        return cls(config, environment, result, directory.metrics(), users, per_user, path)
+
+    @classmethod
+    def of_file(cls, path: Path) -> "Record":
+        """Read what `save` wrote; RunError when it is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                text = json.loads(stored["json"].tobytes())
+                users = stored["users"]
+                per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path} is no record of a run: {error}") from None
+        return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
+
+    def save(self, folder: Path) -> Path:
+        """Write the compact file into `folder`; the same record gives the same bytes. Returns its path."""
+        text = {key: getattr(self, key) for key in ("config", "environment", "result", "epochs")}
+        encoded = np.frombuffer(json.dumps(text, sort_keys=True).encode(), np.uint8)
+        kept: dict[str, Any] = {name: values for name, values in self.per_user.items() if name in KEPT}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, json=encoded, users=self.users, **kept)
+        name = self.source.name.removesuffix(SUFFIX)
+        path = folder / self.dataset / (name if name.startswith(self.model) else f"{self.model}-{name}")
+        path = path.with_name(path.name + SUFFIX)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
+        return path
+
+
+def load_records(paths: Iterable[Path]) -> list[Record]:
+    """Records of run directories, of compact files, and of all of these below a folder; RunError where there is none."""
+    records = []
+    for path in map(Path, paths):
+        if path.name.endswith(SUFFIX):
+            found = [Record.of_file(path)]
+        else:
+            runs = [file.parent for file in sorted(path.rglob("result.json"))]
+            found = [*map(Record.of_run, runs), *map(Record.of_file, sorted(path.rglob(f"*{SUFFIX}")))]
+        if not found:
+            raise RunError(f"{path}: no finished run and no *{SUFFIX} there; train with main.py first, or name another place")
+        records += found
+    return records
