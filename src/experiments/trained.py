@@ -7,6 +7,7 @@ these fails, the error names it, with the commits on both sides.
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,13 @@ class FinishedRun:
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         """Test users (N,) and the items (N, K) recommended to them, best first, -1 where there are fewer."""
         path = self.directory.file("topk.npz")
-        if not path.exists():
-            raise RunError(f"{path} does not exist: the run was trained with save_recommended_topk: false")
-        with np.load(path) as stored:
-            return stored["users"], stored["topk"]
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return stored["users"], stored["topk"]
+        except FileNotFoundError:
+            raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false") from None
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,8 @@ def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: Fini
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise RunError(
-            f"{run.directory.path} holds another {run.config['model']} than this version has: {'; '.join(differing[:3])}{more}. "
-            f"{_versions(run.directory)}"
+            f"{run.directory.path} holds another {run.config['model']} than this version has: "
+            f"{'; '.join(differing[:3])}{more}. {_versions(run.directory)}"
         )
     model.load_state_dict(state)
 
@@ -174,8 +178,9 @@ def _check_data(directory: RunDirectory, dataset: RecDataset) -> None:
         parts += [f"{name} was not read" for name in now if name not in then]
         difference = ", ".join(parts) or "the files are read in another order"
     raise RunError(
-        f"{dataset.folder} is not the data that {directory.path} was trained on: {difference} (fingerprint "
-        f"{environment['data'][:10]} then, {dataset.fingerprint[:10]} now). Name the folder above the run's data with --data_path"
+        f"{dataset.folder} is not the data that {directory.path} was trained on: {difference} "
+        f"(fingerprint {environment['data'][:10]} then, {dataset.fingerprint[:10]} now). Name the folder above the run's data "
+        "with --data_path"
     )
 
 
