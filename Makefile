@@ -33,5 +33,5 @@ $(VENV)/installed: setup.cfg constraints.txt | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/installed-test: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking,serving]' -c constraints.txt
 	@touch $@ $(VENV)/installed
