@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments.trained import Trained, load_trained
 from serving.lists import evaluated_users, listed_users, recommend, trained_users
-from serving.tables import FORMATS, write_tables
 from serving.vectors import export_vectors, similar_items
+from serving.writers import FORMATS, write_tables
 from utils.errors import UserError
 
 

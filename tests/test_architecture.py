@@ -31,7 +31,7 @@ ALLOWED = {
     "analysis.breakdown": ["experiments", "utils"],
     "analysis.missing": ["common.abstract_recommender", "experiments", "utils"],
     "serving.identifiers": ["utils"],
-    "serving.tables": ["utils"],
+    "serving.writers": ["utils"],
     "serving": ["experiments", "serving", "utils"],
     "recommend": ["experiments", "serving", "utils"],
     "main": ["experiments", "utils"],

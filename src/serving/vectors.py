@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.trained import ROUNDING, Trained
 from serving.identifiers import item_identifiers, user_identifiers
 from serving.lists import unit_features
-from serving.tables import completed
+from serving.writers import completed
 from utils.dataloader import user_batches
 from utils.errors import ConfigError, RunError
 from utils.topk_evaluator import masked_scores
