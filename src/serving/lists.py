@@ -39,6 +39,7 @@ def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
     return user_identifiers(dataset).numbers(ids)
 
 
+@torch.no_grad()
 def recommend(
     trained: Trained, users: np.ndarray, k: int, include_seen: bool = False, n_reasons: int = 0
 ) -> Iterator[pd.DataFrame]:
@@ -52,7 +53,7 @@ def recommend(
     user_ids, item_ids = user_identifiers(dataset), item_identifiers(dataset)
     reasons = _Reasons(trained, item_ids, n_reasons) if n_reasons else None
     width = max(k, *trained.config["topk"])  # as many as evaluation sorts: ties then fall as they do there
-    with torch.no_grad(), representations_once(trained.model):
+    with representations_once(trained.model):
         for batch in user_batches(dataset, users, trained.config, hide_seen=not include_seen):
             best = best_items(masked_scores(trained.model, batch, dataset.n_items), width)
             scores, items = (part[:, :k].cpu().numpy() for part in best)  # (B, k)

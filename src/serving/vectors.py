@@ -32,7 +32,7 @@ def vectors(trained: Trained) -> tuple[Tensor, Tensor]:
     error = (users[batch[0]] @ items.T - scores).abs().max()
     if error > ROUNDING * scores.abs().max():
         raise RunError(f"{name}: its scores are not the inner products of its representations, so these rank otherwise than it")
-    return users.float().cpu(), items.float().cpu()
+    return tuple(table.detach().float().cpu().contiguous() for table in (users, items))
 
 
 def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
