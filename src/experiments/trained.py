@@ -20,7 +20,6 @@ from torch import Tensor
 from common.abstract_recommender import GeneralRecommender
 from common.trainer import init_seed
 from experiments.run import RunDirectory, assemble, git_commit
-from preparation.demo import ensure_demo
 from utils.configurator import Config
 from utils.dataloader import EvalDataLoader, user_batches
 from utils.dataset import RecDataset
@@ -75,8 +74,6 @@ def open_run(path: str | Path, data_path: str | Path | None = None) -> FinishedR
     """
     directory = RunDirectory(Path(path))
     config = read_config(directory, {} if data_path is None else {"data_path": f"{data_path}"})
-    if config["dataset"] == "demo":
-        ensure_demo(Path(config["data_path"]) / "demo")
     dataset = RecDataset(config)
     _check_data(directory, dataset)
     return FinishedRun(config, dataset, directory)
