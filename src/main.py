@@ -3,9 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from analysis.comparison import compare
+from analysis.records import load_records
+from analysis.tables import rendered
 from experiments.engines import LocalProcesses, threads_each
-from experiments.grid import plan, sample
+from experiments.grid import by_model, plan, sample
 from experiments.ray_engine import RayCluster
 from experiments.run import RunDirectory, run
 from experiments.summary import failures, run_table, trials_table
@@ -62,6 +66,9 @@ def main(arguments: list[str]) -> int:
         print("\nstopped. The same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     print(trials_table(outcomes, by_test=options.legacy_test_selection))
+    finished = [Path(outcome.result["directory"]) for outcome in outcomes if outcome.result]
+    if finished and len(by_model([outcome.trial.config for outcome in outcomes])) > 1:
+        print("\n" + rendered(compare(load_records(finished), by_test=options.legacy_test_selection)))
     if text := failures(outcomes):
         print(text, file=sys.stderr)
         return 1

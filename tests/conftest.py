@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import utils.configurator as configurator
+from experiments.run import run
 from utils.configurator import Config
 from utils.dataloader import TrainDataLoader
 from utils.dataset import RecDataset
@@ -65,5 +66,15 @@ def make_loader():
 
     def make(config: Config, seed: int = 0) -> TrainDataLoader:
         return TrainDataLoader(config, RecDataset(config), torch.Generator().manual_seed(seed))
+
+    return make
+
+
+@pytest.fixture
+def make_run(make_config):
+    """make_run(model, **overrides) -> directory of a finished run on the toy data."""
+
+    def make(model: str, **overrides) -> Path:
+        return Path(run(make_config(model, **overrides))["directory"])
 
     return make

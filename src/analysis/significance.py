@@ -1,4 +1,4 @@
-"""Paired tests over users: is the difference of two models more than chance?"""
+"""Paired tests over users: whether the difference of two models is more than chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

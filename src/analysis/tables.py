@@ -89,7 +89,7 @@ def _caption(comparison: Comparison) -> str:
     if comparison.tests:
         parts.append(
             f"*: {comparison.reference} differs from this model in Recall@20, Wilcoxon signed-rank test over users (values "
-            f"averaged over seeds), p < 0.05 after Holm's correction for {len(comparison.tests)} comparisons."
+            f"averaged over seeds), p < 0.05 after Holm's correction for {_comparisons(comparison)}."
         )
         parts.append(f"Improv.: {comparison.reference} over the strongest other model.")
     left_out = [f"{entry.label} on {entry.dataset} {entry.n_incomplete}" for entry in entries if entry.n_incomplete]
@@ -97,6 +97,11 @@ def _caption(comparison: Comparison) -> str:
         parts.append(f"Grid points left out for want of a seed: {', '.join(left_out)}.")
     parts.append(f"Budget: {_budget(comparison)}.")
     return " ".join(parts)
+
+
+def _comparisons(comparison: Comparison) -> str:
+    count = len(comparison.tests)
+    return f"{count} comparison{'s' * (count > 1)}"
 
 
 def _budget(comparison: Comparison) -> str:
@@ -160,7 +165,7 @@ def significance_table(comparison: Comparison) -> Table:
     caption = (
         f"{comparison.reference} minus the other model, Recall@20 of each user, averaged over seeds. Interval: percentile "
         "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
-        f"over the {len(comparison.tests)} comparisons of the table. *: p < 0.05."
+        f"over {_comparisons(comparison)}. *: p < 0.05."
     )
     return Table("Significance", columns.split("|"), rows, caption)
 

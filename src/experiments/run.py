@@ -299,18 +299,19 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
-        "git": _git_commit(),
+        "git": git_commit(),
         "machine": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "data": dataset.fingerprint,
+        "data_files": dict(dataset.digests),
         "command": sys.argv,
     }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit this code was run from, '-dirty' with changes; None outside a checkout or without git."""
     if not shutil.which("git"):
         return None

@@ -186,8 +186,8 @@ class Config(Mapping):
     # what a run is made of
 
     def plain(self) -> dict[str, Any]:
-        """Every key and value, fit for JSON."""
-        return {key: str(value) if key == "device" else value for key, value in sorted(self._values.items())}
+        """Every key and value, fit for JSON, in the order in which they were merged, which is that of the modalities."""
+        return {key: str(value) if key == "device" else value for key, value in self._values.items()}
 
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""

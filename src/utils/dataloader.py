@@ -109,6 +109,18 @@ class _ItemNeighbours:
         return torch.stack((near, far)) * self.usable[items]
 
 
+def user_batches(dataset: RecDataset, users: np.ndarray, config: Config, hide_seen: bool = True) -> Iterator[list[Tensor]]:
+    """Batches as EvalDataLoader's over any users (N,); with hide_seen false nothing is hidden. Made one at a time."""
+    device, size = config["device"], config["eval_batch_size"]
+    history = dataset.inter_matrix("csr")
+    for start in range(0, len(users), size):
+        block = users[start : start + size]
+        seen = history[block if hide_seen else block[:0]]
+        rows = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+        mask = np.stack((rows, seen.indices.astype(np.int64)))
+        yield [torch.from_numpy(block).to(device), torch.from_numpy(mask).to(device)]
+
+
 class EvalDataLoader:
     """Batches `[users (B,), mask (2, M)]` over the users of one split; mask holds row in batch and training item to hide.
 

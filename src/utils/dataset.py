@@ -38,11 +38,12 @@ class RecDataset:
         self.path = self.folder / config["inter_file_name"]
         self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self.notes: list[str] = []
-        self.feature_files = {
-            _MMREC_MODALITY.get(stem, stem): self.folder / config[key]
+        self.feature_keys = {
+            _MMREC_MODALITY.get(stem, stem): key
             for key in config
             if (stem := key.removesuffix(_FEATURE_SUFFIX)) != key and config[key]
         }
+        self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
 
         frame = self._read_interactions()
         users, items, labels = (frame[column].to_numpy() for column in frame.columns)
@@ -123,10 +124,15 @@ class RecDataset:
         return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the content of every file that the run reads: interactions and item features."""
+    def digests(self) -> list[tuple[str, str]]:
+        """Name and hash of the content of every file that the run reads: interactions and item features."""
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
-        return hashlib.sha256("".join(f"{path.name} {_digest(path)}\n" for path in paths if path.exists()).encode()).hexdigest()
+        return [(path.name, _digest(path)) for path in paths if path.exists()]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of `digests`."""
+        return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in self.digests).encode()).hexdigest()
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)

@@ -42,7 +42,7 @@ class TopKEvaluator:
         was_training = model.training
         model.eval()
         try:
-            with _representations_once(model):
+            with representations_once(model):
                 topk = torch.cat([self._recommend(model, batch, loader.dataset.n_items) for batch in loader])  # (N, K)
         finally:
             model.train(was_training)
@@ -57,17 +57,8 @@ class TopKEvaluator:
         return Evaluation(means, per_user, loader.users.cpu().numpy(), topk.to(torch.int32).cpu().numpy())
 
     def _recommend(self, model: Any, batch: list[Tensor], n_items: int) -> Tensor:
-        scores = model.full_sort_predict(batch)
-        expected = (len(batch[0]), n_items)
-        if tuple(scores.shape) != expected:
-            raise RunError(f"full_sort_predict returned scores of shape {tuple(scores.shape)}; expected {expected}")
-        rows, columns = batch[1]
-        scores[rows, columns] = -torch.inf
         width = self.cutoffs[-1]
-        values, items = scores.topk(min(width, n_items))  # NaN would come first
-        if torch.isnan(values).any():
-            raise RunError("the scores hold NaN; the model has diverged (try a smaller learning_rate)")
-        items = items.masked_fill(values == -torch.inf, -1)
+        items = best_items(masked_scores(model, batch, n_items), width)[1]
         return torch.nn.functional.pad(items, (0, width - items.shape[1]), value=-1)
 
     @staticmethod
@@ -78,8 +69,27 @@ class TopKEvaluator:
         return (loader.relevant_keys[position] == keys) & (topk >= 0)
 
 
+def masked_scores(model: Any, batch: list[Tensor], n_items: int) -> Tensor:
+    """Scores (B, I) of a batch [users (B,), mask (2, M)], -inf at the pairs of the mask; RunError when of another shape."""
+    scores = model.full_sort_predict(batch)
+    expected = (len(batch[0]), n_items)
+    if tuple(scores.shape) != expected:
+        raise RunError(f"full_sort_predict returned scores of shape {tuple(scores.shape)}; expected {expected}")
+    rows, columns = batch[1]
+    scores[rows, columns] = -torch.inf
+    return scores
+
+
+def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The largest scores and their items, best first: two (B, min(k, I)); item -1 where the score is -inf. RunError for NaN."""
+    values, items = scores.topk(min(k, scores.shape[1]))  # NaN would come first
+    if torch.isnan(values).any():
+        raise RunError("the scores hold NaN; the model has diverged (try a smaller learning_rate)")
+    return values, items.masked_fill(values == -torch.inf, -1)
+
+
 @contextmanager
-def _representations_once(model: Any) -> Iterator[None]:
+def representations_once(model: Any) -> Iterator[None]:
     """While open, model.representations(), where the model has it, returns one result computed at the start."""
     if not hasattr(model, "representations"):
         yield

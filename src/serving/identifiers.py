@@ -1,0 +1,86 @@
+"""Original ids of users and items beside the numbers that a data set gives them.
+
+MMRec's form: `u_id_mapping.csv` and `i_id_mapping.csv` in the data set's folder, separated by tabs or commas, with a header
+and two columns, original id and number. Without such a file the numbers are the ids.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.api.extensions import ExtensionArray
+
+from utils.dataset import RecDataset
+from utils.errors import DataError
+
+
+class Identifiers:
+    """The ids of numbers 0 … n-1, which are strings where there is a map, and back."""
+
+    def __init__(self, kind: str, n: int, names: pd.Index | None = None):
+        """kind: 'user' or 'item', for messages. names: the original id of each number."""
+        self.kind, self.n, self.names = kind, n, names
+
+    @classmethod
+    def read(cls, kind: str, n: int, path: Path, number_field: str) -> "Identifiers":
+        """Read the map at `path`, if there is one; DataError when it does not number all of 0 … n-1 once.
+
+        The column of numbers is the one that holds 0 … n-1, and where both do, the one named `number_field`.
+        """
+        if not path.exists():
+            return cls(kind, n)
+        try:
+            with path.open(encoding="utf-8") as file:
+                separator = "\t" if "\t" in file.readline() else ","
+            frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise DataError(f"{path} cannot be read as a table: {error}") from None
+        if frame.shape[1] != 2:
+            raise DataError(f"{path} has the columns {frame.columns.tolist()}; expected two, original id and number")
+        every_number = {str(number) for number in range(n)}
+        of_numbers = [column for column in frame if len(frame) == n and set(frame[column]) == every_number]
+        if not of_numbers:
+            raise DataError(
+                f"{path}: none of its columns {frame.columns.tolist()} holds each of 0 … {n - 1} once, the numbers of "
+                f"the data set's {kind}s ({len(frame)} rows). It maps other data: replace it, or move it away to have numbers"
+            )
+        numbers = number_field if number_field in of_numbers else of_numbers[-1]
+        names = frame.set_index(frame[numbers].astype(int)).sort_index().drop(columns=numbers).squeeze(axis=1)
+        if names.duplicated().any():
+            raise DataError(f"{path}: the original id {names[names.duplicated()].iloc[0]!r} is there twice")
+        return cls(kind, n, pd.Index(names))
+
+    def of(self, numbers: np.ndarray) -> ExtensionArray:
+        """The ids of some numbers (N,), 'string' or 'Int64'; missing where the number is -1."""
+        known = pd.array(numbers, dtype="Int64")
+        known[numbers < 0] = pd.NA
+        if self.names is None:
+            return known
+        names = pd.array(self.names, dtype="string")
+        return names.take(np.asarray(numbers), allow_fill=True)
+
+    def numbers(self, ids: Sequence[str]) -> np.ndarray:
+        """The numbers (N,) of some ids, int64; DataError names the first that is not known."""
+        if self.names is not None:
+            found = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
+            hint = f"ids are the original ones, such as {self.names[0]!r}"
+        else:
+            found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
+            hint = f"without a map of ids they are the numbers 0 … {self.n - 1}"
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            raise DataError(
+                f"there is no {self.kind} '{ids[unknown[0]]}' ({len(unknown)} of {len(ids)} ids are unknown); {hint}"
+            )
+        return found.astype(np.int64)
+
+
+def user_identifiers(dataset: RecDataset) -> Identifiers:
+    """The users' original ids, of u_id_mapping.csv."""
+    return Identifiers.read("user", dataset.n_users, dataset.folder / "u_id_mapping.csv", dataset.uid_field)
+
+
+def item_identifiers(dataset: RecDataset) -> Identifiers:
+    """The items' original ids, of i_id_mapping.csv."""
+    return Identifiers.read("item", dataset.n_items, dataset.folder / "i_id_mapping.csv", dataset.iid_field)

@@ -1,0 +1,88 @@
+"""Vectors of users and items: the nearest of an item, and files for serving elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.trained import ROUNDING, Trained
+from serving.identifiers import item_identifiers, user_identifiers
+from serving.lists import unit_features
+from serving.writers import completed
+from utils.dataloader import user_batches
+from utils.errors import ConfigError, RunError
+from utils.topk_evaluator import masked_scores
+
+N_CHECKED = 64  # users whose scores must be the inner products of what is exported
+
+
+@torch.no_grad()
+def vectors(trained: Trained) -> tuple[Tensor, Tensor]:
+    """User (U, D) and item (I, D) vectors whose inner products are the scores, float32 on the CPU; RunError without such."""
+    name, model = trained.config["model"], trained.model
+    if not hasattr(model, "representations"):
+        raise RunError(f"{name} has no representations(), only scores, so there are no vectors of its users and items")
+    users, items = model.representations()  # type: ignore[operator]
+    some = np.linspace(0, trained.dataset.n_users - 1, N_CHECKED).astype(np.int64)
+    batch = next(user_batches(trained.dataset, some, trained.config, hide_seen=False))
+    scores = masked_scores(model, batch, trained.dataset.n_items)
+    error = (users[batch[0]] @ items.T - scores).abs().max()
+    if error > ROUNDING * scores.abs().max():
+        raise RunError(f"{name}: its scores are not the inner products of its representations, so these rank otherwise than it")
+    return tuple(table.detach().float().cpu().contiguous() for table in (users, items))
+
+
+def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
+    """The k items nearest to one by cosine: columns by, item, rank, cosine; by 'representation' and by each modality read.
+
+    item: its id. A model that has no representations is left to the features.
+    """
+    ids = item_identifiers(trained.dataset)
+    number = int(ids.numbers([item])[0])
+    tables = {"representation": F.normalize(vectors(trained)[1])} if hasattr(trained.model, "representations") else {}
+    tables |= unit_features(trained)
+    if not tables:
+        raise RunError(f"{trained.config['model']} has neither representations() nor item features to compare items by")
+    parts = []
+    for name, table in tables.items():
+        cosine = table @ table[number]  # (I,)
+        cosine[number] = -torch.inf
+        values, places = cosine.topk(min(k, len(table) - 1))
+        ranks = np.arange(1, len(values) + 1)
+        parts.append(pd.DataFrame({"by": name, "item": ids.of(places.numpy()), "rank": ranks, "cosine": values.numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
+    """Write the vectors for serving elsewhere; returns the files.
+
+    npz: `output` with users (U, D), items (I, D), float32, and user_ids, item_ids. faiss: `output`, an exact inner-product
+    index of the items in the order of their numbers, and the npz beside it, for the users and the ids.
+    """
+    dataset, (users, items) = trained.dataset, vectors(trained)
+    arrays = {"users": users.numpy(), "items": items.numpy()}
+    for kind, ids in (("user_ids", user_identifiers(dataset)), ("item_ids", item_identifiers(dataset))):
+        arrays[kind] = np.arange(ids.n) if ids.names is None else ids.names.to_numpy(dtype=str)
+    archive = output if form == "npz" else output.with_suffix(".npz")
+    if form == "faiss":
+        faiss = _faiss()
+        if archive == output:
+            raise ConfigError(f"--output {output}: the index needs another ending than .npz, which the vectors beside it have")
+        index = faiss.IndexFlatIP(items.shape[1])
+        index.add(arrays["items"])
+        with completed(output) as temporary:
+            faiss.write_index(index, str(temporary))
+    with completed(archive) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return list(dict.fromkeys((output, archive)))
+
+
+def _faiss():
+    try:
+        import faiss
+    except ImportError:
+        raise ConfigError("--format faiss needs the package faiss-cpu: pip install -e '.[serving]'") from None
+    return faiss

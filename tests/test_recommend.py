@@ -1,0 +1,125 @@
+"""recommend.py as a user meets it: tables that give the run's own metrics again, messages without tracebacks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import recommend as program
+import utils.configurator as configurator
+from utils.dataset import RecDataset
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+
+
+@pytest.fixture
+def call(capsys):
+    """call(*words) -> (exit status, standard output, standard error)."""
+
+    def invoke(*words):
+        capsys.readouterr()  # what training said
+        try:
+            status = program.main([str(word) for word in words])
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return invoke
+
+
+@pytest.mark.parametrize("model", ["MambaRec", "BPR"])
+@pytest.mark.parametrize("original_ids", [False, True])
+def test_recall_of_the_csv_is_that_of_the_run(call, make_run, make_config, toy, tmp_path, model, original_ids):
+    if original_ids:
+        for kind, n in (("user", 48), ("item", 64)):
+            numbers = np.random.default_rng(n).permutation(n)
+            frame = pd.DataFrame({f"{kind}_id": [f"{kind} {i}" for i in numbers], f"{kind}ID": numbers})
+            frame.to_csv(toy / f"{kind[0]}_id_mapping.csv", index=False, sep="\t")
+    directory = make_run(model)
+    status, _, err = call("--run", directory, "-k", 20, "--output", tmp_path / "lists.csv")
+    assert status == 0 and err == "960 recommendations for 48 users\n"
+    frame = pd.read_csv(tmp_path / "lists.csv", dtype=str)
+
+    dataset = RecDataset(make_config(model))
+    pairs = pd.DataFrame({"user": dataset.users["test"], "item": dataset.items["test"]}).astype(str)
+    if original_ids:
+        pairs = pd.DataFrame({"user": "user " + pairs["user"], "item": "item " + pairs["item"]})
+    hits = frame.merge(pairs).groupby("user").size().reindex(pairs["user"].unique(), fill_value=0)
+    recall = (hits / pairs.groupby("user").size()).mean()
+    assert recall == pytest.approx(json.loads((directory / "result.json").read_text())["test"]["recall@20"], abs=1e-12)
+
+
+def test_users_of_a_file_and_all_users(call, make_run, tmp_path):
+    directory = make_run("VBPR")
+    (tmp_path / "ids.txt").write_text("3\n40\n")
+    status, out, err = call("lists", "--run", directory, "--users", tmp_path / "ids.txt", "-k", 2, "--explain")
+    header, *rows = out.splitlines()
+    assert status == 0 and err == "4 recommendations for 2 users\n"
+    assert header == "user,item,rank,score,visual_seen_1,visual_cosine_1,text_seen_1,text_cosine_1"
+    assert [row.split(",")[0] for row in rows] == ["3", "3", "40", "40"]
+    assert call("--run", directory, "--all", "-k", 1, "--format", "jsonl")[1].count("\n") == 48
+    assert call("--run", directory, "--all", "--users", tmp_path / "ids.txt")[0] == 2
+
+
+def test_users_without_training_pairs_are_left_out_of_all_or_said(call, make_run, toy, tmp_path):
+    with (toy / "toy.inter").open("a") as file:
+        file.write("49\t0\t1.0\t0\t2\n")
+    directory = make_run("BPR")
+    status, _, err = call("--run", directory, "--all", "-k", 1, "--output", tmp_path / "lists.csv")
+    assert status == 0 and err == "48 recommendations for 48 users\n2 users without training pairs left out\n"
+    (tmp_path / "ids.txt").write_text("0\n49\n")
+    status, _, err = call("--run", directory, "--users", tmp_path / "ids.txt", "-k", 1)
+    assert status == 0 and "1 of the users have no training pair: the model knows nothing of them" in err
+
+
+def test_similar_items_and_vectors(call, make_run, tmp_path):
+    directory = make_run("VBPR")
+    status, out, _ = call("similar", "--run", directory, "--item", 3, "-k", 2)
+    expected = ["by", "representation", "representation", "visual", "visual", "text", "text"]
+    assert status == 0 and [line.split(",")[0] for line in out.splitlines()] == expected
+    status, out, _ = call("export", "--run", directory, "--output", tmp_path / "vectors.npz")
+    assert status == 0 and out == f"{tmp_path / 'vectors.npz'}\n" and (tmp_path / "vectors.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--run", "/nowhere"], "error: /nowhere is no run's directory: config.json cannot be read"),
+        (["similar", "--run", "{run}", "--item", "x"], "error: there is no item 'x'"),
+        (["--run", "{run}", "--format", "parquet"], "error: --format parquet is not for the console"),
+        (["--run", "{run}", "--data_path", "/nowhere"], "error: /nowhere/toy/toy.inter does not exist"),
+        (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a number above 0"),
+        (["--run", "{run}", "--explain"], "error: BPR reads no item features"),
+        (["similar", "--run", "{run}"], "the following arguments are required: --item"),
+        ([], "the following arguments are required: --run"),
+    ],
+)
+def test_a_mistake_ends_with_one_message_and_status_2(call, make_run, words, message):
+    directory = make_run("BPR", epochs=1)
+    status, _, err = call(*(word.format(run=directory) for word in words))
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+READER = """
+import sys
+sys.path.insert(0, {src!r})
+import utils.configurator as configurator
+from pathlib import Path
+configurator.CONFIGS = Path({configs!r})
+import recommend
+sys.exit(recommend.main({words!r}))
+"""
+
+
+def test_a_reader_that_has_read_enough_is_no_error(make_run):
+    words = ["--run", str(make_run("VBPR")), "-k", "64", "--explain", "9"]
+    script = READER.format(src=str(SRC), configs=str(configurator.CONFIGS), words=words)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0 and errors == ""
