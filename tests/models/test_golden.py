@@ -1,15 +1,17 @@
 """Every model against figures recorded from the reference implementations: loss, gradients, scores, metrics."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import GOLDEN
 from experiments.run import load_model_class
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 # our parameter name -> the reference's, or a function of the golden's arrays
 BPR = {"user_embedding.weight": "user_embedding.weight", "item_embedding.weight": "item_embedding.weight"}
