@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.alignment import info_nce
+from common.alignment import distinct, info_nce
 from common.loss import EmbLoss, bpr_logistic
 from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
 
@@ -110,7 +110,7 @@ class LGMRec(GeneralRecommender):
 
         for one, other in combinations(hyper.values(), 2):
             sides = [table.split((self.n_users, self.n_items)) for table in (one, other)]
-            for anchors, candidates, of_batch in zip(*sides, (users, positives), strict=True):
-                mean = info_nce(F.embedding(of_batch, anchors), candidates, TEMPERATURE, of_batch)
-                loss = loss + self.cl_weight * len(of_batch) * mean
+            for anchors, candidates, part in zip(*sides, (distinct(users), distinct(positives)), strict=True):
+                mean = info_nce(F.embedding(part.values, anchors), candidates, TEMPERATURE, part.counts, targets=part.values)
+                loss = loss + self.cl_weight * len(users) * mean
         return loss

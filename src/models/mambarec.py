@@ -1,7 +1,7 @@
 """MambaRec: modality alignment, local by DREAM and global by MMD, around a multi-view graph encoder.
 
 Ren, Ju, Lee, *Modality Alignment with Multi-scale Bilateral Attention for Multimodal Recommendation*, CIKM 2025, arXiv
-2509.09114. U users, I items, B batch, D embedding_size, d reduced width, D_m width of a raw feature.
+2509.09114. U users, I items, B batch, N distinct ids of it, D embedding_size, d reduced width, D_m width of a raw feature.
 
 `variant: paper` computes the paper's equations. Added where the paper is silent: BatchNorm and ReLU after each DREAM branch;
 the output projection; LayerNorm and dropout before the gates; the encoder's own contrast beside (10); (15) as a mean and
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.alignment import info_nce, mmd
+from common.alignment import distinct, info_nce, mmd
 from common.dream import DREAM, ReleasedDREAM
 from common.multiview import MultiViewEncoder
 
@@ -103,25 +103,29 @@ class MambaRec(GeneralRecommender):
         """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
         users, positives, negatives = interaction
         modal, views = self.forward()
-        rows = torch.cat((users, positives + self.n_users, negatives + self.n_users))
-        side, content = self.encoder.fuse(views, rows)  # (3B, D)
-        user, positive, negative = final = (side + content).chunk(3)
+        parts = [distinct(ids) for ids in (users, positives + self.n_users, negatives + self.n_users)]
+        side, content = self.encoder.fuse(views, torch.cat([part.values for part in parts]))
+        sizes = [len(part.values) for part in parts]
+        user, positive, negative = final = [
+            part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)
+        ]  # (B, D) each
 
         bpr = F.softplus((user * negative).sum(-1) - (user * positive).sum(-1)).mean()  # (15)
-        l2 = 0.5 * sum(part.square().sum() for part in final) / self.batch_size
+        l2 = 0.5 * sum(rows.square().sum() for rows in final) / self.batch_size
         loss = bpr + self.reg_weight * l2
 
         if self.contrast != "modality":
-            pairs = zip(side.chunk(3)[:2], content.chunk(3)[:2], strict=True)  # of the users, of the positive items
-            loss = loss + self.cl_weight * sum(info_nce(*pair, self.temperature) for pair in pairs)
+            for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
+                loss = loss + self.cl_weight * info_nce(own, other, self.temperature, part.counts, part.counts)
         if self.global_alignment and len(modal) > 1:
             aligned = modal
             if self.align_on == "views":
                 aligned = {modality: view[self.n_users :] for modality, view in views.modal.items()}
-            vectors = [F.embedding(positives, table) for table in aligned.values()]  # (B, D) each
-            loss = loss + self.mmd_weight * _mean_over_pairs(mmd, vectors, self.mmd_bandwidth)  # (7)-(9)
+            rows, counts = parts[1].values - self.n_users, parts[1].counts
+            vectors = [F.embedding(rows, table) for table in aligned.values()]  # (N, D) each
+            loss = loss + self.mmd_weight * _mean_over_pairs(mmd, vectors, self.mmd_bandwidth, counts)  # (7)-(9)
             if self.contrast != "behaviour":
-                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, self.temperature)  # (10)
+                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, self.temperature, counts)  # (10)
         return loss
 
 
@@ -173,9 +177,9 @@ def _released_encoders(features, factor, dim, local) -> nn.ModuleDict:
     return nn.ModuleDict({modality: encoder(modality, table.shape[1]) for modality, table in features.items()})
 
 
-def _mean_over_pairs(distance, vectors: list[Tensor], parameter: float) -> Tensor:
+def _mean_over_pairs(distance, vectors: list[Tensor], parameter: float, counts: Tensor | None) -> Tensor:
     """Mean of distance(a, b, parameter) over the pairs of modalities; with two of them, the distance itself."""
-    values = [distance(a, b, parameter) for a, b in combinations(vectors, 2)]
+    values = [distance(a, b, parameter, counts, counts) for a, b in combinations(vectors, 2)]
     return torch.stack(values).mean()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.alignment import info_nce
+from common.alignment import distinct, info_nce
 from common.loss import bpr_logistic
 from common.multiview import MultiViewEncoder
 
@@ -45,11 +45,15 @@ class MGCN(GeneralRecommender):
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
         users, positives, negatives = interaction
-        side, content = self.forward(torch.cat((users, positives + self.n_users, negatives + self.n_users)))  # (3B, D)
-        user, positive, negative = final = (side + content).chunk(3)
+        parts = [distinct(ids) for ids in (users, positives + self.n_users, negatives + self.n_users)]
+        side, content = self.forward(torch.cat([part.values for part in parts]))
+        sizes = [len(part.values) for part in parts]
+        user, positive, negative = final = [
+            part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)
+        ]  # (B, D) each
 
-        bpr = bpr_logistic(user, positive, negative)
-        l2 = 0.5 * sum(part.square().sum() for part in final) / self.batch_size
-        pairs = zip(side.chunk(3)[:2], content.chunk(3)[:2], strict=True)  # of the users, of the positive items
-        contrast = sum(info_nce(*pair, TEMPERATURE) for pair in pairs)
-        return bpr + self.reg_weight * l2 + self.cl_weight * contrast
+        loss = bpr_logistic(user, positive, negative)
+        loss = loss + self.reg_weight * 0.5 * sum(rows.square().sum() for rows in final) / self.batch_size
+        for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
+            loss = loss + self.cl_weight * info_nce(own, other, TEMPERATURE, part.counts, part.counts)
+        return loss

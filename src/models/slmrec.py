@@ -2,7 +2,7 @@
 
 Tao et al., *Self-supervised Learning for Multimedia Recommendation*, IEEE Transactions on Multimedia 2022. Departs from the
 paper: of its self-supervised tasks this has the one that MMRec has, fine and coarse agreement of the modalities (FAC).
-U users, I items, B batch, D embedding_size, D_m width of a raw feature, M modalities.
+U users, I items, B batch, N its distinct items, D embedding_size, D_m width of a raw feature, M modalities.
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
-from common.alignment import info_nce
+from common.alignment import distinct, info_nce
 from common.init import xavier_uniform_initialization
 from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
 
@@ -64,15 +64,17 @@ class SLMRec(GeneralRecommender):
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """InfoNCE of users and positive items + ssl_alpha * self-supervision, on a batch (3, B); a scalar."""
         users, items = self.forward()
-        user, item = F.embedding(interaction[0], users), F.embedding(interaction[1], items)  # (B, (1+M) D)
-        loss = info_nce(self.fuse_users(user), self.fuse_items(item), self.temperature)
-        return loss + self.ssl_weight * self.self_supervision(item)
+        batch = distinct(interaction[1])
+        user, item = F.embedding(interaction[0], users), F.embedding(batch.values, items)  # (B, (1+M) D), (N, (1+M) D)
+        user, fused = self.fuse_users(user), self.fuse_items(item)
+        loss = info_nce(user, fused, self.temperature, y_counts=batch.counts, targets=batch.inverse)
+        return loss + self.ssl_weight * self.self_supervision(item, batch.counts)
 
-    def self_supervision(self, items: Tensor) -> Tensor:
-        """Contrast of the ids with each modality on a batch of items (B, (1+M) D), by inner products; a scalar."""
-        mapped, *modal = items.chunk(1 + len(self.projections), 1)  # (B, D) each
+    def self_supervision(self, items: Tensor, counts: Tensor | None) -> Tensor:
+        """Contrast of the ids with each modality on distinct items (N, (1+M) D), by inner products; a scalar."""
+        mapped, *modal = items.chunk(1 + len(self.projections), 1)  # (N, D) each
         total = items.new_zeros(())
         for id_map, modal_map, vectors in zip(self.id_maps, self.modal_maps, modal, strict=True):
             mapped = id_map(mapped)
-            total = total + info_nce(mapped, modal_map(vectors), self.ssl_temperature, normalize=False)
+            total = total + info_nce(mapped, modal_map(vectors), self.ssl_temperature, counts, counts, normalize=False)
         return total

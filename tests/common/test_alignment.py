@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.alignment import info_nce, mmd
+from common.alignment import distinct, info_nce, mmd
 
 SIZES = [1, 5, 128, 129, 300]  # rows; the blocks on the CPU have 128
 
@@ -58,13 +58,39 @@ def test_mmd_compares_sets_of_different_sizes(n, m):
         torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("ours", "plain"), [(mmd, plain_mmd), (info_nce, plain_info_nce)])
+def test_rows_that_stand_in_a_batch_several_times_may_be_given_once_with_their_counts(ours, plain):
+    batch = torch.randint(190, (400,), generator=torch.Generator().manual_seed(19))
+    part = distinct(batch)
+    assert len(part.values) < 190 and part.counts.sum() == 400 and torch.equal(part.values[part.inverse], batch)
+
+    def once(x, y, parameter):
+        return ours(x[part.values], y[part.values], parameter, part.counts, part.counts)
+
+    def repeated(x, y, parameter):
+        return plain(x[batch], y[batch], parameter)
+
+    pair = random_rows(190, seed=20), random_rows(190, seed=21)
+    results = value_and_gradients(once, *pair, 0.4), value_and_gradients(repeated, *pair, 0.4)
+    for result, expected in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-10)
+
+
+def test_info_nce_takes_partners_that_are_given_once_with_their_counts():
+    batch = torch.randint(50, (300,), generator=torch.Generator().manual_seed(22))
+    part = distinct(batch)
+    x, y = random_rows(300, seed=23), random_rows(50, seed=24)
+    value = info_nce(x, y[part.values], 0.4, y_counts=part.counts, targets=part.inverse)
+    torch.testing.assert_close(value, plain_info_nce(x, y[batch], 0.4))
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_info_nce_takes_the_partners_from_a_longer_table(normalize):
     rows, table = random_rows(150, seed=16), random_rows(170, seed=17)
     targets = torch.randint(170, (150,), generator=torch.Generator().manual_seed(18))
 
     def ours(x, y, temperature):
-        return info_nce(x, y, temperature, targets, normalize)
+        return info_nce(x, y, temperature, targets=targets, normalize=normalize)
 
     def plain(x, y, temperature):
         if normalize:
