@@ -11,7 +11,8 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 ALLOWED = {
     "utils.errors": [],
     "utils.metrics": [],
-    "utils.graph": [],
+    "utils.precision": [],
+    "utils.graph": ["utils.precision"],
     "utils.sampling": [],
     "utils.logger": [],
     "utils.configurator": ["utils.errors", "utils.metrics"],
@@ -21,7 +22,7 @@ ALLOWED = {
     "common.loss": [],
     "common.init": [],
     "common.dream": [],
-    "common.alignment": [],
+    "common.alignment": ["utils.precision"],
     "common.multiview": ["utils.graph"],
     "common.abstract_recommender": [],
     "common.trainer": ["common.abstract_recommender", "utils"],

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from utils.precision import in_float32
+
 _BLOCK_ROWS = 128  # on the CPU; a GPU takes all rows at once
 
 
@@ -40,6 +42,7 @@ def distinct(batch: Tensor) -> Distinct:
     return Distinct(values, inverse, counts)
 
 
+@in_float32
 def mmd(x: Tensor, y: Tensor, bandwidth: float, x_counts: Tensor | None = None, y_counts: Tensor | None = None) -> Tensor:
     """Squared maximum mean discrepancy of the L2-normalised rows of x and y, with a Gaussian kernel.
 
@@ -59,6 +62,7 @@ def mmd(x: Tensor, y: Tensor, bandwidth: float, x_counts: Tensor | None = None, 
     return same - 2 * kernel(x, y, x_weights, y_weights)
 
 
+@in_float32
 def info_nce(
     x: Tensor,
     y: Tensor,

@@ -131,7 +131,8 @@ class Trainer:
 
     def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
         self.optimizer.zero_grad()
-        losses = self.model.calculate_loss(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["precision"] == "bf16"):
+            losses = self.model.calculate_loss(batch)
         parts = losses if isinstance(losses, tuple) else (losses,)
         loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
         (loss if factor == 1.0 else factor * loss).backward()

@@ -47,6 +47,7 @@ _NULLABLE: dict[str, Any] = {
     "align_on": "dream",
 }
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
+PRECISIONS = ("fp32", "bf16")
 
 
 class _Loader(yaml.SafeLoader):
@@ -329,6 +330,8 @@ def _out_of_range(key: str, value: Any) -> str | None:
         return "a number not below 0"
     if key == "learner" and value.lower() not in LEARNERS:
         return f"one of {', '.join(LEARNERS)}"
+    if key == "precision" and value not in PRECISIONS:
+        return f"one of {', '.join(PRECISIONS)}"
     if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
         return "a number above 0, or {max_norm: 5, norm_type: 2}"
     if key == "field_separator" and len(value) != 1:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from utils.precision import in_float32
+
 
 class SparseGraph(nn.Module):
     """A constant sparse matrix (N, M) in CSR with its transpose, applied to dense matrices: `graph(x)`, x (M, D).
@@ -30,6 +32,7 @@ class SparseGraph(nn.Module):
         for name, part in parts.items():
             self.register_buffer(f"_{direction}_{name}", torch.from_numpy(np.ascontiguousarray(part)), persistent=False)
 
+    @in_float32
     def forward(self, dense: Tensor) -> Tensor:
         """Return the product (N, D) with a dense float32 (M, D)."""
         return _Product.apply(self, dense)
@@ -82,10 +85,12 @@ class EdgeGraph(nn.Module):
         for name, part in parts.items():
             self.register_buffer(f"_{name}", torch.from_numpy(part), persistent=False)
 
+    @in_float32
     def dot(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner product of the two ends of each edge: left (N, D), right (M, D) -> (E,)."""
         return _EdgeDot.apply(self, left, right)
 
+    @in_float32
     def softmax(self, scores: Tensor, side: str) -> Tensor:
         """Softmax over the edges of each node on that side: (E,) -> (E,)."""
         nodes, size = getattr(self, f"_{side}_nodes"), len(getattr(self, f"_{side}_offsets")) - 1
@@ -94,6 +99,7 @@ class EdgeGraph(nn.Module):
         total = scores.new_zeros(size).index_add(0, nodes, exponential)
         return exponential / total.index_select(0, nodes)
 
+    @in_float32
     def weighted_sum(self, weights: Tensor, vectors: Tensor, side: str) -> Tensor:
         """For each node on that side, the weighted sum of the vectors at the other ends of its edges; 0 without edges.
 
