@@ -1,7 +1,8 @@
 """A data set on disk, read, checked and split: `<name>.inter` and one `.npy` file of item features per modality.
 
-Every defect of a file raises DataError with the file, the value found, what was expected and what to do. Oddities that
-do not stop a run (repeated pairs, users or items outside training) are handled here and listed in `notes`.
+A defect of a file raises DataError with the file, the value found, what was expected and what to do; where the interactions
+have several, it has a line for each. Oddities that do not stop a run (repeated pairs, users or items outside training) are
+handled here and listed in `notes`.
 """
 
 import hashlib
@@ -163,49 +164,53 @@ class RecDataset:
             raise DataError(f"{self.path} cannot be read as a table separated by {separator!r}: {error}") from None
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows")
-        frame = frame.apply(self._integers)
+        problems: list[str] = []
+        frame = frame.apply(self._integers, problems=problems)
         for column in columns[:2]:
-            self._check_ids(frame[column])
-        outside = ~frame[columns[2]].isin((0, 1, 2))
+            self._check_ids(frame[column], problems)
+        outside = ~frame[columns[2]].isin((0, 1, 2)) & frame[columns[2]].notna()
         if outside.any():
-            row = int(outside.argmax())
-            raise DataError(
-                f"{self.path}, line {row + 2}: {columns[2]} is {frame[columns[2]].iloc[row]}; expected 0 (train), 1 "
+            row = int(outside.to_numpy().argmax())
+            problems.append(
+                f"{self.path}, line {row + 2}: {columns[2]} is {frame[columns[2]].iloc[row]:.0f}; expected 0 (train), 1 "
                 f"(validation) or 2 (test); {int(outside.sum())} rows have another value"
             )
+        if problems:
+            raise DataError("\n".join(problems))
         return frame.astype(np.int64)
 
-    def _integers(self, column: pd.Series) -> pd.Series:
-        """The column as numbers, when all of them are whole."""
+    def _integers(self, column: pd.Series, problems: list[str]) -> pd.Series:
+        """The column as numbers; missing where they are not whole, and a problem more."""
         if column.dtype.kind in "iu":
             return column
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         bad = ~((np.abs(numbers) < 2**53) & (numbers % 1 == 0))  # NaN compares false
-        if bad.any():
-            row = int(bad.argmax())
-            value = column.iloc[row]
-            raise DataError(
-                f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(str(value))}; expected a "
-                "whole number. Map ids to 0, 1, 2, … first"
-            )
-        return pd.to_numeric(column)
+        if not bad.any():
+            return pd.to_numeric(column)
+        row = int(bad.argmax())
+        value = column.iloc[row]
+        problems.append(
+            f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(str(value))}; expected a "
+            "whole number. Map ids to 0, 1, 2, … first"
+        )
+        return pd.Series(np.where(bad, np.nan, numbers), name=column.name)
 
-    def _check_ids(self, column: pd.Series) -> None:
+    def _check_ids(self, column: pd.Series, problems: list[str]) -> None:
         """Ids index tables, so they must start at 0 and leave few gaps."""
         limit = max(100_000, 20 * column.nunique())
         bad = (column < 0) | (column >= limit)
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            raise DataError(
-                f"{self.path}, line {row + 2}: {column.name} is {column.iloc[row]}; expected 0 to {limit - 1}: there are "
+            problems.append(
+                f"{self.path}, line {row + 2}: {column.name} is {column.iloc[row]:.0f}; expected 0 to {limit - 1}: there are "
                 f"{column.nunique()} distinct ids, and the largest sets the size of the tables. Map ids to 0, 1, 2, … first"
             )
 
     def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
         """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""
-        for label, split in enumerate(SPLITS):
-            if not (labels == label).any():
-                raise DataError(f"{self.path}: no row of the {split} split (x_label {label}); each of 0, 1, 2 needs some")
+        empty = [f"no row of the {split} split (x_label {n})" for n, split in enumerate(SPLITS) if not (labels == n).any()]
+        if empty:
+            raise DataError(f"{self.path}: {', '.join(empty)}; each of 0, 1, 2 needs some")
         keys = users * self.n_items + items
         _, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
         first.sort()

@@ -1,0 +1,119 @@
+"""From a file of interactions to a data set's folder: what `prepare.py amazon` and `prepare.py table` have in common."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from preparation.engine import Engine
+from preparation.filtering import RAW, filter_interactions
+from preparation.folder import describe, new_folder, write_interactions, write_items, write_report
+from preparation.options import add_dataset, dataset_folder, positive
+from preparation.report import Report
+from preparation.splits import NEED_TIME, SPLITS, split_interactions
+from utils.errors import ConfigError
+from utils.logger import get_logger
+
+Step = Callable[[Engine, Report], None]
+
+
+@dataclass(frozen=True)
+class Dump:
+    """How one kind of raw data is read.
+
+    interactions: fills the table `raw` (preparation/filtering.py). about: fills the table `about` (name, then `columns`) with
+    what is known of the items, None where nothing is. vectors: writes ready image features into a folder.
+    """
+
+    interactions: Step
+    item_column: str
+    has_time: bool = True
+    about: Step | None = None
+    columns: tuple[str, ...] = ("text",)
+    vectors: Callable[[Engine, Report, Path], None] | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both commands: what is kept, how it is split, which features are made, within which bounds."""
+    add_dataset(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    kept = parser.add_argument_group("what is kept")
+    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions rated lower")
+    kept.add_argument(
+        "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
+    )
+    kept.add_argument("--split", choices=SPLITS, default="random", help="(random); preparation/splits.py describes them")
+    kept.add_argument("--seed", type=int, default=999, help="of the split (999)")
+    kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help="of a file's lines, not fatal (0.01)")
+    features = parser.add_argument_group("features, also made later by `prepare.py text` and `prepare.py images`")
+    features.add_argument("--text-model", metavar="MODEL", help="encode the texts by this sentence-transformers model")
+    features.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="pictures, named by original item id: pack them and run the image model"
+    )
+    features.add_argument(
+        "--image-model", default="vgg16", metavar="MODEL", help="vgg16, timm:NAME or transformers:NAME (vgg16)"
+    )
+    features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
+    features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
+    bounds = parser.add_argument_group("bounds")
+    bounds.add_argument("--memory", type=float, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
+    bounds.add_argument("--threads", type=positive, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected a number from 0 to 1")
+    return number
+
+
+def prepare(options: argparse.Namespace, dump: Dump) -> None:
+    """Write the data set that the options of `add_options` describe."""
+    if options.split in NEED_TIME and not dump.has_time:
+        raise ConfigError(f"--split {options.split} needs the time of interactions; name its column by --time-column")
+    name, folder = options.dataset, dataset_folder(options)
+    report = Report(
+        sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
+    )
+    with new_folder(folder, options.overwrite) as temporary:
+        spill = temporary / "spill"
+        with Engine(spill, options.memory, options.threads) as engine:
+            engine.run(RAW)
+            dump.interactions(engine, report)
+            filter_interactions(engine, report, options.min_rating, options.k_core)
+            report.splits = split_interactions(engine, options.split, options.seed)
+            write_interactions(engine, temporary, name, dump.item_column)
+            engine.run("DROP TABLE labelled")
+            engine.run(f"CREATE TABLE about (name VARCHAR, {', '.join(f'{column} VARCHAR' for column in dump.columns)})")
+            if dump.about:
+                dump.about(engine, report)
+            known = write_items(engine, temporary, dump.columns)
+            n_items = engine.value("SELECT count(*) FROM items")
+            report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
+            if dump.vectors:
+                dump.vectors(engine, report, temporary)
+        if spill.exists():
+            spill.rmdir()
+        write_report(temporary, report)
+    print(report.text())
+    get_logger().info("%s", folder)
+    has_pictures = bool(dump.vectors or options.images or known.get("image"))
+    describe(name, image=has_pictures, text=bool(known["text"]))
+    _features(options, folder, "image" if known.get("image") else None)
+
+
+def _features(options: argparse.Namespace, folder: Path, image_column: str | None) -> None:
+    """Text and image features, as far as the options ask for them; the data set is complete before and after."""
+    if options.text_model:
+        from preparation.text import encode_texts
+
+        encode_texts(folder, options.text_model, download=options.download)
+    if options.images or image_column:
+        from preparation.images import extract_features
+        from preparation.items import read_items
+        from preparation.packing import pack_images
+
+        pack_images(folder, read_items(folder), options.images, image_column)
+        extract_features(folder, options.image_model, options.weights, download=options.download)

@@ -1,0 +1,134 @@
+"""`python prepare.py check -d NAME`: everything that would stop a training or spoil it, and the figures of the data set."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preparation.options import add_dataset
+from utils.configurator import Config
+from utils.dataset import SPLITS, RecDataset
+from utils.errors import DataError, UserError
+
+_MODEL = "MambaRec"  # reads every modality that is declared
+_BLOCK = 4096  # rows of features in memory
+
+
+@dataclass
+class Findings:
+    """problems: what must be mended. figures: name and value, as the paper's Table 1 and beyond. notes: what is as it is."""
+
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note the error that a block of checks ends with, and go on."""
+        try:
+            yield
+        except UserError as error:
+            self.problems += str(error).splitlines()
+
+
+def add_parser(commands) -> None:
+    """The command `check` of prepare.py."""
+    text = "validate a data set as training would, and print its figures"
+    description = f"{text.capitalize()}. Exit status 1 when something is wrong."
+    parser = commands.add_parser("check", help=text, description=description, allow_abbrev=False)
+    add_dataset(parser)
+    parser.set_defaults(does=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was found; 1 when something is wrong."""
+    findings = check(options.dataset, options.data_path)
+    width = max(map(len, findings.figures), default=0)
+    for name, value in findings.figures.items():
+        print(f"{name:{width}}  {value}")
+    for note in findings.notes:
+        print(f"note: {note}")
+    for problem in findings.problems:
+        print(f"wrong: {problem}")
+    print(f"{len(findings.problems)} problems" if findings.problems else "nothing is wrong")
+    return 1 if findings.problems else 0
+
+
+def check(name: str, data_path: Path) -> Findings:
+    """Read the data set `name` below `data_path` as a training of a model with all modalities does."""
+    findings = Findings()
+    with findings.collecting():
+        dataset = RecDataset(_config(name, data_path))
+        _interactions(dataset, findings)
+        for modality in dataset.feature_files:
+            with findings.collecting():
+                _features(dataset, modality, findings)
+        for kind, size, file in (("user", dataset.n_users, "u_id_mapping.csv"), ("item", dataset.n_items, "i_id_mapping.csv")):
+            with findings.collecting():
+                _numbered(dataset.folder / file, size, kind, separator="\t")
+        with findings.collecting():
+            _numbered(dataset.folder / "items.csv", dataset.n_items, "item", separator=",")
+    return findings
+
+
+def _config(name: str, data_path: Path, **overrides) -> Config:
+    return Config(_MODEL, name, {"data_path": str(data_path), "use_gpu": False, **overrides})
+
+
+def _interactions(dataset: RecDataset, findings: Findings) -> None:
+    columns = [dataset.uid_field, dataset.iid_field, dataset.config["inter_splitting_label"]]
+    frame = pd.read_csv(dataset.path, sep=dataset.config["field_separator"], usecols=columns, index_col=False)[columns]
+    frame = frame.set_axis(["user", "item", "label"], axis=1).drop_duplicates()
+    users, items, n = frame["user"].nunique(), frame["item"].nunique(), len(frame[["user", "item"]].drop_duplicates())
+    train = frame[frame["label"] == 0]
+    findings.figures |= {
+        "users": f"{users:,}",
+        "items": f"{items:,}",
+        "interactions": f"{n:,}",
+        "density": f"{n / (users * items):.4%} (sparsity {1 - n / (users * items):.2%})",
+        "train / validation / test": " / ".join(f"{(frame['label'] == label).sum():,}" for label in range(len(SPLITS))),
+        "users outside training": f"{users - train['user'].nunique():,}",
+        "items outside training": f"{items - train['item'].nunique():,}",
+    }
+    findings.notes += dataset.notes
+    for kind, size, present in (("user", dataset.n_users, users), ("item", dataset.n_items, items)):
+        if present < size:
+            findings.notes.append(f"{size - present:,} {kind} numbers below the largest have no interaction")
+
+
+def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
+    path = dataset.feature_files[modality]
+    one = _config(dataset.name, dataset.folder.parent, modalities=[modality])
+    table = RecDataset(one).features()[modality]
+    zero = sum(int((~table[start : start + _BLOCK].any(axis=1)).sum()) for start in range(0, len(table), _BLOCK))
+    text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {zero:,} rows of zeros"
+    mask_path = path.with_name(path.name.replace("_feat.npy", "_mask.npy"))
+    if mask_path != path and mask_path.exists():
+        mask = np.load(mask_path, allow_pickle=False)
+        if mask.dtype != np.bool_ or mask.shape != (dataset.n_items,):
+            raise DataError(f"{mask_path}: expected bool ({dataset.n_items},), found {mask.dtype} {mask.shape}")
+        text += f", {(~mask).sum():,} rows that stand in for missing ones"
+    findings.figures[modality] = text
+
+
+def _numbered(path: Path, size: int, kind: str, separator: str) -> None:
+    """DataError unless a table, where there is one, has the original id of each number 0 … size - 1 once."""
+    if not path.exists():
+        return
+    try:
+        frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} cannot be read as a table: {error}") from None
+    numbers = {str(number) for number in range(size)}
+    columns = [column for column in frame if set(frame[column]) == numbers]
+    if len(frame) != size or not columns:
+        raise DataError(
+            f"{path} has {len(frame):,} rows; expected one for each of the {size:,} {kind}s, with the numbers 0 … {size - 1}"
+        )
+    ids = frame.drop(columns=columns[-1]).iloc[:, 0]
+    if ids.duplicated().any():
+        raise DataError(f"{path}: the original id {ids[ids.duplicated()].iloc[0]!r} is there twice")
