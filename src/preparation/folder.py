@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -39,7 +39,8 @@ def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
             finally:
                 for leftover in (temporary, old):
                     shutil.rmtree(leftover, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(lock.lock_file).unlink()
     except filelock.Timeout:
         raise RunError(f"another process is preparing {folder}; wait for it") from None
     except OSError as error:

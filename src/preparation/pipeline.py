@@ -49,12 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help="of a file's lines, not fatal (0.01)")
     features = parser.add_argument_group("features, also made later by `prepare.py text` and `prepare.py images`")
     features.add_argument("--text-model", metavar="MODEL", help="encode the texts by this sentence-transformers model")
-    features.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="pictures, named by original item id: pack them and run the image model"
-    )
-    features.add_argument(
-        "--image-model", default="vgg16", metavar="MODEL", help="vgg16, timm:NAME or transformers:NAME (vgg16)"
-    )
+    features.add_argument("--images", type=Path, metavar="FOLDER", help="pictures for it, named by original item id")
+    features.add_argument("--image-model", metavar="MODEL", help="vgg16, timm:NAME or transformers:NAME")
     features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
     features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
     bounds = parser.add_argument_group("bounds")
@@ -73,6 +69,10 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
     """Write the data set that the options of `add_options` describe."""
     if options.split in NEED_TIME and not dump.has_time:
         raise ConfigError(f"--split {options.split} needs the time of interactions; name its column by --time-column")
+    if options.images and not (options.image_model or "image" in dump.columns):
+        raise ConfigError("--images is for --image-model; name one, or run `prepare.py images` afterwards")
+    if options.image_model and not (options.images or "image" in dump.columns):
+        raise ConfigError("--image-model needs pictures; name their folder by --images")
     name, folder = options.dataset, dataset_folder(options)
     report = Report(
         sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
@@ -110,7 +110,7 @@ def _features(options: argparse.Namespace, folder: Path, image_column: str | Non
         from preparation.text import encode_texts
 
         encode_texts(folder, options.text_model, download=options.download)
-    if options.images or image_column:
+    if options.image_model:
         from preparation.images import extract_features
         from preparation.items import read_items
         from preparation.packing import pack_images

@@ -11,6 +11,7 @@ from utils.errors import DataError
 _REASONS = {
     "MISSING COLUMNS": "too few fields",
     "TOO MANY COLUMNS": "too many fields",
+    "CAST": "a field that is not a number",
     "INVALID ENCODING": "not UTF-8",
     "UNQUOTED VALUE": "a quote that does not end",
     "LINE SIZE OVER MAXIMUM": "too long",

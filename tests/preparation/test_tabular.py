@@ -1,0 +1,149 @@
+"""Any table becomes a data set that trains, and check says what is wrong with one."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import prepare as program
+from experiments.run import run
+from utils.configurator import Config
+
+
+@pytest.fixture
+def call(tmp_path, configs, capsys):
+    """call(*words) -> (exit status, standard output, standard error) of prepare.py on the data set 'mine'."""
+
+    def invoke(command, *words):
+        more = ["--threads", 1] if command == "table" else []
+        status = program.main([str(word) for word in (command, "-d", "mine", "--data_path", tmp_path / "data", *more, *words)])
+        return status, *capsys.readouterr()
+
+    return invoke
+
+
+@pytest.fixture
+def visits(tmp_path):
+    """30 users, 20 items, each user with 8 of them; the first row lacks its item."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{u}", i, 1 + i % 5, f"2024-01-{1 + n:02d} 10:00:00")
+        for u in range(30)
+        for n, i in enumerate(rng.permutation(20)[:8])
+    ]
+    frame = pd.DataFrame([("u0", None, 3, "2024-01-01"), *rows], columns=["who", "what", "stars", "when"])
+    frame["what"] = frame["what"].astype("Int64")
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+    frame.to_csv(tmp_path / "visits.tsv.gz", index=False, sep="\t")
+    frame.to_parquet(tmp_path / "visits.parquet")
+    items = pd.DataFrame(
+        {"what": range(19), "title": [f'Thing "{n}", good' for n in range(19)], "more": [" a\nb"] * 18 + [None]}
+    )
+    items["file"] = [f"http://x.org/pictures/{n}.jpg?size=2" for n in range(19)]
+    items.to_csv(tmp_path / "items.csv", index=False)
+    return ["--user-column", "who", "--item-column", "what", "--rating-column", "stars", "--time-column", "when"]
+
+
+@pytest.mark.parametrize("name", ["visits.csv", "visits.tsv.gz", "visits.parquet"])
+def test_each_form_gives_the_same_data_set(call, visits, tmp_path, name):
+    assert call("table", "--interactions", tmp_path / name, *visits, "--split", "user-time", "--k-core", 3)[0] == 0
+    frame = pd.read_csv(tmp_path / "data" / "mine" / "mine.inter", sep="\t")
+    assert len(frame) == 240 and frame.timestamp.min() == pd.Timestamp("2024-01-01 10:00").timestamp()
+    assert frame.sort_values("timestamp", kind="stable").groupby("userID").x_label.apply(list).map(tuple).unique().tolist() == [
+        (0, 0, 0, 0, 0, 0, 1, 2)
+    ]
+
+
+def test_texts_and_pictures_of_items(call, visits, tmp_path):
+    words = [
+        "--interactions",
+        tmp_path / "visits.csv",
+        *visits,
+        "--items",
+        tmp_path / "items.csv",
+        "--text-columns",
+        "title,more",
+    ]
+    assert call("table", *words, "--image-column", "file")[0] == 0
+    frame = pd.read_csv(tmp_path / "data" / "mine" / "items.csv", dtype=str, keep_default_na=False)
+    by_id = frame.set_index("original_id")
+    assert by_id.loc["0", "text"] == 'Thing "0", good a b' and by_id.loc["18", "text"] == 'Thing "18", good'
+    assert by_id.loc["3", "image"] == str(tmp_path / "pictures" / "3.jpg")
+    assert by_id.loc["19", "text"] == by_id.loc["19", "image"] == ""
+    assert frame.item_id.tolist() == [str(n) for n in range(20)]
+
+
+def test_what_it_writes_trains_and_passes_the_check(call, visits, configs, tmp_path):
+    assert call("table", "--interactions", tmp_path / "visits.csv", *visits, "--k-core", 3)[0] == 0
+    places = {"data_path": str(tmp_path / "data"), "results_dir": str(tmp_path / "results"), "use_gpu": False, "threads": 1}
+    assert 0 <= run(Config("BPR", "mine", {**places, "epochs": 1, "embedding_size": 8}))["test"]["recall@20"] <= 1
+    status, out, _ = call("check")
+    assert status == 0 and "nothing is wrong" in out and "240" in out and "180 / 30 / 30" in out and "40.0000%" in out
+
+
+def test_the_yaml_declares_what_there_is_and_is_completed_later(call, visits, configs, tmp_path):
+    yaml = configs / "dataset" / "mine.yaml"
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
+    assert call(*words)[0] == 0
+    assert yaml.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
+    yaml.write_text("inter_file_name: mine.inter\nepochs: 7\n")
+    assert call(*words, "--overwrite", "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
+    assert yaml.read_text() == "inter_file_name: mine.inter\nepochs: 7\ntext_feature_file: text_feat.npy\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--user-column", "who", "--item-column", "item"],
+            "no column 'item' (--item-column); it has: who, what, stars, when",
+        ),
+        (["--user-column", "who", "--item-column", "what", "--split", "global-time"], "--time-column"),
+        (["--user-column", "who", "--item-column", "what", "--min-rating", "3"], "--rating-column"),
+        (["--user-column", "who", "--item-column", "what", "--text-columns", "title"], "--items"),
+        (["--user-column", "who", "--item-column", "what", "--time-column", "who"], "time is neither a number nor a date"),
+    ],
+)
+def test_a_mistake_ends_with_one_message_and_status_2(call, visits, tmp_path, words, message):
+    status, _, err = call("table", "--interactions", tmp_path / "visits.csv", *words)
+    assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
+
+
+def test_a_gz_table_that_is_cut_short_is_an_error(call, visits, tmp_path):
+    path = tmp_path / "cut.csv.gz"
+    whole = gzip.compress((tmp_path / "visits.csv").read_bytes() * 200)
+    path.write_bytes(whole[: len(whole) // 2])
+    status, _, err = call("table", "--interactions", path, *visits)
+    assert status == 2 and "cut.csv.gz" in err and "cut short" in err
+
+
+def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
+    def check():
+        status = program.main(["check", "-d", "toy", "--data_path", str(toy.parent)])
+        return status, capsys.readouterr().out
+
+    status, out = check()
+    assert status == 0 and "image_feat.npy 64 x 24, 0 rows of zeros" in out
+    features = np.load(toy / "image_feat.npy")
+    np.save(toy / "image_feat.npy", np.vstack([features[:1] * np.nan, features[1:]]))
+    np.save(toy / "text_feat.npy", np.load(toy / "text_feat.npy")[:-1])
+    (toy / "u_id_mapping.csv").write_text("user_id\tuserID\na\t0\n")
+    (toy / "items.csv").write_text("item_id,original_id,text\n" + "".join(f"{n},same,\n" for n in range(64)))
+    status, out = check()
+    assert status == 1 and out.count("wrong: ") == 4 and "4 problems" in out
+    for phrase in (
+        "row 0 holds NaN or Inf",
+        "has 63 rows; expected 64",
+        "u_id_mapping.csv has 1 rows",
+        "'same' is there twice",
+    ):
+        assert phrase in out
+    (toy / "toy.inter").write_text("userID\titemID\tx_label\nx\t0\t0\n0\t-1\t0\n0\t1\t7\n")
+    status, out = check()
+    assert status == 1 and out.count("wrong: ") == 3 and "line 2: userID is 'x'" in out and "line 4: x_label is 7" in out
+
+
+def test_check_of_a_data_set_without_a_yaml_names_those_that_are_there(tmp_path, configs, capsys):
+    assert program.main(["check", "-d", "nothing", "--data_path", str(tmp_path)]) == 1
+    assert "there is no data set 'nothing'" in capsys.readouterr().out
