@@ -95,6 +95,11 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
     load(engine, source, "about", names, select, separator)
     drop_unusable(engine, source, "about", {"name IS NULL OR name = ''": "no item"})
     source.check(options.max_malformed)
+    if options.image_column and not options.images:
+        for (url,) in engine.run("SELECT image FROM about WHERE contains(image, '://') LIMIT 1"):
+            raise ConfigError(
+                f"--image-column {options.image_column} holds URLs ({url}); name the folder of their files by --images"
+            )
     told = engine.value("SELECT count(*) FROM items WHERE name IN (SELECT name FROM about)")
     n_items = engine.value("SELECT count(*) FROM items")
     report.note(f"items that {source.path.name} does not have: {n_items - told:,} of {n_items:,}")
@@ -107,5 +112,7 @@ def _picture(value: str, options: argparse.Namespace) -> str:
         folder = options.images.resolve()
     else:
         name, folder = value, options.items.resolve().parent
-    absolute = f"CASE WHEN starts_with({name}, '/') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
+    absolute = (
+        f"CASE WHEN starts_with({name}, '/') OR contains({name}, '://') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
+    )
     return f"CASE WHEN trim({name}) <> '' THEN {absolute} END"

@@ -65,7 +65,9 @@ def test_texts_and_pictures_of_items(call, visits, tmp_path):
         "--text-columns",
         "title,more",
     ]
-    assert call("table", *words, "--image-column", "file")[0] == 0
+    status, _, err = call("table", *words, "--image-column", "file")
+    assert status == 2 and "http://x.org/pictures/0.jpg?size=2" in err and "--images" in err
+    assert call("table", *words, "--image-column", "file", "--images", tmp_path / "pictures")[0] == 0
     frame = pd.read_csv(tmp_path / "data" / "mine" / "items.csv", dtype=str, keep_default_na=False)
     by_id = frame.set_index("original_id")
     assert by_id.loc["0", "text"] == 'Thing "0", good a b' and by_id.loc["18", "text"] == 'Thing "18", good'
