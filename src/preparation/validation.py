@@ -109,9 +109,11 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     mask_path = path.with_name(path.name.replace("_feat.npy", "_mask.npy"))
     if mask_path != path and mask_path.exists():
         mask = np.load(mask_path, allow_pickle=False)
-        if mask.dtype != np.bool_ or mask.shape != (dataset.n_items,):
-            raise DataError(f"{mask_path}: expected bool ({dataset.n_items},), found {mask.dtype} {mask.shape}")
-        text += f", {(~mask).sum():,} rows that stand in for missing ones"
+        if mask.shape != (dataset.n_items,) or not np.isin(mask, (0, 1)).all():
+            raise DataError(
+                f"{mask_path}: expected true or false for each of {dataset.n_items} items, found {mask.dtype} {mask.shape}"
+            )
+        text += f", {np.count_nonzero(mask == 0):,} rows that stand in for missing ones"
     findings.figures[modality] = text
 
 

@@ -49,6 +49,7 @@ def test_ratings_with_defects_give_what_a_hand_finds(call, tmp_path):
     lonely = ratings(("A_lonely", ITEMS[0], 5.0, 1))
     again = ratings((USERS[0], ITEMS[0], 1.0, 90), (USERS[1], ITEMS[0], 2.0, 500))  # an older and a newer one
     path.write_bytes(bad + lonely.encode() + ratings(*PAIRS).encode() + b"\n" + again.encode())
+    (tmp_path / "data" / ".mine.new" / "spill").mkdir(parents=True)  # of a preparation that was killed
     status, out, _ = call("--ratings", path, "--max-malformed", 0.3)
     assert status == 0 and "6 lines could not be used" in out
     frame = inter(tmp_path)
@@ -114,6 +115,12 @@ def test_reviews_of_each_year_are_read(call, tmp_path, fields):
         (6, "no record of fields"),
         (21, "not UTF-8"),
     ], names
+
+
+def test_a_name_that_is_a_path_is_a_mistake(call, tmp_path):
+    (tmp_path / "ratings.csv").write_text(ratings(*PAIRS))
+    status, _, err = call("--ratings", tmp_path / "ratings.csv", dataset="a/b")
+    assert status == 2 and "-d a/b" in err and not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("option", ["--ratings", "--reviews", "--meta"])
