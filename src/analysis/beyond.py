@@ -32,8 +32,8 @@ def breakdown_pictures(records: Sequence[Record]) -> list[Picture]:
     shown = _over_seeds(coverage(runs, K), ["items"], [f"coverage@{K}", f"gini@{K}"])
     panel = [Panel(metric_name(RECALL), {RECALL: ""}, from_zero=True)]
     share = Panel(f"share of the\nlists of {K}", {"share_of_lists": ""}, from_zero=True)
-    users_axis = Axis("group", "training pairs of a user, quintiles", ticks="pairs of a user")
-    items_axis = Axis("group", "training pairs of an item, quintiles, and 0", ticks="pairs of an item")
+    users_axis = Axis("group", "training pairs of a user (quintiles)", ticks="pairs of a user")
+    items_axis = Axis("group", "training pairs of an item (quintiles)", ticks="pairs of an item")
     dataset = entries[0].dataset
     return [
         Picture(
@@ -118,11 +118,12 @@ def _with_ticks(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _about(entries: Sequence[Entry]) -> str:
-    seeds = sorted({record.seed for entry in entries for record in entry.records})
-    several = len(seeds) > 1
-    return (
-        "Each model at its best grid point on validation, "
-        + ("mean over seeds " if several else "seed ")
-        + ", ".join(map(str, seeds))
-        + ("; error bars are one standard deviation." if several else ": small differences mean nothing.")
+    """How runs were chosen, and of which seeds, of each model where these differ."""
+    seeds = {entry.label: [record.seed for record in entry.records] for entry in entries}
+    texts = {label: f"seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}" for label, some in seeds.items()}
+    shared = set(texts.values())
+    which = shared.pop() if len(shared) == 1 else "; ".join(f"{label} {text}" for label, text in texts.items())
+    several = any(len(some) > 1 for some in seeds.values())
+    return f"Each model at its best grid point on validation, {which}" + (
+        "; means, and error bars of one standard deviation." if several else ": small differences mean nothing."
     )

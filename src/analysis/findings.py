@@ -120,7 +120,7 @@ def caption(findings: Findings, title: str, *more: str) -> str:
         else f"One run a point, {_seeds(findings.seeds)}: small differences mean nothing.",
         f"At most {_count(config['epochs'], 'epoch')}, ended after {config['stopping_step']} evaluations without a better "
         f"validation {metric}; {capped} of {_count(len(runs), 'run')} reached the cap.",
-        f"Test metrics at the epoch that was best by validation {metric}; test was used for no choice.",
+        f"All is of the test split and the epoch that was best by validation {metric}; test was used for no choice.",
         f"Impossible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
         f"Left out for want of a finished run of every seed: {', '.join(findings.left_out)}." if findings.left_out else "",
         f"Machine: {'; '.join(machines)}.",

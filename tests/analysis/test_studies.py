@@ -182,7 +182,7 @@ def test_the_caption_says_what_was_run(made_up):
         "Title, toy. Varied: cl_loss. More. All other settings are the YAMLs' but for epochs=3, dropout=0.1.",
         "Means of seeds 1, 2; error bars, and _std among the numbers, are one standard deviation.",
         "At most 3 epochs, ended after 20 evaluations without a better validation Recall@20; 10 of 10 runs reached the cap.",
-        "Test metrics at the epoch that was best by validation Recall@20; test was used for no choice.",
+        "All is of the test split and the epoch that was best by validation Recall@20; test was used for no choice.",
         "Machine: cpu, 1 thread.",
     ):
         assert part in text
