@@ -48,7 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
         one.set_defaults(does=study)
         one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
-        one.add_argument("--jobs", type=int, default=1, metavar="N", help="trials side by side, threads split among them (1)")
+        one.add_argument("--jobs", type=positive, default=1, metavar="N", help="trials side by side, sharing the threads (1)")
         one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
         one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
 
@@ -75,6 +75,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     return options
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
+    return number
 
 
 def table(options: argparse.Namespace) -> None:
