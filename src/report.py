@@ -1,29 +1,56 @@
-"""Tables of finished runs: `python report.py table -d tiktok`. README.md shows what else it can do."""
+"""Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from analysis.beyond import breakdown_pictures, missing_pictures
 from analysis.comparison import METRICS, compare
+from analysis.embedding import check_sklearn
+from analysis.figures import Picture, matplotlib
+from analysis.findings import find, pictures
 from analysis.records import Record, load_records
+from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
-from utils.configurator import SRC
+from experiments.engines import LocalProcesses, threads_each
+from experiments.summary import failures
+from experiments.trials import Engine, one_after_the_other, prepare, run_trials
+from utils.configurator import SRC, override_pairs
 from utils.errors import RunError, UserError
+
+RESULTS = SRC.parent / "results"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Tables of finished runs.", allow_abbrev=False)
-    doors = parser.add_subparsers(required=True, metavar="COMMAND")
+    """The command with its options; `words` are configuration keys and values, which only studies take."""
+    parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    def door(name: str, does, text: str) -> argparse.ArgumentParser:
+    def door(name: str, does, text: str, one_dataset: bool = False) -> argparse.ArgumentParser:
         one = doors.add_parser(name, help=text, description=text, allow_abbrev=False)
         one.set_defaults(does=does)
-        one.add_argument("-d", "--dataset", nargs="+", metavar="NAME", help="data sets (all that were run)")
+        if one_dataset:
+            one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
+        else:
+            one.add_argument("-d", "--dataset", nargs="+", metavar="NAME", help="data sets (all that were run)")
         one.add_argument("-m", "--model", nargs="+", metavar="NAME", help="models (all that were run)")
-        one.add_argument(
-            "--results", nargs="+", type=Path, default=[SRC.parent / "results"], metavar="PATH", help="folders of runs, records"
-        )
+        one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help="folders of runs, records")
         return one
+
+    def study_door(name: str) -> None:
+        text = f"{STUDIES[name].title}: run what is missing, then draw"
+        one = doors.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {STUDIES[name].varied}",
+            epilog="Any configuration key can be set for all its runs: --epochs 20 --seed 1 2 3.",
+            allow_abbrev=False,
+        )
+        one.set_defaults(does=study)
+        one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
+        one.add_argument("--jobs", type=positive, default=1, metavar="N", help="trials side by side, sharing the threads (1)")
+        one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
+        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
 
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
@@ -34,7 +61,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
-    return parser.parse_args(arguments)
+    for name in STUDIES:
+        study_door(name)
+    for name, draw, text in (
+        ("breakdown", breakdown_pictures, "metrics by user activity and item popularity, coverage and Gini"),
+        ("missing", missing_pictures, "recall as items lose their images or texts"),
+    ):
+        one = door(name, beyond, text, one_dataset=True)
+        one.set_defaults(draw=draw)
+        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
+    options, words = parser.parse_known_args(arguments)
+    if words and options.command not in STUDIES:
+        doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
+    options.words = words
+    return options
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
+    return number
 
 
 def table(options: argparse.Namespace) -> None:
@@ -50,6 +97,52 @@ def table(options: argparse.Namespace) -> None:
 def records(options: argparse.Namespace) -> None:
     for record in _records(options):
         print(record.save(options.output))
+
+
+def beyond(options: argparse.Namespace) -> None:
+    matplotlib()
+    found = _records(options)
+    _save(options.draw(found), options.output or RESULTS / found[0].dataset / "figures", with_numbers=True)
+
+
+def study(options: argparse.Namespace) -> int:
+    """Run the trials of a study that are missing, unless --results names finished ones, and draw; 1 when a trial failed."""
+    matplotlib()
+    if options.command == "embedding":
+        check_sklearn()
+    given, failed = override_pairs(options.words), False
+    if options.results:
+        found = load_records(options.results)
+        plan = plan_study(options.command, options.dataset, given, found)
+    else:
+        if options.jobs > 1:
+            given.setdefault("threads", threads_each(options.jobs))
+        plan = plan_study(options.command, options.dataset, given)
+        found, failed = _run(plan, options.jobs)
+    folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
+    _save(pictures(find(plan, found)), folder)
+    return int(failed)
+
+
+def _run(plan: Plan, jobs: int) -> tuple[list[Record], bool]:
+    """The records of a plan's runs, and whether one failed; RunError when all did."""
+    engine: Engine = LocalProcesses(jobs) if jobs > 1 else one_after_the_other
+    outcomes = run_trials(prepare(plan.trials), engine, jobs)
+    text = failures(outcomes)
+    finished = [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
+    if not finished:
+        raise RunError(text.removeprefix("error: "))
+    if text:
+        print(text, file=sys.stderr)
+    return finished, bool(text)
+
+
+def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
+    for picture in drawn:
+        if with_numbers:
+            print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
+        print(picture.caption)
+        print(*picture.save(folder), sep="\n", end="\n\n")
 
 
 def _records(options: argparse.Namespace) -> list[Record]:
@@ -70,14 +163,16 @@ def _records(options: argparse.Namespace) -> list[Record]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0, or 2 for a mistake that the message explains."""
+    """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
     options = parse(arguments)
     try:
-        options.does(options)
+        return options.does(options) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("\nstopped. The same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -45,7 +45,26 @@ ALLOWED = {
     "analysis.significance": [],
     "analysis.comparison": ["analysis.records", "analysis.significance", "utils"],
     "analysis.tables": ["analysis.comparison", "utils"],
-    "report": ["analysis", "utils"],
+    "analysis.figures": ["utils"],
+    "analysis.embedding": ["experiments", "serving", "utils"],
+    "analysis.studies": ["analysis.figures", "analysis.records", "experiments", "utils"],
+    "analysis.findings": [
+        "analysis.comparison",
+        "analysis.embedding",
+        "analysis.figures",
+        "analysis.records",
+        "analysis.studies",
+        "utils",
+    ],
+    "analysis.beyond": [
+        "analysis.breakdown",
+        "analysis.comparison",
+        "analysis.figures",
+        "analysis.missing",
+        "analysis.records",
+        "utils",
+    ],
+    "report": ["analysis", "experiments", "utils"],
     "main": ["analysis", "experiments", "utils"],
 }
 FILES = sorted(path for path in SRC.rglob("*.py") if path.read_text())

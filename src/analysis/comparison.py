@@ -97,7 +97,7 @@ def compare(
     entries = {key: _entry(key[0], group, by_test) for key, group in groups.items()}
     labels, datasets = list(dict.fromkeys(names)), list(dict.fromkeys(record.dataset for record in records))
     for dataset in datasets:
-        _check_same_data([record for entry in entries.values() if entry.dataset == dataset for record in entry.records])
+        check_same_data([record for entry in entries.values() if entry.dataset == dataset for record in entry.records])
     if reference in labels:  # last, as in the paper's table
         labels.append(labels.pop(labels.index(reference)))
     tests = _tests(entries, labels, datasets, reference)
@@ -140,8 +140,8 @@ def _entry(label: str, records: Sequence[Record], by_test: bool) -> Entry:
     )
 
 
-def _check_same_data(records: Sequence[Record]) -> None:
-    """Runs of different models read different files, but those that two of them read must be the same."""
+def check_same_data(records: Sequence[Record]) -> None:
+    """RunError unless runs were made and tested on one data set; they may read different files of it."""
     seen: dict[str, tuple[str, Record]] = {}
     for record in records:
         for name, digest in record.environment.get("data_files", {}).items():

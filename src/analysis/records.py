@@ -50,6 +50,11 @@ class Record:
         return self.result["seed"]
 
     @property
+    def name(self) -> str:
+        """The name of the run's directory, seed<seed>-<hash>."""
+        return self.source.name.removesuffix(SUFFIX).removeprefix(f"{self.model}-")
+
+    @property
     def valid_metric(self) -> str:
         return self.config["valid_metric"].lower()
 
@@ -92,9 +97,7 @@ class Record:
         kept: dict[str, Any] = {name: values for name, values in self.per_user.items() if name in KEPT}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, json=encoded, users=self.users, **kept)
-        name = self.source.name.removesuffix(SUFFIX)
-        path = folder / self.dataset / (name if name.startswith(self.model) else f"{self.model}-{name}")
-        path = path.with_name(path.name + SUFFIX)
+        path = folder / self.dataset / f"{self.model}-{self.name}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_bytes(buffer.getvalue())

@@ -307,6 +307,7 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "data": dataset.fingerprint,
         "data_files": dict(dataset.digests),
+        "feature_widths": dataset.feature_widths() if dataset.modalities else {},
         "command": sys.argv,
     }
 

@@ -1,0 +1,286 @@
+"""Each study from its command to its files: the runs that it makes, and that figures show those runs' numbers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import report
+from analysis.findings import caption, find, numbers, pictures
+from analysis.records import Record
+from analysis.studies import STUDIES, plan_study
+from utils.configurator import Config
+from utils.errors import ConfigError, RunError
+
+pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+
+BABY, INSTRUMENTS = {"visual": 4096, "text": 384}, {"visual": 940, "text": 892}
+
+
+@pytest.fixture
+def places(toy, tmp_path):
+    return {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results")}
+
+
+@pytest.fixture
+def call(places, capsys):
+    """call(*words) -> (exit status, standard output, standard error) of report.py on the toy data, with small runs."""
+
+    def invoke(*words: str):
+        settings = {**places, "embedding_size": 8, "train_batch_size": 512, "epochs": 1, "threads": 1, "use_gpu": "false"}
+        words = [*words, *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
+        status = report.main(words)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return invoke
+
+
+def run_results(tmp_path) -> dict[str, dict]:
+    """What result.json says, by the name of the run."""
+    paths = (tmp_path / "results").rglob("result.json")
+    return {path.parent.name: json.loads(path.read_text()) for path in paths}
+
+
+N_POINTS = {"modality": 3, "feature-map": 2, "ablation": 4, "cl-weight": 5, "mmd-reduction": 9, "reduction": 5}
+QUICK = {"modality", "feature-map"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in N_POINTS])
+def test_a_study_draws_the_numbers_of_its_runs(name, call, tmp_path):
+    assert call(name, "-d", "toy")[0] == 0
+    folder = tmp_path / "results" / "toy" / "figures"
+    assert (folder / f"{name}.png").stat().st_size > 5000 and "<svg" in (folder / f"{name}.svg").read_text()
+    table, results = pd.read_csv(folder / f"{name}.csv"), run_results(tmp_path)
+    assert len(table) == N_POINTS[name] == len(results)
+    for row in table.to_dict("records"):
+        result = results[row["runs"]]
+        assert all(row[metric] == result["test"][metric] for metric in ("recall@10", "recall@20", "ndcg@10", "ndcg@20"))
+        assert all(row[key] == result[key] for key in ("parameters", "parameters_without_features", "seconds_per_epoch"))
+
+
+def test_a_study_trains_the_seeds_that_are_missing_and_draws_means(call, tmp_path):
+    assert call("feature-map", "-d", "toy", "--seed", "1")[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("result.json")}
+    status, out, _ = call("feature-map", "-d", "toy", "--seed", "1", "2")
+    assert status == 0 and "4 trials: 2 finished, 2 to train" in out
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    table, results = pd.read_csv(tmp_path / "results/toy/figures/feature-map.csv"), run_results(tmp_path)
+    for row in table.to_dict("records"):
+        values = [results[run]["test"]["recall@20"] for run in row["runs"].split()]
+        assert row["recall@20"] == np.mean(values) and row["recall@20_std"] == pytest.approx(np.std(values, ddof=1))
+    assert table["seeds"].tolist() == ["1 2"] * 2
+
+
+def test_a_trial_that_fails_is_named_and_the_others_are_drawn(call, tmp_path):
+    status, out, err = call("feature-map", "-d", "toy", "--variant", "released")
+    assert status == 1 and "error: 1 of 2 trials failed" in err and "no effect with variant: released" in err
+    assert "Left out for want of a finished run of every seed: 1×1×2." in out
+    assert pd.read_csv(tmp_path / "results/toy/figures/feature-map.csv")["label"].tolist() == ["2×1×1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ablation", "-d", "nowhere"], "there is no data set 'nowhere'"),
+        (["cl-weight", "-d", "toy", "--cl_loss", "0.1"], "--cl_loss: the study cl-weight sets cl_loss itself; leave it out"),
+        (["ablation", "-d", "toy", "--mmd_weight", "0.1", "0.2"], "--mmd_weight: a study takes one value"),
+        (["ablation", "-d", "toy", "--epoch", "3"], "MambaRec has no key 'epoch'; did you mean '--epochs'?"),
+        (["ablation", "-d", "toy", "--results", "/nowhere"], "/nowhere: no finished run and no *.record.npz there"),
+    ],
+)
+def test_a_mistake_ends_with_one_message_and_status_2(words, message, call, tmp_path):
+    status, _, err = call(*words)
+    assert status == 2 and err.startswith("error: ") and message in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_job_at_all_is_refused(call, capsys):
+    with pytest.raises(SystemExit):
+        call("ablation", "--jobs", "0")
+    assert "--jobs: 0; expected a number above 0" in capsys.readouterr().err
+
+
+def test_features_that_are_not_there_are_named_before_anything_is_trained(call, toy, tmp_path):
+    (toy / "image_feat.npy").unlink()
+    status, _, err = call("modality", "-d", "toy")
+    assert status == 2 and "image_feat.npy does not exist" in err and not (tmp_path / "results").exists()
+
+
+# which runs are whose
+
+
+@pytest.fixture
+def made_up(places):
+    """made_up(name, seeds, **given): a plan, and a record per point and seed, whose Recall@20 rises from point to point."""
+
+    def make(name: str, seeds=(1, 2), **given):
+        plan = plan_study(name, "toy", {**places, **given, "seed": list(seeds)})
+        records = []
+        for i, (_, config) in enumerate(plan.points):
+            for seed in seeds:
+                test = {f"{metric}@{k}": 0.1 + 0.01 * i + 0.001 * seed for metric in ("recall", "ndcg") for k in (10, 20)}
+                costs = {"parameters": 1000, "parameters_without_features": 100, "peak_memory_mb": None}
+                costs |= {"seconds_per_epoch": 1.0, "epochs": 3, "valid": {"recall@20": 0.1}}
+                result = {"model": "MambaRec", "dataset": "toy", "seed": seed, "test": test, **costs}
+                environment = {"device": "cpu", "threads": 1, "feature_widths": {"visual": 24, "text": 16}}
+                settings = json.loads(json.dumps(config.at(seed=seed).plain()))
+                records.append(Record(settings, environment, result, [], np.arange(2), {}, Path(f"seed{seed}-{i}")))
+        return plan, records
+
+    return make
+
+
+def test_the_run_of_the_yaml_is_one_run_in_every_study(places):
+    configs = [config.identity() for name in N_POINTS for point, config in plan_study(name, "toy", places).points]
+    default = Config("MambaRec", "toy", places).identity()
+    assert sum(config == default for config in configs) == len(N_POINTS)
+
+
+def test_records_are_enough_without_the_data(made_up, places, tmp_path, capsys):
+    plan, records = made_up("reduction")
+    for record in records:
+        record.save(tmp_path / "kept")
+    Path(places["data_path"]).rename(tmp_path / "away")
+    words = [word for key, value in places.items() for word in (f"--{key}", value)]
+    output = ["--results", str(tmp_path / "kept"), "--output", str(tmp_path / "figures")]
+    assert report.main(["reduction", "-d", "toy", *output, *words]) == 0
+    table = pd.read_csv(tmp_path / "figures" / "reduction.csv")
+    pd.testing.assert_frame_equal(table, numbers(find(plan, records)), check_dtype=False)
+    assert "Impossible on toy: factor 32 (its narrowest feature has 16 dimensions)." in capsys.readouterr().out
+
+
+def test_a_point_without_all_seeds_is_left_out_and_named(made_up):
+    plan, records = made_up("modality")
+    findings = find(plan, records[1:])
+    assert [point.label for point, *_ in findings.runs] == ["visual", "full"] and findings.seeds == [1, 2]
+    assert "Left out for want of a finished run of every seed: text." in caption(findings, "Title")
+
+
+def test_without_seeds_asked_for_all_that_were_run_count(made_up, places):
+    _, records = made_up("modality", seeds=(7, 3))
+    assert find(plan_study("modality", "toy", places), records).seeds == [3, 7]
+
+
+def test_runs_with_other_settings_are_no_runs_of_the_study(made_up, places):
+    _, records = made_up("modality", dropout=0.5)
+    with pytest.raises(RunError, match="modality on toy: none of its 3 points has a finished run"):
+        find(plan_study("modality", "toy", places), records)
+
+
+def test_two_different_runs_of_one_point_are_an_error_that_tells_them_apart(made_up):
+    plan, records = made_up("ablation", seeds=(1,))
+    result = {**records[0].result, "test": {"recall@20": 0.5}}
+    other = replace(records[0], result=result, config={**records[0].config, "threads": 3}, source=Path("other"))
+    with pytest.raises(RunError, match=r"seed1-0 and other are both runs of 'full' with seed 1, with other figures \(threads"):
+        find(plan, [*records, other])
+    plan, records = made_up("ablation", seeds=(1,), threads=1)
+    assert find(plan, [records[0], *records, other]).runs[0][2] == [records[0]]
+
+
+def test_the_caption_says_what_was_run(made_up):
+    plan, records = made_up("cl-weight", epochs=3, dropout=0.1)
+    text = caption(find(plan, records), "Title", "More.")
+    for part in (
+        "Title, toy. Varied: cl_loss. More. All other settings are the YAMLs' but for epochs=3, dropout=0.1.",
+        "Means of seeds 1, 2; error bars, and _std among the numbers, are one standard deviation.",
+        "At most 3 epochs, ended after 20 evaluations without a better validation Recall@20; 10 of 10 runs reached the cap.",
+        "All is of the test split and the epoch that was best by validation Recall@20; test was used for no choice.",
+        "Machine: cpu, 1 thread.",
+    ):
+        assert part in text
+    plan, records = made_up("cl-weight", seeds=(5,))
+    assert "One run a point, seed 5: small differences mean nothing." in caption(find(plan, records), "Title")
+
+
+# what is run
+
+
+def points(name: str, widths: dict, factor: int = 8) -> dict:
+    return {point.label: (point.values, point.obstacle) for point in STUDIES[name].points(widths, factor)}
+
+
+def test_the_ablations_switch_off_what_they_name():
+    values = {label: values for label, (values, _) in points("ablation", BABY).items()}
+    assert values == {
+        "full": {},
+        "w/o LA": {"use_local_alignment": False},
+        "w/o GA": {"use_global_alignment": False},
+        "w/o GA, contrast": {"use_global_alignment": False, "cl_loss": 0.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("width", "shapes"),
+    [(48, [None, [12, 2, 2], [3, 4, 4], [1, 1, 48]]), (16, [None, [4, 2, 2], [1, 4, 4], [1, 1, 16]]), (1, [None])],
+)
+def test_feature_maps_hold_the_reduced_width(width, shapes):
+    found = points("feature-map", {"visual": 4096, "text": 8 * width})
+    assert [values.get("feature_map") for values, obstacle in found.values() if not obstacle] == shapes
+
+
+def test_what_a_data_set_cannot_have_says_why():
+    found = points("feature-map", INSTRUMENTS)  # 892 // 8 = 111
+    assert {label: obstacle for label, (_, obstacle) in found.items() if obstacle} == {
+        f"C×{side}×{side}": f"the reduced width 111 is no multiple of {side**2}" for side in (2, 4, 8)
+    }
+    found = points("reduction", {"text": 16})
+    assert [label for label, (_, obstacle) in found.items() if obstacle] == ["factor 32"]
+
+
+def test_every_modality_stands_alone_once():
+    assert list(points("modality", {"visual": 1, "text": 1, "audio": 1})) == ["audio", "text", "visual", "full"]
+
+
+def test_another_model_takes_the_keys_that_it_knows(places):
+    plan = plan_study("embedding", "toy", {**places, "mmd_weight": 0.1, "embedding_size": 8})
+    configs = {config["model"]: config for _, config in plan.points}
+    assert configs["VBPR"]["embedding_size"] == configs["MambaRec"]["embedding_size"] == 8
+    assert configs["MambaRec"]["mmd_weight"] == 0.1 and not configs["VBPR"].knows("mmd_weight")
+    with pytest.raises(ConfigError, match="MambaRec has no key 'no_such'"):
+        plan_study("embedding", "toy", {**places, "no_such": 1})
+
+
+# how it is drawn
+
+
+@pytest.fixture
+def drawn(made_up):
+    """drawn(name) -> the picture of made-up runs of a study."""
+    return lambda name: pictures(find(*made_up(name)))[0]
+
+
+def test_bars_are_as_long_as_their_values_with_errors_over_seeds(drawn):
+    picture = drawn("ablation")
+    recall, ndcg = picture.figure.axes
+    assert [bar.get_width() for bar in recall.patches] == pytest.approx([0.1015, 0.1115, 0.1215, 0.1315])
+    assert [label.get_text() for label in recall.get_yticklabels()] == ["full", "w/o LA", "w/o GA", "w/o GA, contrast"]
+    assert (recall.get_xlabel(), ndcg.get_xlabel()) == ("Recall@20", "NDCG@20")
+    assert [text.get_text() for text in recall.texts] == ["0.1015", "0.1115", "0.1215", "0.1315"]
+    (errors,) = recall.collections
+    assert np.ptp(errors.get_segments()[0][:, 0]) == pytest.approx(2 * np.std([0.001, 0.002], ddof=1))
+
+
+def test_curves_pass_through_their_values_at_labelled_settings(drawn):
+    picture = drawn("reduction")
+    recall, sizes, *_ = picture.figure.axes
+    line = recall.containers[0].lines[0]
+    assert line.get_xdata().tolist() == [1, 2, 4, 8, 16] and line.get_ydata() == pytest.approx(picture.numbers["recall@20"])
+    assert [label.get_text() for label in picture.figure.axes[-1].get_xticklabels()] == ["1", "2", "4", "8", "16"]
+    assert [text.get_text() for text in sizes.get_legend().get_texts()] == ["all", "without feature tables"]
+    assert [axes.get_ylabel().split("\n")[-1] for axes in picture.figure.axes[1:]] == ["(millions)", "(seconds)", "(MB)"]
+
+
+def test_the_heat_map_has_its_number_in_each_cell(drawn):
+    picture = drawn("mmd-reduction")
+    axes = picture.figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("reduction_factor", "mmd_weight")
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    cells = {(rows[int(y)], columns[int(x)]): text.get_text() for text in axes.texts for x, y in [text.get_position()]}
+    table = picture.numbers
+    keys = zip(table["mmd_weight"].map("{:g}".format), table["reduction_factor"].map(str), strict=True)
+    assert cells == dict(zip(keys, table["recall@20"].map("{:.4f}".format), strict=True))
