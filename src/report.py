@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from analysis.comparison import METRICS, compare
+from analysis.html import report
 from analysis.records import Record, load_records
 from analysis.tables import FORMATS, rendered
 from utils.configurator import SRC
-from utils.errors import RunError, UserError
+from utils.errors import ConfigError, RunError, UserError
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -25,6 +26,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
         return one
 
+    one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
+    one.add_argument("--reference", default="MambaRec", metavar="MODEL", help="tested against the others (MambaRec)")
+    one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
+    one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
@@ -41,15 +46,36 @@ def table(options: argparse.Namespace) -> None:
     comparison = compare(_records(options), options.reference, options.legacy_test_selection, options.split)
     text = rendered(comparison, options.format, options.metrics)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        _write(options.output, text + "\n")
     else:
         print(text)
+
+
+def html(options: argparse.Namespace) -> None:
+    groups: dict[str, list[Record]] = {}
+    for record in _records(options):
+        groups.setdefault(record.dataset, []).append(record)
+    if options.output and len(groups) > 1:
+        raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
+    for dataset, found in groups.items():
+        folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
+        page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
+        path = options.output or (folders or [SRC.parent / "results" / dataset])[0] / "report.html"
+        _write(path, page)
+        print(path)
 
 
 def records(options: argparse.Namespace) -> None:
     for record in _records(options):
         print(record.save(options.output))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}); name another file with --output") from None
 
 
 def _records(options: argparse.Namespace) -> list[Record]:

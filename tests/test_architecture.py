@@ -39,6 +39,7 @@ ALLOWED = {
     "analysis.significance": [],
     "analysis.comparison": ["analysis.records", "analysis.significance", "utils"],
     "analysis.tables": ["analysis.comparison", "utils"],
+    "analysis.html": ["analysis.comparison", "analysis.records", "analysis.tables", "utils"],
     "report": ["analysis", "utils"],
     "main": ["analysis", "experiments", "utils"],
 }
