@@ -12,7 +12,9 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/installed-test
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray,browser]' -c constraints.txt
+	@command -v chromium chromedriver >/dev/null \
+	    || echo "The test in a real browser is skipped without Chromium: apt-get install chromium chromium-driver"
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 check: $(VENV)/installed-test

@@ -9,6 +9,7 @@ from analysis.comparison import METRICS, compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
+from analysis.html import report
 from analysis.records import Record, load_records
 from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
@@ -16,7 +17,7 @@ from experiments.engines import LocalProcesses, threads_each
 from experiments.summary import failures
 from experiments.trials import Engine, one_after_the_other, prepare, run_trials
 from utils.configurator import SRC, override_pairs
-from utils.errors import RunError, UserError
+from utils.errors import ConfigError, RunError, UserError
 
 RESULTS = SRC.parent / "results"
 
@@ -52,6 +53,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
         one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
 
+    one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
+    one.add_argument("--reference", default="MambaRec", metavar="MODEL", help="tested against the others (MambaRec)")
+    one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
+    one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
@@ -88,10 +93,23 @@ def table(options: argparse.Namespace) -> None:
     comparison = compare(_records(options), options.reference, options.legacy_test_selection, options.split)
     text = rendered(comparison, options.format, options.metrics)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        _write(options.output, text + "\n")
     else:
         print(text)
+
+
+def html(options: argparse.Namespace) -> None:
+    groups: dict[str, list[Record]] = {}
+    for record in _records(options):
+        groups.setdefault(record.dataset, []).append(record)
+    if options.output and len(groups) > 1:
+        raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
+    for dataset, found in groups.items():
+        folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
+        page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
+        path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
+        _write(path, page)
+        print(path)
 
 
 def records(options: argparse.Namespace) -> None:
@@ -143,6 +161,14 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
             print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
         print(picture.caption)
         print(*picture.save(folder), sep="\n", end="\n\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}); name another file with --output") from None
 
 
 def _records(options: argparse.Namespace) -> list[Record]:

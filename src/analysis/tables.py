@@ -174,6 +174,16 @@ def _p(value: float) -> str:
     return "< 1e-4" if value < 1e-4 else f"{value:.4f}"
 
 
+def all_tables(comparison: Comparison, metrics: Sequence[str] = METRICS) -> list[Table]:
+    """Performance, efficiency and, with a reference, significance; ConfigError for a metric that the runs did not compute."""
+    computed = next(iter(comparison.entries.values())).records[0].result["test"]
+    for metric in metrics:
+        if metric not in computed:
+            raise ConfigError(f"metrics: the runs have no '{metric}'; they have {', '.join(computed)}")
+    tables = [performance_table(comparison, metrics), efficiency_table(comparison)]
+    return [*tables, significance_table(comparison)] if comparison.tests else tables
+
+
 # renderings
 
 
@@ -273,11 +283,4 @@ FORMATS: dict[str, Callable[[Table], str]] = {"text": as_text, "markdown": as_ma
 
 def rendered(comparison: Comparison, form: str = "text", metrics: Sequence[str] = METRICS) -> str:
     """All tables of a comparison in one of FORMATS; ConfigError for a metric that the runs did not compute."""
-    computed = next(iter(comparison.entries.values())).records[0].result["test"]
-    for metric in metrics:
-        if metric not in computed:
-            raise ConfigError(f"metrics: the runs have no '{metric}'; they have {', '.join(computed)}")
-    tables = [performance_table(comparison, metrics), efficiency_table(comparison)]
-    if comparison.tests:
-        tables.append(significance_table(comparison))
-    return "\n\n".join(FORMATS[form](table) for table in tables)
+    return "\n\n".join(FORMATS[form](table) for table in all_tables(comparison, metrics))
