@@ -98,7 +98,7 @@ def test_a_torchvision_of_another_torch_is_explained(monkeypatch, tmp_path, name
     (tmp_path / "torchvision" / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    with pytest.raises(ConfigError, match="torchvision does not import beside torch .*the pair that belongs together"):
+    with pytest.raises(ConfigError, match=r"torchvision does not import beside torch .*the pair that belongs together"):
         load_backbone(name)
 
 
@@ -140,7 +140,7 @@ def test_timm_gives_what_its_classifier_reads(torchvision, picture, tmp_path):
     with torch.inference_mode():
         expected = model.forward_head(model.forward_features(pixels[None]), pre_logits=True)
     torch.testing.assert_close(backbone.features([pixels]), expected)
-    with pytest.raises(ConfigError, match="timm.list_models"):
+    with pytest.raises(ConfigError, match=r"timm\.list_models"):
         load_backbone("timm:nothing")
     torch.save({"other": torch.zeros(1)}, tmp_path / "weights.pth")
     with pytest.raises(DataError, match="does not hold the weights of timm's resnet10t"):

@@ -127,7 +127,7 @@ def test_without_any_feature_nothing_is_written(tmp_path):
     def empty(start):
         yield Block(np.empty((0, 3), np.float32), np.zeros(10, dtype=bool))
 
-    with pytest.raises(DataError, match="no item has a feature .the first, B0: reason 0"):
+    with pytest.raises(DataError, match=r"no item has a feature .the first, B0: reason 0"):
         write(tmp_path, blocks=empty)
     assert {path.name for path in tmp_path.iterdir()} <= {".text_feat.lock"}
 
