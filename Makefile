@@ -36,5 +36,5 @@ $(VENV)/installed: setup.cfg constraints.txt | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/installed-test: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking,search,serving,prepare,report]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking,search,serving,prepare,report,features]' -c constraints.txt
 	@touch $@ $(VENV)/installed

