@@ -33,7 +33,6 @@ ALLOWED = {
     "preparation.report": ["utils"],
     "preparation.folder": ["preparation.engine", "preparation.report", "utils"],
     "preparation": ["preparation", "utils"],
-    "prepare": ["preparation", "utils"],
     "experiments": ["common", "models", "preparation", "utils", "experiments"],
     "analysis.breakdown": ["experiments", "utils"],
     "analysis.missing": ["common.abstract_recommender", "experiments", "utils"],
