@@ -40,7 +40,6 @@ ALLOWED = {
     "serving.writers": ["utils"],
     "serving": ["experiments", "serving", "utils"],
     "recommend": ["experiments", "serving", "utils"],
-    "prepare": ["preparation", "utils"],
     "analysis.records": ["experiments.run", "utils"],
     "analysis.significance": [],
     "analysis.comparison": ["analysis.records", "analysis.significance", "utils"],

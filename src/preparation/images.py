@@ -16,6 +16,7 @@ from torch import Tensor
 
 from preparation.backbones import MODEL, Backbone, load_backbone
 from preparation.features import Block, FeatureFiles, weights_digest
+from preparation.folder import describe
 from preparation.items import read_items
 from preparation.options import add_dataset, dataset_folder, positive
 from preparation.packing import STORE, pack_images
@@ -121,3 +122,4 @@ def _run(options: argparse.Namespace) -> None:
                 "--images, or the column with their paths by --image-column"
             )
     extract_features(folder, options.model, options.weights, options.batch_size, options.download, options.images, column)
+    describe(options.dataset, image=True, text=False)

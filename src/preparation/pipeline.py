@@ -115,8 +115,6 @@ def _features(options: argparse.Namespace, folder: Path, image_column: str | Non
         encode_texts(folder, options.text_model, download=options.download)
     if options.image_model:
         from preparation.images import extract_features
-        from preparation.items import read_items
-        from preparation.packing import pack_images
 
-        pack_images(folder, read_items(folder), options.images, image_column)
-        extract_features(folder, options.image_model, options.weights, download=options.download)
+        pictures = {"images": None if image_column else options.images, "column": image_column}
+        extract_features(folder, options.image_model, options.weights, download=options.download, **pictures)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preparation.features import Block, FeatureFiles, weights_digest
+from preparation.folder import describe
 from preparation.items import read_items
 from preparation.libraries import device, first_words, hub_cache, library
 from preparation.options import add_dataset, dataset_folder, positive
@@ -79,3 +80,4 @@ def add_parser(commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     encode_texts(dataset_folder(options), options.model, options.batch_size, options.download)
+    describe(options.dataset, image=False, text=True)

@@ -1,12 +1,12 @@
-"""prepare.py from a table of items and a folder of pictures to features that a model trains on."""
-
-import json
+"""prepare.py from tables and a folder of pictures to features that a model trains on."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import prepare
+from experiments.run import run
+from utils.configurator import Config
 
 
 @pytest.fixture
@@ -23,25 +23,35 @@ def call(capsys):
     return invoke
 
 
-def test_from_texts_and_pictures_to_training(call, toy, make_run, tmp_path, tiny_vit, mini_lm):
+def test_from_tables_and_pictures_to_training(call, configs, tmp_path, tiny_vit, mini_lm):
     from PIL import Image
 
-    (tmp_path / "pictures").mkdir()
     colours = ["red", "green", "blue", "white"]
-    names = [f"item {number}" for number in range(64)]
-    texts = [f"A {colours[number % 4]} toy, number {number}." if number % 8 else "" for number in range(64)]
-    pd.DataFrame({"item_id": range(64), "original_id": names, "text": texts}).to_csv(toy / "items.csv", index=False)
-    for number, name in enumerate(names[:-1]):
-        Image.new("RGB", (40, 30 + number), colours[number % 4]).save(tmp_path / "pictures" / f"{name}.jpg")
-    for file in ("text_feat.npy", "image_feat.npy"):
-        (toy / file).unlink()
+    names = [f"toy {number}" for number in range(40)]
+    texts = [f"A {colours[number % 4]} toy, number {number}." if number % 8 else "" for number in range(40)]
+    pd.DataFrame({"toy": names, "about": texts}).to_csv(tmp_path / "toys.csv", index=False)
+    (tmp_path / "pictures").mkdir()
+    for number, name in enumerate(names):
+        if number != 7:
+            Image.new("RGB", (40, 30 + number), colours[number % 4]).save(tmp_path / "pictures" / f"{name}.jpg")
+    rng = np.random.default_rng(0)
+    visits = [(f"user {user}", names[item]) for user in range(40) for item in rng.permutation(40)[:12]]
+    pd.DataFrame(visits, columns=["user", "toy"]).to_csv(tmp_path / "visits.csv", index=False)
 
-    data = ("-d", "toy", "--data_path", toy.parent)
+    data = ("-d", "toys", "--data_path", tmp_path / "data")
+    tables = ("--interactions", tmp_path / "visits.csv", "--user-column", "user", "--item-column", "toy")
+    assert call("table", *data, *tables, "--items", tmp_path / "toys.csv", "--text-columns", "about")[0] == 0
     assert call("text", *data, "--model", mini_lm)[0] == 0
     assert call("images", *data, "--images", tmp_path / "pictures", "--model", f"transformers:{tiny_vit}")[0] == 0
-    assert np.load(toy / "text_feat.npy").shape == (64, 384) and np.load(toy / "image_feat.npy").shape == (64, 16)
-    assert (toy / "missing_images.csv").read_text() == "item_id,original_id,reason\n63,item 63,no image\n"
-    result = json.loads((make_run("MambaRec", epochs=1, reduction_factor=2) / "result.json").read_text())
+    folder = tmp_path / "data" / "toys"
+    items = pd.read_csv(folder / "items.csv", keep_default_na=False)
+    assert np.load(folder / "text_feat.npy").shape == (40, 384) and np.load(folder / "image_feat.npy").shape == (40, 16)
+    np.testing.assert_array_equal(np.load(folder / "text_mask.npy"), items["text"] != "")
+    missing = pd.read_csv(folder / "missing_images.csv")
+    assert missing[["original_id", "reason"]].to_numpy().tolist() == [["toy 7", "no image"]]
+    assert call("check", *data)[0] == 0
+    places = {"data_path": str(tmp_path / "data"), "results_dir": str(tmp_path / "results"), "use_gpu": False}
+    result = run(Config("MambaRec", "toys", {**places, "epochs": 1, "threads": 1, "embedding_size": 8, "reduction_factor": 2}))
     assert result["epochs"] == 1 and 0 < result["test"]["recall@20"] <= 1
 
 
