@@ -26,7 +26,6 @@ import common.abstract_recommender
 import common.encoders
 import common.init
 import common.loss
-import common.trainer
 import models
 
 Provide = Callable[[ExitStack, torch.device], None]  # puts names in place until the stack is closed
@@ -70,10 +69,13 @@ def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 
 
 def _put_module(stack: ExitStack, name: str, module: ModuleType) -> None:
-    """Make `import name` give `module`, until the stack is closed, unless there is a module of that name."""
-    if name not in sys.modules and find_spec(name) is None:
-        sys.modules[name] = module
-        stack.callback(sys.modules.pop, name)
+    """Make `import name` give `module`, until the stack is closed."""
+    sys.modules[name] = module
+    stack.callback(sys.modules.pop, name, None)
+
+
+def _is_there(name: str) -> bool:
+    return name in sys.modules or find_spec(name) is not None
 
 
 def _stand_in(name: str, *functions: Callable) -> ModuleType:
@@ -145,11 +147,11 @@ def _moved_parameters(stack: ExitStack, device: torch.device) -> None:
 
 def _models_common(stack: ExitStack, device: torch.device) -> None:
     """MMRec once had `common` inside `models`."""
-    if find_spec("models.common") is None:
+    if not _is_there("models.common"):
         _put(stack, models, "common", common)
-        for name in ("abstract_recommender", "encoders", "init", "loss", "trainer"):
-            _put_module(stack, f"models.common.{name}", sys.modules[f"common.{name}"])
         _put_module(stack, "models.common", common)
+        for name in ("abstract_recommender", "encoders", "init", "loss"):
+            _put_module(stack, f"models.common.{name}", getattr(common, name))
 
 
 def scatter(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None, reduce: str = "sum") -> Tensor:
@@ -193,8 +195,9 @@ def scatter_softmax(src: Tensor, index: Tensor, dim: int = -1, dim_size: int | N
 
 
 def _torch_scatter(stack: ExitStack, device: torch.device) -> None:
-    module = _stand_in("torch_scatter", scatter, scatter_add, scatter_sum, scatter_mean, scatter_softmax)
-    _put_module(stack, "torch_scatter", module)
+    if not _is_there("torch_scatter"):
+        functions = (scatter, scatter_add, scatter_sum, scatter_mean, scatter_softmax)
+        _put_module(stack, "torch_scatter", _stand_in("torch_scatter", *functions))
 
 
 def dropout_adj(edge_index: Tensor, edge_attr: Tensor | None = None, p: float = 0.5, training: bool = True):
@@ -204,7 +207,7 @@ def dropout_adj(edge_index: Tensor, edge_attr: Tensor | None = None, p: float = 
 
 
 def _dropout_adj(stack: ExitStack, device: torch.device) -> None:
-    if find_spec("torch_geometric") is not None:
+    if _is_there("torch_geometric"):
         import torch_geometric.utils
 
         if not hasattr(torch_geometric.utils, "dropout_adj"):
@@ -220,7 +223,8 @@ def sparsesvd(matrix: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _sparsesvd(stack: ExitStack, device: torch.device) -> None:
     """Of 2013; it does not build any more."""
-    _put_module(stack, "sparsesvd", _stand_in("sparsesvd", sparsesvd))
+    if not _is_there("sparsesvd"):
+        _put_module(stack, "sparsesvd", _stand_in("sparsesvd", sparsesvd))
 
 
 _USES: dict[str, Provide] = {

@@ -12,6 +12,7 @@ user_graph_dict_file, item_graph_dict_file: when read, and not there, the file i
 import importlib
 import re
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecomm
     text = path.read_text(encoding="utf-8", errors="replace")
     neighbours = [other.read_text(encoding="utf-8", errors="replace") for other in sorted(path.parent.glob("*.py"))]
     needed = needs("\n".join([text, *neighbours]) if path.parent != MODELS else text)
-    with provided(needed, torch.device("cpu")), contract(name, "import"):
+    with contract(name, "import"), provided(needed, torch.device("cpu")):
         module = _import(name, path)
     if not hasattr(module, name):
         raise ConfigError(f"{path} defines no class '{name}'")
@@ -65,8 +66,9 @@ def _import(name: str, path: Path) -> ModuleType:
             return importlib.import_module(f"models.{path.stem}")
         if (MODELS / path.name).exists():
             get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
-        spec = spec_from_file_location(f"models_of_{path.parent.name}.{path.stem}", path)
+        spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
         module = module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
         with _neighbours(path.parent):
             spec.loader.exec_module(module)  # type: ignore[union-attr]
         return module
