@@ -35,12 +35,14 @@ def export(checkout: Path, force: bool = False) -> list[Path]:
     src = checkout / "src"
     for needed in ("common/abstract_recommender.py", "models", "configs/model", "utils"):
         if not (src / needed).exists():
-            raise ConfigError(f"{checkout} is no MMRec checkout: there is no src/{needed}. Name the folder that holds MMRec's src/")
+            raise ConfigError(f"{checkout} is no MMRec checkout: there is no src/{needed}. Name the folder above MMRec's src/")
     contents = {src / path: (SRC / path).read_bytes() for path in files()}
     others = [path for path, content in contents.items() if path.exists() and path.read_bytes() != content]
     if others and not force:
         names = ", ".join(str(path.relative_to(checkout)) for path in others)
-        raise ConfigError(f"{checkout} has other files of these names: {names}. Nothing was copied; --force (make … FORCE=1) does it")
+        raise ConfigError(
+            f"{checkout} has other files of these names: {names}. Nothing was copied; --force (make … FORCE=1) does"
+        )
     for path, content in contents.items():
         path.write_bytes(content)
     return list(contents)
@@ -50,7 +52,9 @@ def command(checkout: Path) -> str:
     """What to run there: MMRec looks for src/configs from the folder it is started in, or for configs."""
     looks_up = checkout / "src" / "utils" / "configurator.py"
     from_root = looks_up.exists() and "src/configs" in looks_up.read_text(encoding="utf-8", errors="replace")
-    return f"cd {checkout if from_root else checkout / 'src'} && python {'src/' if from_root else ''}main.py -m MambaRec -d baby"
+    return (
+        f"cd {checkout if from_root else checkout / 'src'} && python {'src/' if from_root else ''}main.py -m MambaRec -d baby"
+    )
 
 
 def main(arguments: list[str]) -> int:

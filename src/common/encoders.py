@@ -13,6 +13,8 @@ class LightGCN_Encoder(nn.Module):
     and the weights of the others grow to the same expectation. U users, I items, D embedding_size, n_layers 3 if not set.
     """
 
+    weights: Tensor
+
     def __init__(self, config, dataset):
         super().__init__()
         interactions = dataset.inter_matrix("coo")

@@ -123,7 +123,7 @@ class Trainer:
             step = int((~values.isfinite()).nonzero()[0])
             raise ModelError(
                 f"{self.name}: the loss is {values[step]} at epoch {epoch}, step {step}. "
-                f"calculate_loss must stay finite; try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
+                f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
             )
         return float(values.mean())
 

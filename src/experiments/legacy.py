@@ -1,7 +1,7 @@
 """What libraries have dropped and models written for MMRec still use.
 
-It is in place while such a model is imported or one of its methods runs, and at no other time: `needs` finds what a file uses in
-its text, and `provided` puts just that there. A library that still has a name keeps its own, and everything is taken away
+It is in place while such a model is imported or one of its methods runs, and at no other time: `needs` finds what a file uses
+in its text, and `provided` puts just that there. A library that still has a name keeps its own, and everything is taken away
 again. In a run on the CPU, two habits of code that only ever ran on a GPU get the meaning they have there: `.cuda()` stays on
 the run's device, and `nn.Parameter(…).to(device)` is a tensor, not a parameter of the model.
 """

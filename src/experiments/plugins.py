@@ -1,7 +1,7 @@
 """Models, whoever wrote their files: found in src/models or in `model_path`, imported, and kept away from the data.
 
-A file that is up to date and reads no `data_path`, such as ours, is taken as it is. Of another, a subclass is made whose methods
-run with what `experiments.legacy` provides, and whose constructor sees a configuration with these keys changed:
+A file that is up to date and reads no `data_path`, such as ours, is taken as it is. Of another, a subclass is made whose
+methods run with what `experiments.legacy` provides, and whose constructor sees a configuration with these keys changed:
 
 data_path: a folder with links to the data set's files, in which the model may write; it is thrown away with the model. Graphs
 that models keep there are named by k alone, and would be taken for those of other features in the next run.
@@ -21,7 +21,6 @@ from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -156,12 +155,14 @@ class _View:
         changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
         if changed:
             raise ModelError(
-                f"{name}.__init__ wrote into data_path: {', '.join(changed)} in {self.dataset.folder}. A model may put new files "
-                "into config['data_path'] + config['dataset'], which is a folder of its own, but not change the data's"
+                f"{name}.__init__ wrote into data_path: {', '.join(changed)} in {self.dataset.folder}. A model may put "
+                "new files into config['data_path'] + config['dataset'], a folder of its own, and not change the data's"
             )
         made = [path.name for path in self.place.iterdir() if not path.is_symlink()] if "place" in vars(self) else []
         if made:
-            self.dataset.notes.append(f"{', '.join(sorted(made))}: written by {name}, kept apart from the data, not kept for long")
+            self.dataset.notes.append(
+                f"{', '.join(sorted(made))}: written by {name}, kept apart from the data, and not for long"
+            )
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:

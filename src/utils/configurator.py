@@ -269,7 +269,7 @@ class Config(Mapping):
             self._source[key] = source
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
-        """The values of an axis of MMRec's kind that can be used, or all if none can; what is left out is said with `unread`."""
+        """The values of an axis of MMRec's kind that can be used, or all if none can; `unread` says what is left out."""
         wrong = {str(one): expected for one in values if (expected := _typed(one, default)[1])}
         if len(wrong) == len(values):
             return values
@@ -332,7 +332,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
         raise ConfigError(f"model_path={folder!r}; expected one folder")
     place = ((Path.cwd() if given else SRC) / folder).resolve()
     if not place.is_dir():
-        raise ConfigError(f"model_path: {place} is no folder; name the one that holds the models' files, such as MMRec's src/models")
+        raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
     return place
 
 

@@ -39,7 +39,7 @@ class TopKEvaluator:
 
     @torch.no_grad()
     def evaluate(self, model: Any, loader: EvalDataLoader) -> Evaluation:
-        """Return the Evaluation of a recommender, in evaluation mode while it lasts; ModelError when its scores are unusable."""
+        """The Evaluation of a recommender, in evaluation mode while it lasts; ModelError when its scores are unusable."""
         was_training = model.training
         model.eval()
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
+
 from utils.configurator import Config
 
 
