@@ -98,6 +98,14 @@ def _adapted(model: type[GeneralRecommender], needed: list) -> type[GeneralRecom
         view = _View(self, config, dataloader.dataset)
         with provided(needed, config["device"]), view.data_untouched():
             super(adapted, self).__init__(view.config, dataloader)
+        self.__dict__["registered"] = frozenset(super(adapted, self).state_dict())
+
+    def state_dict(self, *args, **kwargs):
+        """What was there when the model was built; some assign a parameter to a second name later."""
+        state = super(adapted, self).state_dict(*args, **kwargs)
+        for name in state.keys() - self.registered:
+            del state[name]
+        return state
 
     def method(point: str) -> Callable:
         def run(self, *args):
@@ -106,8 +114,9 @@ def _adapted(model: type[GeneralRecommender], needed: list) -> type[GeneralRecom
 
         return run
 
-    methods = {point: method(point) for point in METHODS} if needed else {}
-    adapted = type(model.__name__, (model,), {"__init__": __init__, "__doc__": model.__doc__, **methods})
+    methods = {"__init__": __init__, "state_dict": state_dict, "__doc__": model.__doc__}
+    methods |= {point: method(point) for point in METHODS} if needed else {}
+    adapted = type(model.__name__, (model,), methods)
     return adapted
 
 

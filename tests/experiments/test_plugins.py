@@ -171,6 +171,21 @@ def test_a_folder_that_is_none_is_named(call, tmp_path, capsys):
     assert f"model_path: {tmp_path / 'nowhere'} is no folder" in capsys.readouterr().err
 
 
+def test_a_stopped_run_goes_on_when_the_model_names_a_parameter_twice(write, make_config, folder):
+    write(constructor="self.again = None  # data_path", loss="-scores.mean() + 0 * self.twice()")
+    text = (folder / "plain.py").read_text()
+    (folder / "plain.py").write_text(
+        text + "\n    def twice(self):\n        self.again = self.items.weight\n        return 0.0\n"
+    )
+    config = make_config("Plain", model_path=str(folder))
+    train, _, _, trainer = assemble(config, open_dataset(config))
+    trainer._train_epoch(train, 0)
+    assert "again" in dict(trainer.model.named_parameters(remove_duplicate=False))
+    other = assemble(config, open_dataset(config))[3]
+    other.load_state_dict(trainer.state_dict())
+    assert torch.equal(other.model.items.weight, trainer.model.items.weight)
+
+
 # what a model sees of the data
 
 CACHE = """path = os.path.abspath(config['data_path'] + config['dataset'])
