@@ -29,6 +29,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="models, or all (MambaRec)")
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="data sets (demo)")
+    parser.add_argument("--model-path", metavar="DIR", help="models from there too, such as MMRec's src/models")
     parser.add_argument("--search", action="store_true", help="grid over the search_space of the model's YAML")
     parser.add_argument("--search-budget", type=int, metavar="N", help="try N points of each model's grid instead of all")
     parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help="how these are chosen (random)")
@@ -52,6 +53,8 @@ def main(arguments: list[str]) -> int:
     options, words = parse(arguments)
     try:
         overrides = override_pairs(words) | ({"mg": True} if options.mg else {})
+        if options.model_path:
+            overrides["model_path"] = options.model_path
         if options.jobs > 1 or options.engine == "ray":
             overrides.setdefault("threads", threads_each(options.jobs))
         configs = plan(options.model, options.dataset, overrides, options.search)

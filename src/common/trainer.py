@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from common.abstract_recommender import GeneralRecommender
 from utils.configurator import Config
+from utils.contract import contract
 from utils.dataloader import EvalDataLoader, TrainDataLoader
-from utils.errors import RunError
+from utils.errors import ModelError
 from utils.logger import get_logger
 from utils.topk_evaluator import Evaluation, TopKEvaluator
 
@@ -59,6 +60,7 @@ class Trainer:
     def __init__(self, config: Config, model: GeneralRecommender, generator: torch.Generator):
         """generator: the one that shuffles and samples; its state is saved and restored with the rest."""
         self.config, self.model, self.generator, self.device = config, model, generator, config["device"]
+        self.name = type(model).__name__
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
@@ -71,7 +73,7 @@ class Trainer:
     def _build_optimizer(self) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if not parameters:
-            raise RunError(f"{type(self.model).__name__} has no parameters to train; set req_training: false if that is meant")
+            raise ModelError(f"{self.name} has no parameters to train; set req_training: false if that is meant")
         options: dict[str, Any] = {"lr": self.config["learning_rate"], "weight_decay": self.config["weight_decay"]}
         learner = self.config["learner"].lower()
         if learner in ("adam", "sgd"):
@@ -81,7 +83,7 @@ class Trainer:
     # the main loop
 
     def fit(self, train: TrainDataLoader, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder) -> Progress:
-        """Train from where `progress` stands to the end; RunError when the loss is not finite."""
+        """Train from where `progress` stands to the end; ModelError when the loss is not finite."""
         progress = self.progress
         last_epoch = self.config["epochs"] - 1 if self.trains else 0
         while progress.epoch < last_epoch and not self._has_converged():
@@ -106,19 +108,21 @@ class Trainer:
     def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
         """One pass over the training pairs; returns the mean loss of its steps."""
         self.model.train()
-        self.model.pre_epoch_processing()
+        with contract(self.name, "pre_epoch_processing"):
+            self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
         bar = tqdm(loader, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)
         for step, batch in enumerate(bar):
             losses[step] = self._train_step(batch, step)
-        message = self.model.post_epoch_processing()
+        with contract(self.name, "post_epoch_processing"):
+            message = self.model.post_epoch_processing()
         if message:
             get_logger().info(message)
         values = losses.cpu()  # the one synchronisation of an epoch
         if not values.isfinite().all():
             step = int((~values.isfinite()).nonzero()[0])
-            raise RunError(
-                f"{type(self.model).__name__}: the loss is {values[step]} at epoch {epoch}, step {step}. "
+            raise ModelError(
+                f"{self.name}: the loss is {values[step]} at epoch {epoch}, step {step}. "
                 f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
             )
         return float(values.mean())
@@ -131,11 +135,12 @@ class Trainer:
 
     def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
         self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["precision"] == "bf16"):
-            losses = self.model.calculate_loss(batch)
-        parts = losses if isinstance(losses, tuple) else (losses,)
-        loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
-        (loss if factor == 1.0 else factor * loss).backward()
+        with contract(self.name, "calculate_loss"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["precision"] == "bf16"):
+                losses = self.model.calculate_loss(batch)
+            parts = losses if isinstance(losses, tuple) else (losses,)
+            loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
+            (loss if factor == 1.0 else factor * loss).backward()
         return loss.detach()
 
     def _update(self) -> None:

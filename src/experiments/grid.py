@@ -4,19 +4,20 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.configurator import Config, available_models
+from utils.configurator import Config, available_models, model_folder
 from utils.errors import ConfigError
 
 
 def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
     """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least."""
-    models = available_models() if list(models) == ["all"] else models
+    places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
+    models = available_models(model_folder(overrides)) if list(models) == ["all"] else models
     trials, used = [], set()
     for dataset in datasets:
         for model in models:
             known = dict(overrides)
             if len(models) > 1:
-                defaults = Config(model, dataset, {"mg": True} if overrides.get("mg") else {})
+                defaults = Config(model, dataset, places)
                 known = {key: value for key, value in overrides.items() if defaults.knows(key)}
             used |= set(known)
             trials += Config(model, dataset, known, search).trials()

@@ -6,7 +6,6 @@ result.json, written last: where it is, the run is finished.
 """
 
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +27,13 @@ from torch import nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.trainer import MirrorGradientTrainer, Trainer, init_seed
+from experiments.plugins import load_model_class
 from preparation.demo import ensure_demo
 from utils.configurator import SRC, Config
+from utils.contract import contract, is_refusal
 from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
-from utils.errors import ConfigError, RunError
+from utils.errors import ConfigError, ModelError, RunError
 from utils.logger import get_logger, log_to
 from utils.topk_evaluator import Evaluation
 
@@ -181,14 +183,6 @@ def open_dataset(config: Config) -> RecDataset:
     return RecDataset(config)
 
 
-def load_model_class(name: str) -> type[GeneralRecommender]:
-    """The class `name` of src/models/<name in lower case>.py; ConfigError when the file has no such class."""
-    module = importlib.import_module(f"models.{name.lower()}")
-    if not hasattr(module, name):
-        raise ConfigError(f"{module.__file__} defines no class '{name}'")
-    return getattr(module, name)
-
-
 def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str, Any]:
     """Train one configuration, or return the result of a run of it that is finished.
 
@@ -203,6 +197,14 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         return {**finished, "directory": str(directory.path)}
 
+    with _traceback_kept(directory):
+        result = _train(config, dataset, directory, resume, restart)
+    return {**result, "directory": str(directory.path)}
+
+
+def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume: bool, restart: bool) -> dict[str, Any]:
+    """Train and write everything; returns what result.json holds."""
+    logger = get_logger()
     _reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
@@ -234,19 +236,44 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
                     result["epochs"],
                     config["valid_metric"],
                 )
-    return {**result, "directory": str(directory.path)}
+    return result
+
+
+@contextmanager
+def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
+    """While open, what a model's code raises is written into train.log, and the error says so."""
+    try:
+        yield
+    except ModelError as error:
+        if error.__cause__ is None:
+            raise
+        log = directory.file("train.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error.__cause__, file=file)
+        raise ModelError(f"{error}; traceback in {log}") from error.__cause__
 
 
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
-    try:
-        model = load_model_class(config["model"])(config, train).to(config["device"])
-    except ValueError as error:
-        raise ConfigError(f"{config['model']}: {error}") from error
+    model = _build(config, train)
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
     return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer
+
+
+def _build(config: Config, loader: TrainDataLoader) -> GeneralRecommender:
+    """The model; ConfigError when it refuses its settings, ModelError when its constructor fails."""
+    name = config["model"]
+    model = load_model_class(name, config["model_path"])
+    try:
+        with contract(name, "__init__"):
+            return model(config, loader).to(config["device"])
+    except ModelError as error:
+        if is_refusal(error.__cause__):
+            raise ConfigError(f"{name} cannot be built: {error.__cause__}") from error
+        raise
 
 
 def _result(config: Config, trainer: Trainer) -> dict[str, Any]:

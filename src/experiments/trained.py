@@ -31,7 +31,7 @@ ROUNDING = 1e-4  # what scores of another machine may differ by, in parts of a u
 METRIC_ROUNDING = 1e-3  # the same for metrics, where a tie may fall the other way
 
 # Keys of config.json that do not go back into a configuration: named apart, chosen anew, or a place of that time.
-_NOT_TAKEN = ("model", "dataset", "device", "gpu_id", "results_dir", "hyper_parameters", "search_space")
+_NOT_TAKEN = ("model", "dataset", "device", "gpu_id", "results_dir", "hyper_parameters", "search_space", "model_code")
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,11 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
     stored["use_gpu"] = stored["device"] != "cpu"
     name = stored["model"], stored["dataset"]
     try:
-        default = Config(*name, {"mg": True} if stored.get("mg") else {})
+        places = {key: stored[key] for key in ("mg", "model_path") if stored.get(key)}  # what says which keys there are
+        default = Config(*name, places)
         # What differs from the YAMLs, and no more: a key that is given again moves to the end, and modalities have an order.
         given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default[key] != value}
-        config = Config(*name, {**given, **overrides})
+        config = Config(*name, {**places, **given, **overrides})
     except ConfigError as error:
         raise RunError(f"{directory.path} does not fit this version: {error}. {_versions(directory)}") from error
     for key in set(config) - set(stored):

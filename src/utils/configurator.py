@@ -6,10 +6,11 @@ Keys and file names are MMRec's. A value that is a list where one value is expec
 
 import copy
 import difflib
+import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ MODELS = SRC / "models"
 
 # Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind, logging.
 NEUTRAL_KEYS = frozenset(
-    "data_path results_dir gpu_id hyper_parameters search_space checkpoint_seconds tensorboard save_recommended_topk".split()
+    "data_path results_dir model_path gpu_id hyper_parameters search_space checkpoint_seconds tensorboard "
+    "save_recommended_topk".split()
 )
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
@@ -37,7 +39,7 @@ _NOT_NEGATIVE = frozenset(
     "mmd_weight cl_loss reg_weight".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
-_SINGLE = frozenset("data_path results_dir use_gpu gpu_id threads valid_metric metrics topk field_separator".split())
+_SINGLE = frozenset("data_path results_dir model_path use_gpu gpu_id threads valid_metric metrics topk field_separator".split())
 # The type of keys whose default is null, by example.
 _NULLABLE: dict[str, Any] = {
     "feature_map": [1],
@@ -89,11 +91,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def available_models() -> list[str]:
-    """Names of the models in src/models, as their YAML spells them."""
-    spelled = {path.stem.lower(): path.stem for path in (CONFIGS / "model").glob("*.yaml")}
-    files = sorted(path.stem for path in MODELS.glob("*.py") if path.stem != "__init__")
-    return [spelled.get(stem, stem) for stem in files]
+def model_files(folder: str | Path | None = None) -> dict[str, Path]:
+    """Name -> file of every model in src/models and in `folder`, whose files win over those of the same name.
+
+    A name is spelled as its YAML is, else as the class in the file is; a file with neither is no model.
+    """
+    yamls = [path for place in reversed(_model_configs(folder)) for path in place.glob("*.yaml")]
+    spelled = {path.stem.lower(): path.stem for path in yamls}
+    files = {path.stem: path for place in (MODELS, folder) if place for path in sorted(Path(place).glob("*.py"))}
+    named = {spelled.get(stem) or _class_in(path): path for stem, path in sorted(files.items())}
+    return {name: path for name, path in named.items() if name}
+
+
+def _model_configs(folder: str | Path | None) -> list[Path]:
+    """Where a model's YAML may lie; the first that has it wins."""
+    return [*([Path(folder), Path(folder).parent / "configs" / "model"] if folder else []), CONFIGS / "model"]
+
+
+def _class_in(path: Path) -> str | None:
+    """The class whose name is the file's, in any case."""
+    classes = re.findall(r"^class (\w+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    return next((name for name in classes if name.lower() == path.stem.lower()), None)
+
+
+def available_models(folder: str | Path | None = None) -> list[str]:
+    """Names of the models in src/models, and in `folder`, as their YAML spells them."""
+    return list(model_files(folder))
 
 
 def available_datasets() -> list[str]:
@@ -109,29 +132,35 @@ class Config(Mapping):
     """The merged configuration of one model on one data set.
 
     `config[key]` is None for a key that is not set, as in MMRec. Values are checked against the type of the key's
-    default and its range. `trials()` gives one Config per grid point, without axes.
+    default and its range. `trials()` gives one Config per grid point, without axes. model_file: where the model's class is.
     """
 
     def __init__(self, model: str, dataset: str, overrides: Mapping[str, Any] | None = None, search: bool = False):
         """overrides: key -> value, or key -> Axis (a list, where the default is one value). Raises ConfigError."""
-        model = _spelled(model, available_models(), "model", "src/models")
-        dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         overrides = dict(overrides or {})
+        folder = model_folder(overrides)
+        files = model_files(folder)
+        model = _spelled(model, list(files), "model", f"{folder} or src/models" if folder else "src/models")
+        self.model_file = files[model]
+        dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
         self._read: set[str] = set()
+        self._lazy: dict[str, Callable[[], Any]] = {}
+        self._left_out: list[str] = []
         self.axes: dict[str, list] = {}
 
-        layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml", CONFIGS / "model" / f"{model}.yaml"]
+        layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
+        layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
         if overrides.get("mg"):
             layers.insert(1, CONFIGS / "mg.yaml")
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
-        self._grid_keys = {"seed"}
+        self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
-            names = content.get("hyper_parameters") or []
-            if not isinstance(names, list):
-                raise ConfigError(f"{name}: hyper_parameters={names!r}; expected a list of keys")
-            self._grid_keys |= set(names)
+            self._listed[name] = content.get("hyper_parameters") or []
+            if not isinstance(self._listed[name], list):
+                raise ConfigError(f"{name}: hyper_parameters={self._listed[name]!r}; expected a list of keys")
+        self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
         for name, content in contents:
             self._merge(name, content)
         if search:
@@ -142,7 +171,9 @@ class Config(Mapping):
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
-        self._values.update(model=model, dataset=dataset)
+        self._values.update(model=model, dataset=dataset, model_path=folder and str(folder))
+        if self.model_file.parent == folder:  # the file is no part of this version
+            self._values["model_code"] = hashlib.sha256(self.model_file.read_bytes()).hexdigest()
         self._resolve_paths()
         self._check_evaluation()
         self._set_device()
@@ -151,7 +182,7 @@ class Config(Mapping):
 
     def __getitem__(self, key: str) -> Any:
         self._read.add(key)
-        return self._values.get(key)
+        return self._lazy[key]() if key in self._lazy else self._values.get(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._values[key] = value
@@ -184,6 +215,12 @@ class Config(Mapping):
         trial._read, trial.axes = set(), {}
         return trial
 
+    def lazily(self, **makers: Callable[[], Any]) -> "Config":
+        """A copy in which the values of some keys are made when they are read; what is read of it counts as read of this."""
+        view = copy.copy(self)
+        view._lazy = makers
+        return view
+
     # what a run is made of
 
     def plain(self) -> dict[str, Any]:
@@ -199,7 +236,7 @@ class Config(Mapping):
         """A line for each key of the model's or data set's YAML that nothing has read so far."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
         ignored = {"hyper_parameters", "search_space", *self._read}
-        lines = []
+        lines = list(self._left_out)
         for key, source in self._source.items():
             if source in yamls and key not in ignored:
                 near = difflib.get_close_matches(key, self._read - {key}, n=1, cutoff=0.7)
@@ -220,6 +257,8 @@ class Config(Mapping):
                 raise ConfigError(f"{source}: '{key}' has an empty list of values")
             if is_axis and key in _SINGLE:
                 raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
+            if is_axis and key in self._listed.get(source, ()):
+                value = self._usable(key, value, default, source)
             checked = [_check(key, one, default, source) for one in value] if is_axis else _check(key, value, default, source)
             self.axes.pop(key, None)
             self._values.pop(key, None)
@@ -228,6 +267,14 @@ class Config(Mapping):
             else:
                 self._values[key] = checked[0] if is_axis else checked
             self._source[key] = source
+
+    def _usable(self, key: str, values: list, default: Any, source: str) -> list:
+        """The values of an axis of MMRec's kind that can be used, or all if none can; `unread` says what is left out."""
+        wrong = {str(one): expected for one in values if (expected := _typed(one, default)[1])}
+        if len(wrong) == len(values):
+            return values
+        self._left_out += [f"{source}: {key}={one} is left out of the grid; expected {text}" for one, text in wrong.items()]
+        return [one for one in values if str(one) not in wrong]
 
     def _search_space(self, model: str) -> dict[str, list]:
         space = self["search_space"]
@@ -273,6 +320,20 @@ class Config(Mapping):
             self._values["device"] = torch.device("cuda", self._values["gpu_id"])
         else:
             self._values["device"] = torch.device("cpu")
+
+
+def model_folder(overrides: Mapping[str, Any]) -> Path | None:
+    """The folder of models beside src/models, if one is named: on the command line, or in overall.yaml."""
+    given = "model_path" in overrides
+    folder = overrides["model_path"] if given else read_yaml(CONFIGS / "overall.yaml").get("model_path")
+    if folder is None:
+        return None
+    if not isinstance(folder, str):
+        raise ConfigError(f"model_path={folder!r}; expected one folder")
+    place = ((Path.cwd() if given else SRC) / folder).resolve()
+    if not place.is_dir():
+        raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
+    return place
 
 
 def _spelled(name: str, available: list[str], kind: str, place: str) -> str:

@@ -15,3 +15,7 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run that cannot be started, continued or finished."""
+
+
+class ModelError(RunError):
+    """A model that does not keep its contract (docs/plugin.md); where it raised an error, that is the cause."""

@@ -1,6 +1,7 @@
 """Sparse graphs: building them from interactions and features, and multiplying by them fast in both directions."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -225,3 +226,21 @@ def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:
     columns = neighbour.ravel()
     weights = similarity.ravel() * scale[rows] * scale[columns]
     return sp.csr_matrix((weights, (rows, columns)), shape=(len(neighbour), len(neighbour)))
+
+
+def most_shared(interactions: sp.spmatrix, k: int, block: int = 1024) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each row of a binary matrix, the up to k other rows that share most columns with it, and how many they share.
+
+    Most first, equal ones by number; rows that share nothing are not among them. Computed for `block` rows at a time.
+    """
+    binary = sp.csr_matrix(interactions, dtype=np.float64).sign()
+    columns_by_row = binary.T.tocsr()
+    for start in range(0, binary.shape[0], block):
+        shared = (binary[start : start + block] @ columns_by_row).tocoo()
+        others = shared.row + start != shared.col
+        rows, neighbours, counts = (part[others] for part in (shared.row, shared.col, shared.data))
+        order = np.lexsort((neighbours, -counts, rows))
+        rows, neighbours, counts = rows[order], neighbours[order], counts[order]
+        bounds = np.searchsorted(rows, np.arange(shared.shape[0] + 1))
+        for first, last in zip(bounds[:-1], np.minimum(bounds[:-1] + k, bounds[1:]), strict=True):
+            yield neighbours[first:last], counts[first:last]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from utils.configurator import Config
+from utils.contract import check_scores, contract
 from utils.dataloader import EvalDataLoader
-from utils.errors import RunError
+from utils.errors import ModelError
 from utils.metrics import METRICS
 
 
@@ -38,7 +39,7 @@ class TopKEvaluator:
 
     @torch.no_grad()
     def evaluate(self, model: Any, loader: EvalDataLoader) -> Evaluation:
-        """Return the Evaluation of a recommender, in evaluation mode while it lasts; RunError when its scores are unusable."""
+        """The Evaluation of a recommender, in evaluation mode while it lasts; ModelError when its scores are unusable."""
         was_training = model.training
         model.eval()
         try:
@@ -58,7 +59,7 @@ class TopKEvaluator:
 
     def _recommend(self, model: Any, batch: list[Tensor], n_items: int) -> Tensor:
         width = self.cutoffs[-1]
-        items = best_items(masked_scores(model, batch, n_items), width)[1]
+        items = best_items(masked_scores(model, batch, n_items), width, type(model).__name__)[1]
         return torch.nn.functional.pad(items, (0, width - items.shape[1]), value=-1)
 
     @staticmethod
@@ -70,21 +71,24 @@ class TopKEvaluator:
 
 
 def masked_scores(model: Any, batch: list[Tensor], n_items: int) -> Tensor:
-    """Scores (B, I) of a batch [users (B,), mask (2, M)], -inf at the pairs of the mask; RunError when of another shape."""
-    scores = model.full_sort_predict(batch)
-    expected = (len(batch[0]), n_items)
-    if tuple(scores.shape) != expected:
-        raise RunError(f"full_sort_predict returned scores of shape {tuple(scores.shape)}; expected {expected}")
+    """Scores (B, I) of a batch [users (B,), mask (2, M)], -inf at the pairs of the mask; ModelError when of another shape."""
+    name = type(model).__name__
+    with contract(name, "full_sort_predict"):
+        scores = model.full_sort_predict(batch)
+    check_scores(name, scores, (len(batch[0]), n_items))
     rows, columns = batch[1]
     scores[rows, columns] = -torch.inf
     return scores
 
 
-def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The largest scores and their items, best first: two (B, min(k, I)); item -1 where the score is -inf. RunError for NaN."""
+def best_items(scores: Tensor, k: int, model: str = "the model") -> tuple[Tensor, Tensor]:
+    """The largest scores and their items, best first: two (B, min(k, I)); item -1 where the score is -inf.
+
+    ModelError, which names `model`, where scores are NaN.
+    """
     values, items = scores.topk(min(k, scores.shape[1]))  # NaN would come first
     if torch.isnan(values).any():
-        raise RunError("the scores hold NaN; the model has diverged (try a smaller learning_rate)")
+        raise ModelError(f"{model}.full_sort_predict returned NaN; it has diverged (try a smaller learning_rate)")
     return values, items.masked_fill(values == -torch.inf, -1)
 
 
@@ -94,7 +98,8 @@ def representations_once(model: Any) -> Iterator[None]:
     if not hasattr(model, "representations"):
         yield
         return
-    result = model.representations()
+    with contract(type(model).__name__, "representations"):
+        result = model.representations()
     model.representations = lambda: result  # on the instance, hiding the method of the class
     try:
         yield

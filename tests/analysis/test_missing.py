@@ -132,7 +132,7 @@ class Frozen(BPR):
 
 
 def test_what_a_state_or_a_cache_holds_of_the_features_is_left_behind(make_run, evaluated, toy, monkeypatch):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda name: Frozen)
+    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: Frozen)
     trained = load_trained(make_run("BPR", is_multimodal_model=True))
     cache = (toy / "mm_adj_10.pt").read_bytes()
     metrics_without(trained, "text", HALF)
@@ -156,7 +156,7 @@ class Derived(VBPR):
 
 
 def test_a_trained_tensor_made_from_the_features_has_no_answer(make_run, monkeypatch):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda name: Derived)
+    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: Derived)
     trained = load_trained(make_run("VBPR"))
     with pytest.raises(RunError, match=r"VBPR starts its trained started from the text features without keeping them"):
         metrics_without(trained, "text", HALF)

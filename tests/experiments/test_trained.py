@@ -171,13 +171,13 @@ def test_scores_that_differ_by_rounding_are_taken(make_run):
 
 
 def test_a_model_that_predicts_from_outside_its_state_is_refused(make_run, monkeypatch):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda name: Forgetful)
+    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: Forgetful)
     with pytest.raises(RunError, match="tensors that its state_dict does not hold"):
         load_trained(make_run("BPR"))
 
 
 def test_a_model_with_scores_only_is_opened(make_run, monkeypatch):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda name: ScoresOnly)
+    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: ScoresOnly)
     assert isinstance(load_trained(make_run("BPR")).model, ScoresOnly)
 
 

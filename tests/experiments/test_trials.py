@@ -84,7 +84,8 @@ def test_a_mistake_in_a_model_is_an_error_of_its_trials_with_a_traceback_in_the_
     monkeypatch.setattr(BPR, "calculate_loss", faulty)
     outcomes = run_trials(prepare(grid))
     assert [bool(outcome.error) for outcome in outcomes] == [True, False, False, False]
-    assert outcomes[0].error.startswith("ZeroDivisionError: division by zero (traceback in ")
+    assert outcomes[0].error.startswith("BPR.calculate_loss raised ZeroDivisionError: division by zero (test_trials.py, line ")
+    assert f"traceback in {outcomes[0].trial.path / 'train.log'}" in outcomes[0].error
     assert "in faulty" in (outcomes[0].trial.path / "train.log").read_text()
 
 

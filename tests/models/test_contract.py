@@ -1,6 +1,10 @@
-"""The contract that every model in src/models keeps; a model file dropped there is tested without a further line."""
+"""The contract that every model in src/models keeps; a model file dropped there is tested without a further line.
+
+MAMBAREC_MODEL_PATH names a folder whose models are tested too.
+"""
 
 import copy
+import os
 
 import numpy as np
 import pandas as pd
@@ -13,11 +17,14 @@ from utils.configurator import Config, available_models
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
 
-MULTIMODAL = [name for name in available_models() if "modalities" in Config(name, "demo")]  # those that read item features
+FOLDER = os.environ.get("MAMBAREC_MODEL_PATH")
+PLACE = {"model_path": FOLDER} if FOLDER else {}
+NAMES = available_models(FOLDER)
+MULTIMODAL = [name for name in NAMES if "modalities" in Config(name, "demo", PLACE)]  # those that read item features
 N_BLOCKS, USERS_PER_BLOCK, ITEMS_PER_BLOCK = 4, 12, 6
 
 
-@pytest.fixture(params=available_models())
+@pytest.fixture(params=NAMES)
 def name(request):
     return request.param
 
@@ -27,10 +34,10 @@ def build(make_config, make_loader):
     """build(name, **overrides) -> (config, loader, model) on the toy data, seeded."""
 
     def make(name: str, **overrides):
-        config = make_config(name, **overrides)
+        config = make_config(name, **PLACE, **overrides)
         loader = make_loader(config)
         init_seed(config["seed"])
-        return config, loader, load_model_class(name)(config, loader)
+        return config, loader, load_model_class(name, FOLDER)(config, loader)
 
     return make
 
@@ -125,7 +132,7 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
 
     overrides = {"learning_rate": 0.02, "train_batch_size": 64, "embedding_size": 16, "topk": [1], "valid_metric": "Recall@1"}
     known = {"knn_k": ITEMS_PER_BLOCK, "n_layers": 1, "n_ui_layers": 1}
-    known = {key: value for key, value in known.items() if key in make_config(name)}
+    known = {key: value for key, value in known.items() if key in make_config(name, **PLACE)}
     config, loader, model = build(name, **overrides, **known)
     train(config, loader, model, 60)
     metrics = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test")).metrics

@@ -38,7 +38,7 @@ def trained(make_run):
 
 
 def untrained(name, make_run, monkeypatch, model):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda _: model)
+    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: model)
     return load_trained(make_run(name, req_training=False))
 
 

@@ -12,6 +12,7 @@ from utils.errors import ConfigError
 NEUTRAL = {
     "data_path",
     "results_dir",
+    "model_path",
     "gpu_id",
     "hyper_parameters",
     "search_space",
