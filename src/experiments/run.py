@@ -33,6 +33,8 @@ from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, RunError
 from utils.logger import get_logger, log_to
+from utils.memory import release_freed_memory
+from utils.neighbours import neighbour_search
 from utils.topk_evaluator import Evaluation
 
 try:
@@ -241,8 +243,10 @@ def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eval
     """Loaders, model and trainer of a run."""
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
+    graphs = Path(config["results_dir"]) / ".graphs"
     try:
-        model = load_model_class(config["model"])(config, train).to(config["device"])
+        with neighbour_search(graphs, config["approximate_knn_above"]):
+            model = load_model_class(config["model"])(config, train).to(config["device"])
     except ValueError as error:
         raise ConfigError(f"{config['model']}: {error}") from error
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
@@ -275,6 +279,7 @@ def _reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR_REFS.exists():
+        release_freed_memory()
         _CLEAR_REFS.write_text("5")
 
 
