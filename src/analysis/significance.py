@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 N_RESAMPLES = 2000
 _BLOCK = 200  # resamples drawn at once
@@ -33,6 +32,8 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     low, high = bootstrap_interval(differences, seed)
     if not differences.any():
         return Paired(0.0, 0.0, 0.0, 1.0, 1.0)
+    from scipy import stats  # half a second to import, which no training should wait for
+
     wilcoxon = stats.wilcoxon(differences, zero_method="pratt").pvalue
     constant = len(differences) > 1 and np.ptp(differences) == 0  # the t statistic is infinite
     t_test = 0.0 if constant else stats.ttest_1samp(differences, 0.0).pvalue

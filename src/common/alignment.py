@@ -3,8 +3,7 @@
 Both compare every row with every row. The (B, B') comparison is made in blocks of rows that stay in the processor's cache, and
 the gradient of a block is formed while it is there, so B x B' values are neither held nor read again. A batch names popular
 items and active users many times: `distinct` names each once, and the distances take how often it stands there, which
-gives the same value for a fraction of the work. Second derivatives are not available. tests/common/test_alignment.py has the
-plain forms.
+gives the same value for a fraction of the work. Second derivatives are not available. benchmarks/plain.py has the plain forms.
 """
 
 from typing import NamedTuple

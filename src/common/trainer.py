@@ -19,8 +19,26 @@ from utils.errors import ModelError
 from utils.logger import get_logger
 from utils.topk_evaluator import Evaluation, TopKEvaluator
 
+
+def _undecorated(method: Any) -> Any:
+    return getattr(method, "__wrapped__", method)
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam without the decorators of its methods, which import torch's compiler: a second of every start.
+
+    They keep the optimiser out of compiled graphs, and there are none here.
+    """
+
+    add_param_group = _undecorated(torch.optim.Adam.add_param_group)
+    zero_grad = _undecorated(torch.optim.Adam.zero_grad)
+    state_dict = _undecorated(torch.optim.Adam.state_dict)
+    load_state_dict = _undecorated(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(_undecorated(torch.optim.Adam.step))
+
+
 _OPTIMISERS = {
-    "adam": torch.optim.Adam,
+    "adam": Adam,
     "sgd": torch.optim.SGD,
     "adagrad": torch.optim.Adagrad,
     "rmsprop": torch.optim.RMSprop,

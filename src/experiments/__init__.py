@@ -2,6 +2,10 @@
 
 import os
 
+from utils.memory import keep_freed_memory
+
 # Threads of torch (GNU OpenMP) that wait for one another spin, for long by default: beside other processes, that takes the very
 # processor they wait for. Before torch is loaded, make the spin short; alone on the machine it costs nothing measurable.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+keep_freed_memory()

@@ -35,6 +35,8 @@ from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError, RunError
 from utils.logger import get_logger, log_to
+from utils.memory import release_freed_memory
+from utils.neighbours import neighbour_search
 from utils.topk_evaluator import Evaluation
 
 try:
@@ -258,7 +260,9 @@ def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eval
     """Loaders, model and trainer of a run."""
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
-    model = _build(config, train)
+    graphs = Path(config["results_dir"]) / ".graphs"
+    with neighbour_search(graphs, config["approximate_knn_above"]):
+        model = _build(config, train)
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
     return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer
 
@@ -302,6 +306,7 @@ def _reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR_REFS.exists():
+        release_freed_memory()
         _CLEAR_REFS.write_text("5")
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.loss import bpr_logistic
-from utils.graph import SparseGraph, nearest_neighbours, normalized_adjacency, normalized_interactions, propagate_mean
+from utils.graph import SparseGraph, normalized_adjacency, normalized_interactions, propagate_mean
+from utils.neighbours import nearest_neighbours
 
 
 class FREEDOM(GeneralRecommender):

@@ -116,5 +116,7 @@ def _features(options: argparse.Namespace, folder: Path, image_column: str | Non
     if options.image_model:
         from preparation.images import extract_features
 
-        pictures = {"images": None if image_column else options.images, "column": image_column}
-        extract_features(folder, options.image_model, options.weights, download=options.download, **pictures)
+        images = None if image_column else options.images
+        extract_features(
+            folder, options.image_model, options.weights, download=options.download, images=images, column=image_column
+        )

@@ -101,7 +101,10 @@ class RecDataset:
         return wanted
 
     def features(self) -> dict[str, np.ndarray]:
-        """Read the item features of `modalities`, each a new float32 array (I, D).
+        """The item features of `modalities`, each a float32 array (I, D).
+
+        A float32 file is mapped, not read: its pages are fetched as they are used, and those that a model writes to become its
+        own. Other types, of which float16 halves the file, are converted in memory.
 
         A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
         go without that modality, as they do there.
@@ -242,13 +245,14 @@ class RecDataset:
             self.notes.append(f"{count:,} {text}")
 
     def _read_feature(self, path: Path) -> np.ndarray:
-        table = self._open_feature(path)
-        if not np.isfinite(table).all():
-            row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
+        table = self._open_feature(path, mmap_mode="c")
+        finite = np.isfinite(table).all(axis=1)
+        if not finite.all():
+            row = int((~finite).argmax())
             raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
-        return np.ascontiguousarray(table, dtype=np.float32)
+        return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 
-    def _open_feature(self, path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:
         try:
             table = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         except ValueError as error:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from utils.neighbours import nearest_neighbours
 from utils.precision import in_float32
 
 
@@ -201,16 +202,6 @@ def propagate_mean(graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Ten
         layer = graph(layer)
         total = total + layer
     return total / (n_layers + 1)
-
-
-def nearest_neighbours(features: Tensor, k: int, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """Cosine similarity and index of the k nearest rows of each row, itself included: two (N, k), best first.
-
-    features: float (N, D). Rows are compared in blocks, so N x N is never held.
-    """
-    unit = F.normalize(features.detach().float(), dim=-1)
-    best = [(rows @ unit.T).topk(min(k, len(unit))) for rows in unit.split(block)]
-    return torch.cat([values for values, _ in best]), torch.cat([indices for _, indices in best])
 
 
 def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:

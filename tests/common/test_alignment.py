@@ -8,24 +8,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.plain import info_nce as plain_info_nce
+from benchmarks.plain import mmd as plain_mmd
 from common.alignment import distinct, info_nce, mmd
 
 SIZES = [1, 5, 128, 129, 300]  # rows; the blocks on the CPU have 128
-
-
-def plain_mmd(x, y, bandwidth):
-    x, y = x / x.norm(dim=1, keepdim=True), y / y.norm(dim=1, keepdim=True)
-
-    def mean_kernel(a, b):
-        difference = a[:, None, :] - b[None, :, :]  # (B, B', D)
-        return torch.exp(-difference.square().sum(-1) / (2 * bandwidth**2)).mean()
-
-    return mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y)
-
-
-def plain_info_nce(x, y, temperature):
-    x, y = x / x.norm(dim=1, keepdim=True), y / y.norm(dim=1, keepdim=True)
-    return F.cross_entropy(x @ y.T / temperature, torch.arange(len(x)))
 
 
 def random_rows(n, width=6, seed=0, dtype=torch.float64):
@@ -93,9 +80,7 @@ def test_info_nce_takes_the_partners_from_a_longer_table(normalize):
         return info_nce(x, y, temperature, targets=targets, normalize=normalize)
 
     def plain(x, y, temperature):
-        if normalize:
-            x, y = x / x.norm(dim=1, keepdim=True), y / y.norm(dim=1, keepdim=True)
-        return F.cross_entropy(x @ y.T / temperature, targets)
+        return plain_info_nce(x, y, temperature, targets, normalize)
 
     results = value_and_gradients(ours, rows, table, 0.4), value_and_gradients(plain, rows, table, 0.4)
     for result, expected in zip(*results, strict=True):

@@ -4,111 +4,53 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.plain import DREAM as PlainDREAM
+from benchmarks.plain import ReleasedDREAM as PlainReleasedDREAM
 from common.dream import DREAM, MultiScaleBranches, ReleasedDREAM
 
 MAPS = [(8, 1, 1), (4, 4, 4), (2, 7, 7), (3, 12, 3), (2, 24, 24)]
 PRECISIONS = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
 
 
-class PlainBranches(nn.Module):
-    """Equation (1): five branches, each with BatchNorm and ReLU, concatenated."""
-
-    def __init__(self, channels):
-        super().__init__()
-        dilated = [nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in (6, 12, 18)]
-        self.convs = nn.ModuleList([nn.Conv2d(channels, channels, 1), *dilated, nn.Conv2d(channels, channels, 1)])
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in self.convs)
-        for norm in self.norms:
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.uniform_(norm.bias, -0.5, 0.5)
-
-    def forward(self, x):
-        *local, last = [
-            lambda x, c=conv, n=norm: torch.relu(n(c(x))) for conv, norm in zip(self.convs, self.norms, strict=True)
-        ]
-        pooled = last(nn.AdaptiveAvgPool2d(1)(x))
-        upsampled = F.interpolate(pooled, size=x.shape[2:], mode="bilinear", align_corners=False)
-        return torch.cat([*(branch(x) for branch in local), upsampled], 1)
-
-    def part(self, get, sizes):
-        """get(parameter) of each, in the layout of MultiScaleBranches whose kernels have `sizes`."""
-        kernels = [get(conv.weight) for conv in self.convs]
-        centred = [k[:, :, 1:2, 1:2] if k.shape[-1] > size else k for k, size in zip(kernels, sizes, strict=True)]
-        return {
-            **{f"branches.weights.{i}": kernel for i, kernel in enumerate(centred)},
-            "branches.bias": torch.stack([get(conv.bias) for conv in self.convs]),
-            "branches.norm.weight": torch.cat([get(norm.weight) for norm in self.norms]),
-            "branches.norm.bias": torch.cat([get(norm.bias) for norm in self.norms]),
-        }
-
-    def statistics(self):
-        return {
-            f"branches.norm.running_{name}": torch.cat([getattr(norm, f"running_{name}") for norm in self.norms])
-            for name in ("mean", "var")
-        }
+def kernels_and_norms(branches, get, like):
+    """get(parameter) of each of the plain branches, in the layout of a MultiScaleBranches."""
+    kernels = zip(map(get, (conv.weight for conv in branches.convs)), like.weights, strict=True)
+    centred = [kernel[:, :, 1:2, 1:2] if kernel.shape[-1] > own.shape[-1] else kernel for kernel, own in kernels]
+    return {
+        **{f"branches.weights.{i}": kernel for i, kernel in enumerate(centred)},
+        "branches.bias": torch.stack([get(conv.bias) for conv in branches.convs]),
+        "branches.norm.weight": torch.cat([get(norm.weight) for norm in branches.norms]),
+        "branches.norm.bias": torch.cat([get(norm.bias) for norm in branches.norms]),
+    }
 
 
-class PlainDREAM(nn.Module):
-    def __init__(self, channels, height, width, out_dim, attention_reduction=16):
-        super().__init__()
-        self.shape, total = (channels, height, width), 5 * channels
-        hidden = max(1, total // attention_reduction)
-        self.branches = PlainBranches(channels)
-        self.squeeze = nn.Conv2d(total, hidden, 1, bias=False)
-        self.excite = nn.Conv2d(hidden, total, 1, bias=False)
-        self.spatial = nn.Conv2d(1, 1, 1)
-        on_map = height * width > 1
-        self.project = nn.Conv2d(total, channels if on_map else out_dim, 1)
-        self.output = nn.Linear(channels * height * width, out_dim) if on_map else nn.Identity()
-
-    def forward(self, x):
-        maps = self.branches(x.view(-1, *self.shape))  # (N, 5C, H, W)
-        channel = torch.sigmoid(self.excite(torch.relu(self.squeeze(nn.AdaptiveAvgPool2d(1)(maps)))))  # (2)
-        spatial = torch.sigmoid(self.spatial(maps.mean(1, keepdim=True)))  # (4)
-        fused = torch.max(maps * channel, maps * spatial)  # (3), (5), (6)
-        return self.output(self.project(fused).flatten(1))
-
-    def part(self, get, like):
-        heads = {name: get(parameter) for name, parameter in self.named_parameters() if not name.startswith("branches")}
-        heads |= self.branches.part(get, [weight.shape[-1] for weight in like.branches.weights])
-        return {name: heads[name].view(parameter.shape) for name, parameter in like.named_parameters()}
-
-    def statistics(self):
-        return self.branches.statistics()
+def parts(plain, get, like):
+    """get(parameter) of each of a plain module, in the layout of the fast one."""
+    values = {name: get(parameter) for name, parameter in plain.named_parameters() if not name.startswith("branches")}
+    values |= kernels_and_norms(plain.branches, get, like.branches)
+    return {name: values[name].view(parameter.shape) for name, parameter in like.named_parameters()}
 
 
-class PlainReleased(nn.Module):
-    """The published code on maps (N, D, 1, 1); one call, of which it makes two a step."""
-
-    def __init__(self, dim):
-        super().__init__()
-        self.branches = PlainBranches(dim)
-        self.channel = nn.Conv2d(5 * dim, 1, 1, bias=False)
-        self.spatial = nn.Conv2d(5 * dim, 1, 1, bias=False)
-        self.project, self.norm = nn.Conv2d(5 * dim, dim, 1), nn.BatchNorm2d(dim)
-
-    def forward(self, x):
-        maps = self.branches(x[:, :, None, None])
-        by_channel = maps * torch.relu(self.channel(nn.AdaptiveAvgPool2d(1)(maps)))
-        by_place = maps * torch.sigmoid(self.spatial(maps))
-        return torch.relu(self.norm(self.project(torch.max(by_channel, by_place) * maps))).flatten(1)
-
-    def part(self, get, like):
-        return PlainDREAM.part(self, get, like)
-
-    def statistics(self):
-        own = {"norm.running_mean": self.norm.running_mean, "norm.running_var": self.norm.running_var}
-        return {**self.branches.statistics(), **own}
+def statistics(plain):
+    """The running statistics of a plain module, under the names of the fast one."""
+    norms = {"branches.norm": list(plain.branches.norms)} | ({"norm": [plain.norm]} if hasattr(plain, "norm") else {})
+    return {
+        f"{place}.running_{name}": torch.cat([getattr(norm, f"running_{name}") for norm in several])
+        for place, several in norms.items()
+        for name in ("mean", "var")
+    }
 
 
 def pair_of(ours, plain, dtype):
     """Both in `dtype` and training mode, with the parameters of the plain form."""
     ours, plain = ours.to(dtype).train(), plain.to(dtype).train()
+    for norm in plain.branches.norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
     with torch.no_grad():
-        values = plain.part(lambda parameter: parameter, ours)
+        values = parts(plain, lambda parameter: parameter, ours)
         for name, parameter in ours.named_parameters():
             parameter.copy_(values[name])
     return ours, plain
@@ -121,7 +63,7 @@ def both_forms(shape, dtype):
 
 def both_released(dtype):
     torch.manual_seed(2)
-    return pair_of(ReleasedDREAM(6), PlainReleased(6), dtype)
+    return pair_of(ReleasedDREAM(6), PlainReleasedDREAM(6), dtype)
 
 
 def random_batch(width, seed, dtype, n=5):
@@ -137,7 +79,7 @@ def assert_equal_in_training(ours, plain, width, dtype, tolerance):
     (output * weights).mean().backward()
     (expected * weights).mean().backward()
     torch.testing.assert_close(x.grad, other.grad, atol=tolerance, rtol=tolerance)
-    gradients = plain.part(lambda parameter: parameter.grad, ours)
+    gradients = parts(plain, lambda parameter: parameter.grad, ours)
     for name, parameter in ours.named_parameters():
         assert parameter.grad.abs().max() < 100, name  # so that the tolerance means something
         torch.testing.assert_close(
@@ -147,7 +89,7 @@ def assert_equal_in_training(ours, plain, width, dtype, tolerance):
 
 def assert_statistics_equal(ours, plain, tolerance):
     buffers = dict(ours.named_buffers())
-    for name, value in plain.statistics().items():
+    for name, value in statistics(plain).items():
         torch.testing.assert_close(buffers[name], value, atol=tolerance, rtol=tolerance)
 
 

@@ -191,6 +191,14 @@ def test_features_in_fortran_order_and_half_precision_are_read_right(toy, multim
     np.testing.assert_array_equal(RecDataset(multimodal).features()["text"], values.astype(np.float32))
 
 
+def test_what_a_model_writes_into_its_features_stays_out_of_the_file(toy, multimodal):
+    before = (toy / "image_feat.npy").read_bytes()
+    table = RecDataset(multimodal).features()["visual"]
+    table += 1
+    assert (toy / "image_feat.npy").read_bytes() == before
+    np.testing.assert_array_equal(table, np.load(toy / "image_feat.npy") + 1)
+
+
 def test_a_model_without_features_reads_none(toy, make_config):
     (toy / "text_feat.npy").unlink()
     dataset = RecDataset(make_config("BPR"))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from utils.graph import (
     SparseGraph,
     knn_graph,
-    nearest_neighbours,
     normalized_adjacency,
     normalized_interactions,
     propagate_mean,
@@ -137,21 +136,3 @@ def test_knn_graph_of_two_equal_items_equals_hand_worked_fractions():
     # k = 2: rows 0 and 1 keep each other (degree 2), row 2 keeps itself and one at right angles (degree 1)
     graph = knn_graph(torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]]), k=2).toarray()
     np.testing.assert_allclose(graph, [[1 / 2, 1 / 2, 0], [1 / 2, 1 / 2, 0], [0, 0, 1]], atol=1e-6)
-
-
-@pytest.mark.parametrize("block", [1, 7, 20, 64])
-def test_nearest_neighbours_in_blocks_are_those_of_one_block(block):
-    features = torch.randn(20, 6, generator=torch.Generator().manual_seed(4))
-    values, indices = nearest_neighbours(features, 5, block)
-    expected_values, expected_indices = nearest_neighbours(features, 5, block=20)
-    assert values.shape == indices.shape == (20, 5)
-    assert torch.equal(indices, expected_indices)
-    torch.testing.assert_close(values, expected_values)
-
-
-def test_nearest_neighbours_begin_with_the_item_itself_and_fall():
-    features = torch.randn(20, 6, generator=torch.Generator().manual_seed(4))
-    values, indices = nearest_neighbours(features, 5)
-    assert indices[:, 0].tolist() == list(range(20))
-    torch.testing.assert_close(values[:, 0], torch.ones(20))
-    assert (values.diff(dim=1) <= 0).all()

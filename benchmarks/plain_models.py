@@ -1,0 +1,309 @@
+"""Every model's training step written the obvious way: same parameters, same loss, none of the arrangement.
+
+What the fast forms do and these do not: products in CSR with a stored transpose (here COO), all modalities in one
+product, sums over edges without a vector per edge, distances in blocks and over distinct rows, DREAM as one product,
+projections folded, nothing computed for rows outside the batch where that is not needed, Adam in one pass.
+U users, I items, B batch, D embedding_size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks import plain
+from common.dream import DREAM
+from common.trainer import Trainer
+from models.bpr import BPR
+from models.freedom import FREEDOM
+from models.grcn import GRCN
+from models.lgmrec import TEMPERATURE as LGMREC_TEMPERATURE
+from models.lgmrec import LGMRec
+from models.lightgcn import LightGCN
+from models.mambarec import MambaRec
+from models.mgcn import MGCN
+from models.mgcn import TEMPERATURE as MGCN_TEMPERATURE
+from models.mmgcn import MMGCN
+from models.slmrec import SLMRec
+from models.vbpr import VBPR
+
+
+class PlainTrainer(Trainer):
+    """Adam as torch has it by default, parameter by parameter and operation by operation."""
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            self.model.parameters(), lr=self.config["learning_rate"], weight_decay=self.config["weight_decay"], fused=False
+        )
+
+
+def bpr(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """-mean log sigmoid of the difference of the scores, three (B, D) -> scalar."""
+    return -F.logsigmoid((user * positive).sum(-1) - (user * negative).sum(-1)).mean()
+
+
+class PlainBPR(BPR):
+    """The same step: there is nothing in it to arrange but the optimiser."""
+
+
+class PlainLightGCN(LightGCN):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        users, items = plain.propagate_mean(self.adjacency, embeddings, self.n_layers).split((self.n_users, self.n_items))
+        user, positive, negative = interaction
+        loss = self.bpr_loss((users[user] * items[positive]).sum(-1), (users[user] * items[negative]).sum(-1))
+        layer_0 = self.user_embedding[user], self.item_embedding[positive], self.item_embedding[negative]
+        return loss + self.reg_weight * self.reg_loss(*layer_0)
+
+
+class PlainVBPR(VBPR):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.raw = torch.cat(self.tables, 1)  # (I, sum of widths)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        items = torch.cat((self.item_embedding, self.projection(self.raw)), 1)  # (I, 2D)
+        user, positive, negative = self.user_embedding[interaction[0]], items[interaction[1]], items[interaction[2]]
+        loss = self.bpr_loss((user * positive).sum(-1), (user * negative).sum(-1))
+        return loss + self.reg_weight * self.reg_loss(user, positive, negative)
+
+
+def both_directions(dataloader, n_users: int, n_items: int) -> plain.Edges:
+    """Every training pair as two edges, users first among the nodes."""
+    users, items = (torch.from_numpy(dataloader.dataset.__dict__[side]["train"]) for side in ("users", "items"))
+    items = items + n_users
+    return plain.Edges(torch.cat((users, items)), torch.cat((items, users)), n_users + n_items)
+
+
+class PlainMMGCN(MMGCN):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.edges = both_directions(dataloader, self.n_users, self.n_items)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        views = []
+        for modality, net in self.nets.items():
+            x = F.normalize(torch.cat((net.preference, net.project(self.features[modality]))))  # (U+I, W)
+            for layer in net.layers:
+                around = F.leaky_relu(self.edges.mean(x @ layer.weight))
+                own = F.leaky_relu(layer.own(x)) + self.id_embedding
+                x = F.leaky_relu(layer.combine(torch.cat((around, own), 1)))
+            views.append(x)
+        final = torch.stack(views).mean(0)
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        penalty = self.id_embedding[users].square().mean()
+        penalty = penalty + self.id_embedding[torch.cat((positives, negatives))].square().mean()
+        if "visual" in self.nets:
+            penalty = penalty + self.nets["visual"].preference.square().mean()
+        return bpr(final[users], final[positives], final[negatives]) + self.reg_weight * penalty
+
+
+class PlainGRCN(GRCN):
+    """For `routing: mmrec`."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.both = both_directions(dataloader, self.n_users, self.n_items)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        edges, views, attentions = self.both, [], []
+        for modality, net in self.nets.items():
+            items = F.normalize(F.leaky_relu(net.project(self.features[modality])))
+            x = torch.cat((F.normalize(net.preference), items))
+            attention = edges.attention(x)
+            views.append(x + edges.sum(x, attention))
+            attentions.append(attention)
+        weights = torch.relu((torch.stack(attentions, 1) * self.confidence[edges.source]).max(1).values)  # (2E,)
+        layer = total = F.normalize(self.id_embedding)
+        for _ in range(2):
+            layer = edges.sum(layer, weights)
+            total = total + layer
+        final = torch.cat((total, *views), 1)
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        penalty = self.id_embedding[users].square().mean()
+        penalty = penalty + self.id_embedding[torch.cat((positives, negatives))].square().mean()
+        for net in self.nets.values():
+            penalty = penalty + net.preference[users].square().mean()
+        if "visual" in self.nets:
+            penalty = penalty + self.nets["visual"].preference.square().mean()
+        return bpr(final[users], final[positives], final[negatives]) + self.reg_weight * penalty
+
+
+class PlainSLMRec(SLMRec):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        tables = [self.item_embedding]
+        tables += [layer(F.normalize(self.features[modality])) for modality, layer in self.projections.items()]
+        users, items = zip(
+            *(
+                plain.propagate_mean(self.adjacency, torch.cat((self.user_embedding, table)), self.n_layers).split(
+                    (self.n_users, self.n_items)
+                )
+                for table in tables
+            ),
+            strict=True,
+        )
+        user, item = self.fuse_users(torch.cat(users, 1)), self.fuse_items(torch.cat(items, 1))
+        loss = plain.info_nce(user[interaction[0]], item[interaction[1]], self.temperature)
+        mapped, *modal = (table[interaction[1]] for table in items)
+        for id_map, modal_map, vectors in zip(self.id_maps, self.modal_maps, modal, strict=True):
+            mapped = id_map(mapped)
+            contrast = plain.info_nce(mapped, modal_map(vectors), self.ssl_temperature, normalize=False)
+            loss = loss + self.ssl_weight * contrast
+        return loss
+
+
+class PlainFREEDOM(FREEDOM):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def pre_epoch_processing(self) -> None:
+        super().pre_epoch_processing()
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        final = plain.propagate_mean(self.train_adjacency, embeddings, self.n_ui_layers)
+        users, items = final.split((self.n_users, self.n_items))
+        view = self.item_embedding
+        for _ in range(self.n_mm_layers):
+            view = self.item_graph(view)
+        items = items + view
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        loss = bpr(user, positive, negative)
+        for modality, project in self.projections.items():
+            projected = project(self.feature_tables[modality])
+            loss = loss + self.reg_weight * bpr(user, projected[interaction[1]], projected[interaction[2]])
+        return loss
+
+
+def multi_view(encoder, modal: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Side and content (U+I, D) of common.multiview.MultiViewEncoder, modality by modality and for every row."""
+    embeddings = torch.cat((encoder.user_embedding, encoder.item_embedding))
+    content = plain.propagate_mean(encoder.adjacency, embeddings, encoder.n_ui_layers)
+    views = []
+    for modality, vectors in modal.items():
+        items = encoder.item_embedding * torch.sigmoid(encoder.gates[modality](vectors))
+        for _ in range(encoder.n_layers):
+            items = encoder.item_graphs[modality](items)
+        views.append(torch.cat((encoder.user_items(items), items)))
+    if len(views) == 1:
+        return views[0], content
+    weights = torch.softmax(torch.cat([encoder.attention(view) for view in views], 1), 1)  # (U+I, M)
+    common = sum(weight[:, None] * view for weight, view in zip(weights.unbind(1), views, strict=True))
+    separate = [
+        torch.sigmoid(encoder.preferences[modality](content)) * (view - common)
+        for modality, view in zip(modal, views, strict=True)
+    ]
+    return (sum(separate) + common) / (len(views) + 1), content
+
+
+class PlainMGCN(MGCN):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        modal = {modality: project(self.feature_tables[modality]) for modality, project in self.projections.items()}
+        side, content = multi_view(self.encoder, modal)
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        final = side + content
+        user, positive, negative = final[users], final[positives], final[negatives]
+        l2 = 0.5 * (user.square().sum() + positive.square().sum() + negative.square().sum()) / self.batch_size
+        contrast = plain.info_nce(side[positives], content[positives], MGCN_TEMPERATURE)
+        contrast = contrast + plain.info_nce(side[users], content[users], MGCN_TEMPERATURE)
+        return bpr(user, positive, negative) + self.reg_weight * l2 + self.cl_weight * contrast
+
+
+class PlainMambaRec(MambaRec):
+    """Both variants, on two modalities; with the default contrast and align_on of each."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+        self.modal_encoders = nn.ModuleDict({m: _plain_encoder(encoder) for m, encoder in self.modal_encoders.items()})
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        modal = self.modal_vectors()
+        guides = {modality: self.dropout(self.norm(vectors)) for modality, vectors in modal.items()}
+        side, content = multi_view(self.encoder, guides)
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        final = side + content
+        user, positive, negative = final[users], final[positives], final[negatives]
+        l2 = 0.5 * (user.square().sum() + positive.square().sum() + negative.square().sum()) / self.batch_size
+        contrast = plain.info_nce(side[positives], content[positives], self.temperature)
+        contrast = contrast + plain.info_nce(side[users], content[users], self.temperature)
+
+        aligned = self.modal_vectors() if self.released else modal  # the published code runs DREAM a second time
+        visual, text = (vectors[interaction[1]] for vectors in aligned.values())
+        if not self.released:
+            contrast = contrast + plain.info_nce(visual, text, self.temperature)
+        discrepancy = plain.mmd(visual, text, self.mmd_bandwidth)
+        loss = bpr(user, positive, negative) + self.reg_weight * l2
+        return loss + self.cl_weight * contrast + self.mmd_weight * discrepancy
+
+
+def _plain_encoder(encoder: nn.Sequential) -> nn.Sequential:
+    """The reduction in its two steps, where it has two, and DREAM with Conv2d."""
+    reduce, dream = encoder
+    steps = [reduce.inner, reduce.outer] if hasattr(reduce, "inner") else [reduce]
+    if isinstance(dream, DREAM):
+        hidden, out_dim = dream.squeeze.out_features, (dream.output if dream.on_map else dream.project).out_features
+        copy = plain.DREAM(*dream.branches.shape, out_dim, 5 * dream.branches.shape[0] // hidden)
+    else:
+        copy = plain.ReleasedDREAM(dream.norm.num_features)
+    return nn.Sequential(*steps, plain.load_dream(copy, dream))
+
+
+class PlainLGMRec(LGMRec):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        collaborative = plain.propagate_mean(self.adjacency, embeddings, self.n_ui_layers)
+        final, hyper = collaborative, []
+        for modality, table in self.features.items():
+            items = table @ self.projections[modality]
+            modal = torch.cat((self.user_items(items) / self.user_degree, items))
+            for _ in range(self.n_mm_layers):
+                modal = self.adjacency(modal)
+            final = final + F.normalize(modal)
+            incidence = table @ self.hyperedges[modality]
+            logits = torch.cat((self.user_items(incidence), incidence))
+            hyper.append(self.hypergraph(collaborative[self.n_users :], logits))
+        final = final + self.alpha * F.normalize(sum(hyper))
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        loss = bpr(final[users], final[positives], final[negatives])
+        loss = loss + self.reg_weight * self.reg_loss(final[users], final[positives], final[negatives])
+        if len(hyper) > 1:
+            visual, text = (table.split((self.n_users, self.n_items)) for table in hyper)
+            for one, other, batch in zip(visual, text, interaction[:2], strict=True):
+                contrast = plain.info_nce(one[batch], other, LGMREC_TEMPERATURE, batch)
+                loss = loss + self.cl_weight * len(batch) * contrast
+        return loss
+
+
+PLAIN = {
+    cls.__name__.removeprefix("Plain"): cls
+    for cls in (
+        PlainBPR,
+        PlainLightGCN,
+        PlainVBPR,
+        PlainMMGCN,
+        PlainGRCN,
+        PlainSLMRec,
+        PlainFREEDOM,
+        PlainMGCN,
+        PlainLGMRec,
+        PlainMambaRec,
+    )
+}
