@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all check plugin clean
+.PHONY: run test test-all check plugin bench clean
 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
@@ -26,6 +26,9 @@ check: $(VENV)/installed-test
 plugin: $(VENV)/installed
 	@test -n "$(MMREC)" || { echo "name the MMRec checkout: make plugin MMREC=/path/to/MMRec"; exit 2; }
 	@$(BIN)/python src/export_plugin.py "$(MMREC)" $(if $(FORCE),--force)
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) results data/demo .pytest_cache .mypy_cache .ruff_cache

@@ -36,7 +36,7 @@ from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError, RunError
 from utils.logger import get_logger, log_to
 from utils.memory import release_freed_memory
-from utils.neighbours import neighbour_search
+from utils.neighbours import neighbours_kept_in
 from utils.topk_evaluator import Evaluation
 
 try:
@@ -261,7 +261,7 @@ def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eval
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     graphs = Path(config["results_dir"]) / ".graphs"
-    with neighbour_search(graphs, config["approximate_knn_above"]):
+    with neighbours_kept_in(graphs):
         model = _build(config, train)
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
     return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer

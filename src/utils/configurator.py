@@ -32,7 +32,7 @@ NEUTRAL_KEYS = frozenset(
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
-    "reduction_factor approximate_knn_above attention_reduction mmd_kernel_bandwidth cl_temperature".split()
+    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature".split()
 )
 _NOT_NEGATIVE = frozenset(
     "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
@@ -47,10 +47,7 @@ _NULLABLE: dict[str, Any] = {
     "train_features": True,
     "contrast": "both",
     "align_on": "dream",
-    "approximate_knn_above": 1,
 }
-# Keys that came after runs had been made, with the value that leaves the names of those runs as they were.
-_LATER: dict[str, Any] = {"approximate_knn_above": None}
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")
 
@@ -232,8 +229,7 @@ class Config(Mapping):
 
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
-        later = [key for key, value in _LATER.items() if self._values.get(key) == value]
-        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS and key not in later}
+        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS}
         return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
 
     def unread(self) -> list[str]:

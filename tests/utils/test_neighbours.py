@@ -1,11 +1,11 @@
-"""Nearest neighbours: in blocks, approximate, and kept on disk."""
+"""Nearest neighbours: in blocks, and kept on disk."""
 
 import numpy as np
 import pytest
 import torch
 
 import utils.neighbours
-from utils.neighbours import approximate, exact, nearest_neighbours, neighbour_search
+from utils.neighbours import exact, nearest_neighbours, neighbours_kept_in
 
 
 def rows(n, width, seed=0):
@@ -30,32 +30,6 @@ def test_nearest_neighbours_begin_with_the_item_itself_and_fall():
     assert (values.diff(dim=1) <= 0).all()
 
 
-def test_approximate_neighbours_are_nearly_all_the_exact_ones():
-    pytest.importorskip("faiss", reason="the extra [serving] is not installed")
-    features = rows(3000, 8) @ rows(8, 300, seed=1) + 0.3 * rows(3000, 300, seed=2)
-    values, indices = approximate(features, 10)
-    expected_values, expected = exact(features, 10)
-    shared = (indices[:, :, None] == expected[:, None, :]).any(1).float().mean()
-    assert shared > 0.95
-    assert indices[:, 0].tolist() == list(range(3000))
-    same = indices == expected
-    torch.testing.assert_close(values[same], expected_values[same])
-
-
-def test_they_are_approximate_only_above_the_size_that_was_asked_for(monkeypatch):
-    monkeypatch.setattr(utils.neighbours, "approximate", lambda features, k: "approximate")
-    with neighbour_search(None, approximate_above=20):
-        assert nearest_neighbours(rows(21, 4), 3) == "approximate"
-        assert nearest_neighbours(rows(20, 4), 3)[1].shape == (20, 3)
-    assert nearest_neighbours(rows(21, 4), 3)[1].shape == (21, 3)
-
-
-def test_without_faiss_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ValueError, match=r"approximate_knn_above needs .*\[serving\]"):
-        approximate(rows(30, 4), 3)
-
-
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A folder where even small sets of neighbours are kept, and the number of times that they were computed."""
@@ -65,11 +39,10 @@ def kept(tmp_path, monkeypatch):
         calls.append(k)
         return exact(features, k)
 
-    counted.__name__ = "exact"
     monkeypatch.setattr(utils.neighbours, "_KEPT_ABOVE", 0)
     monkeypatch.setattr(utils.neighbours, "exact", counted)
     folder = tmp_path / ".graphs"
-    with neighbour_search(folder):
+    with neighbours_kept_in(folder):
         yield folder, calls
 
 

@@ -1,0 +1,38 @@
+"""The measuring itself: what is timed, and the plain evaluation against the evaluator."""
+
+import pytest
+import torch
+
+from benchmarks.measure import Times, in_turn
+from benchmarks.workloads import generated_features, plain_evaluation
+from common.trainer import init_seed
+from experiments.run import load_model_class
+from utils.dataloader import EvalDataLoader
+from utils.topk_evaluator import TopKEvaluator
+
+
+def test_things_are_measured_in_turn_and_the_warm_up_does_not_count():
+    calls = []
+    times = in_turn({"a": lambda: calls.append("a"), "plain": lambda: calls.append("plain")}, rounds=2, warm_up=1)
+    assert calls == ["a", "plain"] * 3
+    assert {name: len(values) for name, values in times.items()} == {"a": 2, "plain": 2}
+
+
+def test_median_and_spread_of_hand_worked_times():
+    assert (Times([1.0, 9.0, 2.0]).median, Times([1.0, 9.0, 2.0]).spread) == (2.0, 4.0)
+
+
+def test_generated_features_are_the_same_each_time():
+    assert generated_features(20, 8).shape == (20, 8)
+    assert (generated_features(20, 8) == generated_features(20, 8)).all()
+
+
+def test_the_plain_evaluation_gives_the_evaluators_metrics(make_config, make_loader):
+    config = make_config("BPR", metrics=["Recall", "NDCG", "Precision", "MAP"], topk=[5, 10, 20])
+    loader = make_loader(config)
+    init_seed(0)
+    model = load_model_class("BPR")(config, loader)
+    test = EvalDataLoader(config, loader.dataset, "test")
+    with torch.no_grad():
+        plain = plain_evaluation(*model.representations(), test, cutoffs=(5, 10, 20))
+    assert plain == pytest.approx(TopKEvaluator(config).evaluate(model, test).metrics)
