@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.comparison import compare
+from analysis.comparison import METRICS, TESTED, compare
 from analysis.records import load_records
 from analysis.tables import rendered
 from experiments.engines import LocalProcesses, threads_each
@@ -69,9 +69,11 @@ def main(arguments: list[str]) -> int:
         print("\nstopped. The same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     print(trials_table(outcomes, by_test=options.legacy_test_selection))
-    finished = [Path(outcome.result["directory"]) for outcome in outcomes if outcome.result]
-    if finished and len(by_model([outcome.trial.config for outcome in outcomes])) > 1:
-        print("\n" + rendered(compare(load_records(finished), by_test=options.legacy_test_selection)))
+    results = [outcome.result for outcome in outcomes if outcome.result]
+    metrics = [metric for metric in METRICS if results and metric in results[0]["test"]]
+    if TESTED in metrics and len(by_model([outcome.trial.config for outcome in outcomes])) > 1:
+        records = load_records([Path(result["directory"]) for result in results])
+        print("\n" + rendered(compare(records, by_test=options.legacy_test_selection), metrics=metrics))
     if text := failures(outcomes):
         print(text, file=sys.stderr)
         return 1

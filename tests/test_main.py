@@ -109,3 +109,10 @@ def test_the_program_runs_from_any_directory_and_shows_no_traceback(tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: {tmp_path}/missing/baby/baby.inter does not exist")
     assert "Traceback" not in ended.stderr
+
+
+def test_models_are_compared_by_the_metrics_that_were_asked_for(call):
+    status, out, _ = call("-m", "BPR", "LightGCN", "--topk", "5", "20")
+    assert status == 0 and "R@20" in out and "R@10" not in out
+    status, out, _ = call("-m", "BPR", "LightGCN", "--topk", "5", "--valid_metric", "Recall@5")
+    assert status == 0 and "Test performance" not in out
