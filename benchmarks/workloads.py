@@ -44,11 +44,15 @@ def generated_features(n_items: int, width: int) -> np.ndarray:
     return latent @ basis + rng.standard_normal((n_items, width), np.float32)
 
 
+def _plain_class(name: str, folder: object = None) -> type:
+    return PLAIN[name]
+
+
 @contextmanager
 def plain_forms() -> Iterator[None]:
     """While open, runs are assembled from the plain models and the plain trainer."""
     before = experiments.run.load_model_class, experiments.run.Trainer
-    experiments.run.load_model_class, experiments.run.Trainer = PLAIN.__getitem__, PlainTrainer  # type: ignore[misc, assignment]
+    experiments.run.load_model_class, experiments.run.Trainer = _plain_class, PlainTrainer  # type: ignore[misc, assignment]
     try:
         yield
     finally:

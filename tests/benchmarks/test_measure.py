@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from benchmarks.measure import Times, in_turn
-from benchmarks.workloads import generated_features, plain_evaluation
+from benchmarks.plain_models import PLAIN
+from benchmarks.workloads import Steps, generated_features, plain_evaluation
 from common.trainer import init_seed
 from experiments.run import load_model_class
 from utils.dataloader import EvalDataLoader
@@ -36,3 +37,13 @@ def test_the_plain_evaluation_gives_the_evaluators_metrics(make_config, make_loa
     with torch.no_grad():
         plain = plain_evaluation(*model.representations(), test, cutoffs=(5, 10, 20))
     assert plain == pytest.approx(TopKEvaluator(config).evaluate(model, test).metrics)
+
+
+@pytest.mark.parametrize("run", ["MambaRec/released", "LightGCN"])
+def test_steps_are_made_by_the_fast_form_or_by_the_plain_one(run, toy):
+    small = {"embedding_size": 8, "train_batch_size": 32, "use_gpu": False}
+    fast, plain = Steps(run, toy, **small), Steps(run, toy, plain=True, **small)
+    assert type(plain.trainer.model) is PLAIN[run.partition("/")[0]]
+    assert type(fast.trainer.model) is not type(plain.trainer.model)
+    for _ in range(len(fast.loader) + 1):  # into a second epoch
+        assert plain() == pytest.approx(fast(), rel=0.05)
