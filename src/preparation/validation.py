@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     for problem in findings.problems:
         print(f"wrong: {problem}")
-    print(f"{len(findings.problems)} problems" if findings.problems else "nothing is wrong")
+    count = len(findings.problems)
+    print(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
     return 1 if findings.problems else 0
 
 
