@@ -14,6 +14,7 @@ from utils.errors import ConfigError, RunError
 ALPHA = 0.05
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # of the paper's Table 2
 TESTED = "recall@20"
+REFERENCE = "MambaRec"
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,14 @@ class Comparison:
 
 
 def compare(
-    records: Iterable[Record], reference: str = "MambaRec", by_test: bool = False, split: Sequence[str] = ()
+    records: Iterable[Record], reference: str | None = None, by_test: bool = False, split: Sequence[str] = ()
 ) -> Comparison:
-    """Choose each model's grid point and test `reference` against every other model.
+    """Choose each model's grid point and test `reference` against every other model; None: MambaRec, if it is there.
 
     A point is chosen by the mean of its validation metric over the seeds, among the points that have all seeds of the model;
     with by_test by its test metric, which only serves to see what MMRec would report. split: keys whose values make rows of
-    their own, such as 'variant', instead of grid points. RunError when runs of one data set are of different data or users.
+    their own, such as 'variant', instead of grid points. RunError when runs of one data set are of different data or users,
+    and when no row is called `reference`.
     """
     records = list(records)
     names = _labels(records, split)
@@ -98,6 +100,11 @@ def compare(
     labels, datasets = list(dict.fromkeys(names)), list(dict.fromkeys(record.dataset for record in records))
     for dataset in datasets:
         check_same_data([record for entry in entries.values() if entry.dataset == dataset for record in entry.records])
+    if reference is not None and reference not in labels:
+        raise RunError(
+            f"no row is called '{reference}', which the others were to be tested against; there are: {', '.join(labels)}"
+        )
+    reference = REFERENCE if reference is None else reference
     if reference in labels:  # last, as in the paper's table
         labels.append(labels.pop(labels.index(reference)))
     tests = _tests(entries, labels, datasets, reference)

@@ -69,7 +69,7 @@ class Embedded:
 def report(
     records: Iterable[Record],
     figures: Iterable[Path] = (),
-    reference: str = "MambaRec",
+    reference: str | None = None,
     metrics: Sequence[str] = METRICS,
 ) -> str:
     """The page, HTML, of runs of one data set and of the figures in some folders.

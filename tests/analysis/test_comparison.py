@@ -59,6 +59,8 @@ def test_the_reference_is_tested_against_every_other_model_of_every_data_set(mak
 def test_without_the_reference_there_are_no_tests(make_record):
     comparison = compare([make_record("A", LOW), make_record("B", HIGH)])
     assert comparison.reference is None and comparison.tests == []
+    with pytest.raises(RunError, match=r"'MambaRex'.*A, B"):
+        compare([make_record("A", LOW), make_record("B", HIGH)], "MambaRex")
 
 
 def test_keys_can_be_rows_instead_of_grid_points(make_record):
