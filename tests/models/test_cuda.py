@@ -1,0 +1,78 @@
+"""Every model on a GPU, beside the CPU; skipped where there is none."""
+
+import pytest
+import torch
+
+from common.trainer import init_seed
+from experiments.run import assemble
+from utils.configurator import available_models
+from utils.dataset import RecDataset
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+STEADY = {  # what is drawn at random in a step, which no two devices draw alike
+    "MambaRec": {"dropout": 0.0},
+    "FREEDOM": {"dropout": 0.0},
+    "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
+}
+
+
+@pytest.fixture(params=available_models())
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def place(make_config):
+    """place(model, on_gpu, **overrides) -> train loader, test loader and trainer there, with the same parameters on both."""
+
+    def assembled(model: str, on_gpu: bool, **overrides):
+        config = make_config(model, use_gpu=on_gpu, **overrides)
+        init_seed(config["seed"])
+        train, _, test, trainer = assemble(config, RecDataset(config))
+        trainer.model.train()
+        trainer.model.pre_epoch_processing()
+        return train, test, trainer
+
+    return assembled
+
+
+def test_loss_gradients_and_scores_are_those_of_the_cpu(name, place):
+    sides = [place(name, on_gpu, **STEADY.get(name, {})) for on_gpu in (False, True)]
+    sides[1][2].model.load_state_dict(sides[0][2].model.state_dict())
+    batch = next(iter(sides[0][0]))
+    results = []
+    for _, _, trainer in sides:
+        model = trainer.model
+        loss = sum(part.sum() for part in _parts(model.calculate_loss(batch.to(trainer.device))))
+        loss.backward()
+        model.eval()
+        with torch.no_grad():
+            users = torch.arange(model.n_users, device=trainer.device)
+            scores = model.full_sort_predict([users, users.new_zeros(2, 0)])
+        gradients = {key: p.grad.cpu() for key, p in model.named_parameters() if p.grad is not None}
+        results.append((loss.detach().cpu(), scores.cpu(), gradients))
+    (loss, scores, gradients), (gpu_loss, gpu_scores, gpu_gradients) = results
+    torch.testing.assert_close(gpu_loss, loss, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gpu_scores, scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gpu_gradients, gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_a_step_waits_for_nothing(name, place):
+    """No transfer between host and device inside a step, which would stop the one for the other."""
+    train, _, trainer = place(name, on_gpu=True)
+    batches = iter(train)
+    trainer._train_step(next(batches), 0)  # libraries set themselves up in the first
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer._train_step(next(batches), 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_run_ends_with_metrics(name, make_run):
+    assert (make_run(name, use_gpu=True) / "result.json").exists()
+
+
+def _parts(losses) -> tuple[torch.Tensor, ...]:
+    return losses if isinstance(losses, tuple) else (losses,)
