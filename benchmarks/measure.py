@@ -47,4 +47,4 @@ def fresh_process(module: str, *arguments: str) -> str:
     """What `python -m module` prints, and its start before that: seconds since the epoch, in the environment's BENCH_START."""
     environment = {**os.environ, "BENCH_START": repr(time.time())}
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout

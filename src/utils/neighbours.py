@@ -44,10 +44,10 @@ def nearest_neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found
 
 
-def exact(features: Tensor, k: int, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """nearest_neighbours by comparing every row with every row."""
+def exact(features: Tensor, k: int, block: int = 1024, rows: int | None = None) -> tuple[Tensor, Tensor]:
+    """nearest_neighbours by comparing every row with every row; of the first `rows` alone where that is given."""
     unit = F.normalize(features.float(), dim=-1)
-    best = [(rows @ unit.T).topk(min(k, len(unit))) for rows in unit.split(block)]
+    best = [(some @ unit.T).topk(min(k, len(unit))) for some in unit[:rows].split(block)]
     return torch.cat([values for values, _ in best]), torch.cat([indices for _, indices in best])
 
 

@@ -1,0 +1,134 @@
+"""`make bench-growth`: a training step, an evaluation, the kNN graph and memory as the catalogue grows, as a table.
+
+Synthetic catalogues of 1 to 16 times the users, items and interactions of Baby, each measured in a process of its own, then
+data sets that one has. The exponent p of a cost is the slope of log cost over log size: cost grows as size^p.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import utils.graph
+from benchmarks.measure import ROOT, fresh_process, in_turn
+from benchmarks.workloads import Steps, generated_features, with_features
+from utils.neighbours import exact
+from utils.topk_evaluator import TopKEvaluator
+
+N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
+FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
+WIDTHS = {"image_feat.npy": 4096, "text_feat.npy": 384}
+ROWS, USERS = 4096, 4096  # of the kNN graph and of the evaluation that are timed, the rest counted up from them
+COSTS = {"step": "s/step", "user": "µs/user", "graph": "s/graph", "peak": "peak MB"}
+
+
+def write_catalogue(folder: Path, scale: float, widths: dict[str, int] = WIDTHS) -> Path:
+    """A data set of `scale` times Baby's size: users with 5 or more interactions, items by a power law, split 8:1:1."""
+    rng = np.random.default_rng(0)
+    n_users, n_items = round(scale * N_USERS), round(scale * N_ITEMS)
+    counts = FEWEST - 1 + rng.geometric(1 / (N_PAIRS / N_USERS - FEWEST + 1), n_users)
+    users = np.repeat(np.arange(n_users), counts)
+    shares = np.cumsum(np.arange(1, n_items + 1) ** -POPULARITY)
+    items = rng.permutation(n_items)[np.searchsorted(shares / shares[-1], rng.random(len(users)))]
+    frame = pd.DataFrame({"userID": users, "itemID": items}).drop_duplicates()
+    frame["x_label"] = rng.choice(3, len(frame), p=(0.8, 0.1, 0.1))
+    folder.mkdir(parents=True)
+    frame.to_csv(folder / f"{folder.name}.inter", sep="\t", index=False)
+    for name, width in widths.items():
+        np.save(folder / name, generated_features(frame["itemID"].max() + 1, width))
+    return folder
+
+
+def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[str, float]:
+    """Sizes, seconds of a step, of an evaluated user and of the kNN graphs, and peak memory, of this process.
+
+    The kNN graphs are made of random neighbours, since each is as large as that of the nearest; the search for these is
+    timed by itself, on some of the rows.
+    """
+    utils.graph.nearest_neighbours = _random_neighbours
+    steps = Steps(run, folder)
+    times, model = in_turn({"step": steps}, rounds, warm_up=2), steps.trainer.model
+
+    model.eval()
+    with torch.no_grad():
+        users, items = model.representations()
+    model.representations = lambda: (users, items)
+    test = steps.test
+    test.users = test.users[:USERS]
+    seconds = in_turn({"user": lambda: TopKEvaluator(steps.trainer.config).evaluate(model, test)}, rounds)["user"].median
+    status = Path("/proc/self/status").read_text()
+    return {
+        "users": test.dataset.n_users,
+        "items": test.dataset.n_items,
+        "pairs": sum(map(len, test.dataset.users.values())),
+        "step": times["step"].median,
+        "user": seconds / len(test.users) * 1e6,
+        "graph": sum(_search_seconds(table) for table in model.features.values()),
+        "peak": int(status.partition("VmHWM:")[2].split()[0]) / 2**10,
+    }
+
+
+def _random_neighbours(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    n = len(features)
+    return torch.rand(n, k), torch.randint(n, (n, k), generator=torch.Generator().manual_seed(0))
+
+
+def _search_seconds(table: torch.Tensor) -> float:
+    """Of finding the 10 nearest of each row of (N, D): those of the first rows, times their share of all."""
+    rows = min(ROWS, len(table))
+    started = time.perf_counter()
+    exact(table, 10, rows=rows)
+    return (time.perf_counter() - started) * len(table) / rows
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The slope of log cost over log size, by least squares."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.growth", description="Cost of MambaRec by the size of the catalogue.")
+    parser.add_argument("--scales", type=float, nargs="+", default=[1, 2, 4, 8, 16], metavar="N", help="times Baby")
+    parser.add_argument("--data_path", type=Path, default=ROOT / "data", help="the folder above the data sets (data/)")
+    parser.add_argument("-d", "--datasets", nargs="+", default=[], metavar="NAME", help="data sets beside them")
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(measure(options.alone)))
+        return
+
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, {threads} threads, torch {torch.__version__}; load {load:.1f}")
+    print(f"{'':12}{'users':>9}{'items':>9}{'pairs':>11}" + "".join(f"{title:>10}" for title in COSTS.values()))
+
+    def row(name: str, folder: Path) -> dict[str, float]:
+        measured = json.loads(fresh_process("benchmarks.growth", "--alone", str(folder)))
+        sizes = f"{measured['users']:9,}{measured['items']:9,}{measured['pairs']:11,}"
+        print(f"{name:12}{sizes}" + "".join(f"{measured[cost]:10,.3f}" for cost in COSTS), flush=True)
+        return measured
+
+    rows = []
+    for scale in sorted(options.scales):
+        with tempfile.TemporaryDirectory() as scratch:
+            rows.append(row(f"{scale:g} x Baby", write_catalogue(Path(scratch) / "baby", scale)))
+    if len(rows) > 1:
+        slopes = [exponent([one["items"] for one in rows], [one[cost] for one in rows]) for cost in COSTS]
+        print(f"{'exponent':12}{'':29}" + "".join(f"{slope:10.2f}" for slope in slopes))
+    for name in options.datasets:
+        source = options.data_path / name
+        if not (source / f"{name}.inter").exists():
+            sys.exit(f"{source}/{name}.inter does not exist; name the folder above the data set with --data_path")
+        with tempfile.TemporaryDirectory() as scratch:
+            row(name, with_features(source, Path(scratch)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Growth: the catalogues are of the size they say, and the costs of a small one are all there."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import utils.graph
+from benchmarks.growth import COSTS, N_ITEMS, N_PAIRS, N_USERS, exponent, measure, write_catalogue
+from utils.neighbours import exact
+
+WIDTHS = {"image_feat.npy": 32, "text_feat.npy": 16}
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.2])
+def test_a_catalogue_has_the_size_it_says(tmp_path, scale):
+    folder = write_catalogue(tmp_path / "baby", scale, WIDTHS)
+    pairs = pd.read_csv(folder / "baby.inter", sep="\t")
+    assert pairs["userID"].nunique() == round(scale * N_USERS)
+    assert pairs["itemID"].max() < round(scale * N_ITEMS)
+    assert len(pairs) == pytest.approx(scale * N_PAIRS, rel=0.05)
+    assert not pairs.duplicated(["userID", "itemID"]).any()
+    assert np.load(folder / "image_feat.npy").shape == (pairs["itemID"].max() + 1, 32)
+
+
+def test_exponent_of_a_power():
+    assert exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_every_cost_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.graph, "nearest_neighbours", utils.graph.nearest_neighbours)  # measure() replaces it
+    measured = measure(write_catalogue(tmp_path / "baby", 0.01, WIDTHS), rounds=1)
+    assert measured["users"] == 194
+    assert all(measured[cost] > 0 for cost in COSTS)
+
+
+def test_the_neighbours_of_the_first_rows_are_those_of_all(tmp_path):
+    features = torch.randn(50, 8)
+    for some, every in zip(exact(features, 5, block=7, rows=20), exact(features, 5, block=7), strict=True):
+        assert torch.allclose(some.float(), every[:20].float())
