@@ -16,7 +16,7 @@ from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, one_after_the_other, prepare, run_trials
 from utils.configurator import Config, available_datasets, available_models, override_pairs
-from utils.errors import UserError
+from utils.errors import exit_status
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -51,23 +51,21 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
     options, words = parse(arguments)
-    try:
-        overrides = override_pairs(words) | ({"mg": True} if options.mg else {})
-        if options.model_path:
-            overrides["model_path"] = options.model_path
-        if options.jobs > 1 or options.engine == "ray":
-            overrides.setdefault("threads", threads_each(options.jobs))
-        configs = plan(options.model, options.dataset, overrides, options.search)
-        if len(configs) == 1:
-            print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
-            return 0
-        outcomes = run_all(configs, options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped. The same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    return exit_status(lambda: work(options, words), "stopped. The same command with --resume goes on from the last checkpoint")
+
+
+def work(options: argparse.Namespace, words: list[str]) -> int:
+    """Train what the command names and print its table; 1 when a trial failed."""
+    overrides = override_pairs(words) | ({"mg": True} if options.mg else {})
+    if options.model_path:
+        overrides["model_path"] = options.model_path
+    if options.jobs > 1 or options.engine == "ray":
+        overrides.setdefault("threads", threads_each(options.jobs))
+    configs = plan(options.model, options.dataset, overrides, options.search)
+    if len(configs) == 1:
+        print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
+        return 0
+    outcomes = run_all(configs, options)
     print(trials_table(outcomes, by_test=options.legacy_test_selection))
     results = [outcome.result for outcome in outcomes if outcome.result]
     metrics = [metric for metric in METRICS if results and metric in results[0]["test"]]

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-from utils.errors import UserError
+from utils.errors import exit_status
 
 # Each command with the module that defines it, imported only where it is needed: some are slow to import.
 COMMANDS = {
@@ -31,14 +31,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 where `check` found something wrong, 2 for a mistake that the message explains, 130 when interrupted."""
     options = parse(arguments)
-    try:
-        return options.does(options) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; nothing half-made is left", file=sys.stderr)
-        return 130
+    return exit_status(lambda: options.does(options), "stopped; nothing half-made is left")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from experiments.trained import Trained, load_trained
 from serving.lists import evaluated_users, listed_users, recommend, trained_users
 from serving.vectors import export_vectors, similar_items
 from serving.writers import FORMATS, write_tables
-from utils.errors import UserError
+from utils.errors import exit_status
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -81,16 +81,10 @@ def main(arguments: list[str]) -> int:
     """Exit status 0, 2 for a mistake that the message explains, 130 when interrupted."""
     options = parse(arguments)
     try:
-        run(options, load_trained(options.run, options.data_path))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_status(lambda: run(options, load_trained(options.run, options.data_path)), "stopped")
     except BrokenPipeError:  # whoever read the table has read enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from experiments.engines import LocalProcesses, threads_each
 from experiments.summary import failures
 from experiments.trials import Engine, one_after_the_other, prepare, run_trials
 from utils.configurator import SRC, override_pairs
-from utils.errors import ConfigError, RunError, UserError
+from utils.errors import ConfigError, RunError, exit_status
 
 RESULTS = SRC.parent / "results"
 
@@ -191,14 +191,7 @@ def _records(options: argparse.Namespace) -> list[Record]:
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
     options = parse(arguments)
-    try:
-        return options.does(options) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped. The same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    return exit_status(lambda: options.does(options), "stopped. The same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Errors that a user can mend: shown as one message, without a traceback, with exit status 2."""
 
+import sys
+from collections.abc import Callable
+
 
 class UserError(Exception):
     """Base of all errors whose cause lies in what the user gave, not in the program."""
@@ -19,3 +22,18 @@ class RunError(UserError):
 
 class ModelError(RunError):
     """A model that does not keep its contract (docs/plugin.md); where it raised an error, that is the cause."""
+
+
+def exit_status(work: Callable[[], int | None], stopped: str) -> int:
+    """Do the work of a command. Returns what it returns, or 0; 2 after a UserError, whose message is shown; 130 after Ctrl-C.
+
+    stopped: what to say after Ctrl-C.
+    """
+    try:
+        return work() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
