@@ -104,6 +104,10 @@ def main() -> None:
     if options.alone:
         print(json.dumps(measure(options.alone)))
         return
+    for name in options.datasets:
+        path = options.data_path / name / f"{name}.inter"
+        if not path.exists():
+            sys.exit(f"{path} does not exist; name the folder above the data set with --data_path")
 
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {threads} threads, torch {torch.__version__}; load {load:.1f}")
@@ -123,11 +127,8 @@ def main() -> None:
         slopes = [exponent([one["items"] for one in rows], [one[cost] for one in rows]) for cost in COSTS]
         print(f"{'exponent':12}{'':29}" + "".join(f"{slope:10.2f}" for slope in slopes))
     for name in options.datasets:
-        source = options.data_path / name
-        if not (source / f"{name}.inter").exists():
-            sys.exit(f"{source}/{name}.inter does not exist; name the folder above the data set with --data_path")
         with tempfile.TemporaryDirectory() as scratch:
-            row(name, with_features(source, Path(scratch)))
+            row(name, with_features(options.data_path / name, Path(scratch)))
 
 
 if __name__ == "__main__":
