@@ -62,7 +62,7 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
         users, items = model.representations()
     model.representations = lambda: (users, items)
     test = steps.test
-    test.users = test.users[:USERS]
+    test.users, test.n_relevant = test.users[:USERS], test.n_relevant[:USERS]
     seconds = in_turn({"user": lambda: TopKEvaluator(steps.trainer.config).evaluate(model, test)}, rounds)["user"].median
     status = Path("/proc/self/status").read_text()
     return {

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import utils.graph
+from benchmarks import growth
 from benchmarks.growth import COSTS, N_ITEMS, N_PAIRS, N_USERS, exponent, measure, write_catalogue
 from utils.neighbours import exact
 
@@ -29,6 +30,7 @@ def test_exponent_of_a_power():
 
 def test_every_cost_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(utils.graph, "nearest_neighbours", utils.graph.nearest_neighbours)  # measure() replaces it
+    monkeypatch.setattr(growth, "USERS", 20)  # fewer than there are
     measured = measure(write_catalogue(tmp_path / "baby", 0.01, WIDTHS), rounds=1)
     assert measured["users"] == 194
     assert all(measured[cost] > 0 for cost in COSTS)
