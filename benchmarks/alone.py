@@ -16,7 +16,7 @@ def main() -> None:
 
     torch_seconds = time.time() - before
     from benchmarks.workloads import Steps
-    from utils.memory import return_freed_memory
+    from utils.memory import process_peak_mb, return_freed_memory
 
     if plain:
         return_freed_memory()
@@ -25,9 +25,7 @@ def main() -> None:
     first_step = time.time() - started
     for _ in range(2):
         steps()
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**10
-    print(json.dumps({"first_step": first_step, "import_torch": torch_seconds, "peak_mb": peak}))
+    print(json.dumps({"first_step": first_step, "import_torch": torch_seconds, "peak_mb": process_peak_mb()}))
 
 
 if __name__ == "__main__":

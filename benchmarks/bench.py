@@ -8,14 +8,13 @@ import json
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
 from benchmarks.measure import ROOT, fresh_process, in_turn
-from benchmarks.workloads import RUNS, Steps, plain_evaluation, with_features
+from benchmarks.workloads import RUNS, Steps, plain_evaluation, source, with_features
 from utils.neighbours import exact, nearest_neighbours, neighbours_kept_in
 from utils.topk_evaluator import TopKEvaluator
 
@@ -127,12 +126,10 @@ def main() -> None:
     parser.add_argument("--plain-rounds", type=int, default=2, help="steps of each plain form (2)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    source = options.data_path / options.dataset
-    if not (source / f"{options.dataset}.inter").exists():
-        sys.exit(f"{source}/{options.dataset}.inter does not exist; name the folder above the data set with --data_path")
+    original = source(options.data_path, options.dataset)
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = with_features(source, Path(scratch))
+        folder = with_features(original, Path(scratch))
         machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
         print(f"{options.dataset} on {machine}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
         print(HEADER)

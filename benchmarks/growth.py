@@ -7,7 +7,6 @@ data sets that one has. The exponent p of a cost is the slope of log cost over l
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ import torch
 
 import utils.graph
 from benchmarks.measure import ROOT, fresh_process, in_turn
-from benchmarks.workloads import Steps, generated_features, with_features
+from benchmarks.workloads import Steps, generated_features, source, with_features
+from utils.memory import process_peak_mb
 from utils.neighbours import exact
 from utils.topk_evaluator import TopKEvaluator
 
@@ -64,7 +64,6 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     test = steps.test
     test.users, test.n_relevant = test.users[:USERS], test.n_relevant[:USERS]
     seconds = in_turn({"user": lambda: TopKEvaluator(steps.trainer.config).evaluate(model, test)}, rounds)["user"].median
-    status = Path("/proc/self/status").read_text()
     return {
         "users": test.dataset.n_users,
         "items": test.dataset.n_items,
@@ -72,7 +71,7 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
         "step": times["step"].median,
         "user": seconds / len(test.users) * 1e6,
         "graph": sum(_search_seconds(table) for table in model.features.values()),
-        "peak": int(status.partition("VmHWM:")[2].split()[0]) / 2**10,
+        "peak": process_peak_mb(),
     }
 
 
@@ -104,10 +103,7 @@ def main() -> None:
     if options.alone:
         print(json.dumps(measure(options.alone)))
         return
-    for name in options.datasets:
-        path = options.data_path / name / f"{name}.inter"
-        if not path.exists():
-            sys.exit(f"{path} does not exist; name the folder above the data set with --data_path")
+    sources = {name: source(options.data_path, name) for name in options.datasets}
 
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {threads} threads, torch {torch.__version__}; load {load:.1f}")
@@ -126,9 +122,9 @@ def main() -> None:
     if len(rows) > 1:
         slopes = [exponent([one["items"] for one in rows], [one[cost] for one in rows]) for cost in COSTS]
         print(f"{'exponent':12}{'':29}" + "".join(f"{slope:10.2f}" for slope in slopes))
-    for name in options.datasets:
+    for name, folder in sources.items():
         with tempfile.TemporaryDirectory() as scratch:
-            row(name, with_features(options.data_path / name, Path(scratch)))
+            row(name, with_features(folder, Path(scratch)))
 
 
 if __name__ == "__main__":

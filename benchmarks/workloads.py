@@ -1,6 +1,7 @@
 """What is measured: data sets of a size, and models that stand before a training step, fast or plain."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ RUNS = {
     "MambaRec/fixed": ("MambaRec", {"train_features": False}),
     **{name: (name, {}) for name in ("BPR", "LightGCN", "VBPR", "FREEDOM", "MGCN", "SLMRec", "GRCN", "LGMRec", "MMGCN")},
 }
+
+
+def source(data_path: Path, name: str) -> Path:
+    """The folder of a data set; ends the process with a message where it is not there."""
+    path = data_path / name / f"{name}.inter"
+    if not path.exists():
+        sys.exit(f"{path} does not exist; name the folder above the data set with --data_path")
+    return path.parent
 
 
 def with_features(folder: Path, scratch: Path, image_width: int = 4096, text_width: int = 384) -> Path:

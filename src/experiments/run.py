@@ -35,16 +35,10 @@ from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError, RunError
 from utils.logger import get_logger, log_to
-from utils.memory import release_freed_memory
+from utils.memory import process_peak_mb, reset_process_peak
 from utils.neighbours import neighbours_kept_in
 from utils.topk_evaluator import Evaluation
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
-_CLEAR_REFS = Path("/proc/self/clear_refs")  # Linux: 5 written here resets the process's peak of resident memory
 _TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
 
 
@@ -305,22 +299,13 @@ def _reset_peak_memory(device: torch.device) -> None:
     """Let the peak be this run's, not that of an earlier one in the same process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif _CLEAR_REFS.exists():
-        release_freed_memory()
-        _CLEAR_REFS.write_text("5")
+    else:
+        reset_process_peak()
 
 
 def _peak_memory_mb(device: torch.device) -> float | None:
     """Of the GPU where there is one, else of the process; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if _CLEAR_REFS.exists():
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
-    if resource is None:
-        return None
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else process_peak_mb()
 
 
 def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
