@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import RUNS, Steps, plain_evaluation, source, with_features
-from utils.neighbours import exact, nearest_neighbours, neighbours_kept_in
+from utils.neighbours import exact, nearest_neighbours, neighbour_search
 from utils.topk_evaluator import TopKEvaluator
 
 OUTPUT = Path(__file__).with_name("latest.json")
@@ -84,7 +84,7 @@ def measure_graph(steps: Steps) -> dict[str, float]:
     """Neighbours of the widest features, computed and read again."""
     features = max(steps.trainer.model.features.values(), key=lambda table: table.shape[1])
     seconds = in_turn({"exact": lambda: exact(features, 10)}, rounds=2, warm_up=0)["exact"].median
-    with tempfile.TemporaryDirectory() as folder, neighbours_kept_in(Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, neighbour_search(Path(folder)):
         kept = in_turn({"kept": lambda: nearest_neighbours(features, 10)}, rounds=3)["kept"].median
     return {"seconds": seconds, "kept_seconds": kept}
 

@@ -13,7 +13,7 @@ ALLOWED = {
     "utils.metrics": [],
     "utils.precision": [],
     "utils.memory": [],
-    "utils.neighbours": [],
+    "utils.neighbours": ["utils.errors"],
     "utils.graph": ["utils.neighbours", "utils.precision"],
     "utils.sampling": [],
     "utils.logger": [],

@@ -36,7 +36,7 @@ from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError, RunError
 from utils.logger import get_logger, log_to
 from utils.memory import process_peak_mb, reset_process_peak
-from utils.neighbours import neighbours_kept_in
+from utils.neighbours import neighbour_search
 from utils.topk_evaluator import Evaluation
 
 _TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
@@ -255,8 +255,9 @@ def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eval
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     graphs = Path(config["results_dir"]) / ".graphs"
-    with neighbours_kept_in(graphs):
+    with neighbour_search(graphs, config["approximate_knn_above"]) as search:
         model = _build(config, train)
+    dataset.notes += search.notes
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
     return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer
 

@@ -36,7 +36,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
-    "mmd_weight cl_loss reg_weight".split()
+    "approximate_knn_above mmd_weight cl_loss reg_weight".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
 _SINGLE = frozenset("data_path results_dir model_path use_gpu gpu_id threads valid_metric metrics topk field_separator".split())
@@ -47,6 +47,7 @@ _NULLABLE: dict[str, Any] = {
     "train_features": True,
     "contrast": "both",
     "align_on": "dream",
+    "approximate_knn_above": 1,
 }
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")

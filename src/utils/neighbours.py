@@ -1,10 +1,12 @@
-"""Nearest neighbours by cosine: exact, in blocks, and kept on disk between runs."""
+"""Nearest neighbours by cosine: exact in blocks, or approximate above a size, and kept on disk between runs."""
 
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,54 +14,142 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.errors import ConfigError
+
+Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
+
 _KEPT_ABOVE = 1e9  # multiplications; what takes less is found faster than read
-_folder: Path | None = None
+_PROBED, _PER_CLUSTER = 32, 39  # clusters that are searched; the fewest rows of one on average, which faiss asks for
+_SAMPLED = 256  # rows whose neighbours are found exactly too, to measure the recall
+
+
+@dataclass
+class NeighbourSearch:
+    """How neighbours are found: kept in `folder`; approximately where there are more rows than `approximate_above`.
+
+    notes: a line for each approximate search, with its recall.
+    """
+
+    folder: Path | None = None
+    approximate_above: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+_current = NeighbourSearch()
 
 
 @contextmanager
-def neighbours_kept_in(folder: Path) -> Iterator[None]:
-    """While open, neighbours that take long to find are kept in `folder`, by the content of the features."""
-    global _folder
-    before, _folder = _folder, folder
+def neighbour_search(folder: Path, approximate_above: int | None = None) -> Iterator[NeighbourSearch]:
+    """While open, nearest_neighbours searches in this way; what takes long to find is kept by the content of the features."""
+    global _current
+    before, _current = _current, NeighbourSearch(folder, approximate_above)
     try:
-        yield
+        yield _current
     finally:
-        _folder = before
+        _current = before
 
 
-def nearest_neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarity float32 and index int64 of the k nearest rows of each row, itself included: two (N, k), best first.
+def nearest_neighbours(features: Tensor, k: int) -> Neighbours:
+    """The k nearest rows of each row by cosine, itself included.
 
-    features: float (N, D). Rows are compared in blocks, so N x N is never held.
+    features: float (N, D). Rows are compared in blocks, so N x N is never held. ConfigError where the approximate search is
+    asked for and faiss is not installed.
     """
     features = features.detach()
-    n, width = features.shape
-    if _folder is None or n * n * width < _KEPT_ABOVE:
-        return exact(features, k)
-    path = _folder / f"neighbours-{_key(features, k)}.npz"
-    found = _read(path, features.device)
+    (n, width), limit = features.shape, _current.approximate_above
+    approximately = limit is not None and n > limit
+    found, path = None, None
+    if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
+        path = _current.folder / f"neighbours-{_key('approximate' if approximately else 'exact', features, k)}.npz"
+        found = _read(path, features.device)
     if found is None:
-        found = exact(features, k)
-        _write(path, *found)
+        found = approximate(features, k) if approximately else exact(features, k)
+        if path is not None:
+            _write(path, *found)
+    if approximately:
+        share = recall(features, found[1])
+        _current.notes.append(f"neighbours of {n:,} items found approximately: {share:.1%} of those of {_SAMPLED} items")
     return found
 
 
-def exact(features: Tensor, k: int, block: int = 1024, rows: int | None = None) -> tuple[Tensor, Tensor]:
-    """nearest_neighbours by comparing every row with every row; of the first `rows` alone where that is given."""
+def exact(features: Tensor, k: int, block: int = 1024) -> Neighbours:
+    """nearest_neighbours by comparing every two rows, once: a product of two rows is a candidate for both."""
     unit = F.normalize(features.float(), dim=-1)
-    best = [(some @ unit.T).topk(min(k, len(unit))) for some in unit[:rows].split(block)]
-    return torch.cat([values for values, _ in best]), torch.cat([indices for _, indices in best])
+    n, k = len(unit), min(k, len(unit))
+    best = unit.new_full((n, k), -torch.inf), torch.zeros((n, k), dtype=torch.int64, device=unit.device)
+    for start in range(0, n, block):
+        products = unit[start : start + block] @ unit[start:].T  # (B, N - start)
+        _merge(best, products, start, start)
+        later = products[:, block:].T.contiguous()  # the same, seen from the rows below the block
+        _merge(best, later, start + block, start)
+    return best
 
 
-def _key(features: Tensor, k: int) -> str:
+def _merge(best: Neighbours, products: Tensor, row: int, column: int) -> None:
+    """Let rows from `row` on know their products (R, C) with rows from `column` on."""
+    if not len(products):
+        return
+    values, indices = (part[row : row + len(products)] for part in best)
+    top, place = products.topk(min(values.shape[1], products.shape[1]))
+    top, order = torch.cat((values, top), 1).topk(values.shape[1])
+    indices.copy_(torch.cat((indices, place + column), 1).gather(1, order))
+    values.copy_(top)
+
+
+def approximate(features: Tensor, k: int) -> Neighbours:
+    """nearest_neighbours among the rows of the 32 clusters nearest to that of the row, of about 4 sqrt(N): some are missed.
+
+    An inverted file whose lists are searched together, so that the work is matrix products; it grows with N^1.5. The clusters
+    are faiss's spherical k-means. The same features give the same result.
+    """
+    faiss = _faiss()
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    unit = F.normalize(features.float(), dim=-1)
+    n, k = len(unit), min(k, len(unit))
+    n_clusters = max(1, min(round(4 * math.sqrt(n)), n // _PER_CLUSTER))
+    clusters = faiss.Kmeans(unit.shape[1], n_clusters, niter=5, spherical=True, max_points_per_centroid=_PER_CLUSTER + 1)
+    clusters.train(unit.cpu().numpy())
+    centroids = torch.from_numpy(clusters.centroids).to(unit.device)  # (C, D)
+    cluster = torch.cat([(some @ centroids.T).argmax(1) for some in unit.split(8192)])  # (N,)
+    members = cluster.argsort(stable=True).split(cluster.bincount(minlength=n_clusters).tolist())
+    nearest = (centroids @ centroids.T).topk(min(_PROBED, n_clusters)).indices.tolist()
+
+    similarity, neighbour = unit.new_empty((n, k)), cluster.new_empty((n, k))
+    for rows, probed in zip(members, nearest, strict=True):
+        candidates = torch.cat([members[number] for number in probed])
+        if len(candidates) < k:
+            candidates = torch.arange(n, device=unit.device)
+        values, places = (unit[rows] @ unit[candidates].T).topk(k)
+        similarity[rows], neighbour[rows] = values, candidates[places]
+    return similarity, neighbour
+
+
+def recall(features: Tensor, found: Tensor) -> float:
+    """Share of the nearest neighbours that is among those found (N, k), over a sample of the rows; equally near ones count."""
+    unit = F.normalize(features.float(), dim=-1)
+    rows = torch.linspace(0, len(unit) - 1, min(_SAMPLED, len(unit)), device=unit.device).long()
+    products = unit[rows] @ unit.T  # (S, N)
+    farthest = products.topk(found.shape[1]).values[:, -1:]
+    return (products.gather(1, found[rows]) >= farthest - 1e-5).float().mean().item()
+
+
+def _faiss():
+    try:
+        import faiss
+    except ImportError:
+        raise ConfigError("approximate_knn_above needs the package faiss-cpu: pip install -e '.[serving]'") from None
+    return faiss
+
+
+def _key(method: str, features: Tensor, k: int) -> str:
     """Hash of the content and of what the last bits of the similarities depend on."""
-    circumstances = f"{tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
+    circumstances = f"{method} {tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
     digest = hashlib.sha256(circumstances.encode())
     digest.update(features.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:20]
 
 
-def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def _read(path: Path, device: torch.device) -> Neighbours | None:
     """What _write has left there; None where there is nothing that can be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:

@@ -86,10 +86,27 @@ def best_items(scores: Tensor, k: int, model: str = "the model") -> tuple[Tensor
 
     ModelError, which names `model`, where scores are NaN.
     """
-    values, items = scores.topk(min(k, scores.shape[1]))  # NaN would come first
+    values, items = _largest(scores, min(k, scores.shape[1]))  # NaN would come first
     if torch.isnan(values).any():
         raise ModelError(f"{model}.full_sort_predict returned NaN; it has diverged (try a smaller learning_rate)")
     return values, items.masked_fill(values == -torch.inf, -1)
+
+
+def _largest(scores: Tensor, k: int, per_group: int = 10) -> tuple[Tensor, Tensor]:
+    """scores.topk(k) of (B, I), faster on a CPU: the k groups of columns with the largest maxima, then the columns in them.
+
+    Every value among the k largest lies in one of these groups. Of equal values another one may be chosen.
+    """
+    n_groups = scores.shape[1] // per_group
+    if scores.is_cuda or n_groups < 2 * k:
+        return scores.topk(k)
+    rest = n_groups * per_group  # column c below it is in group c % n_groups, the others are in none
+    best = scores[:, :rest].unflatten(1, (per_group, n_groups)).amax(1).topk(k, sorted=False).indices  # (B, k)
+    members = best[:, None, :] + torch.arange(0, rest, n_groups)[:, None]  # (B, per_group, k)
+    ungrouped = torch.arange(rest, scores.shape[1]).expand(len(scores), -1)
+    candidates = torch.cat((members.flatten(1), ungrouped), 1)
+    values, places = scores.gather(1, candidates).topk(k)
+    return values, candidates.gather(1, places)
 
 
 @contextmanager

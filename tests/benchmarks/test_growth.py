@@ -1,14 +1,14 @@
 """Growth: the catalogues are of the size they say, and the costs of a small one are all there."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import utils.graph
 from benchmarks import growth
 from benchmarks.growth import COSTS, N_ITEMS, N_PAIRS, N_USERS, exponent, measure, write_catalogue
-from utils.neighbours import exact
 
 WIDTHS = {"image_feat.npy": 32, "text_feat.npy": 16}
 
@@ -33,10 +33,4 @@ def test_every_cost_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "USERS", 20)  # fewer than there are
     measured = measure(write_catalogue(tmp_path / "baby", 0.01, WIDTHS), rounds=1)
     assert measured["users"] == 194
-    assert all(measured[cost] > 0 for cost in COSTS)
-
-
-def test_the_neighbours_of_the_first_rows_are_those_of_all(tmp_path):
-    features = torch.randn(50, 8)
-    for some, every in zip(exact(features, 5, block=7, rows=20), exact(features, 5, block=7), strict=True):
-        assert torch.allclose(some.float(), every[:20].float())
+    assert all(measured[cost] > 0 for cost in COSTS if cost != "approximate" or find_spec("faiss"))

@@ -1,23 +1,31 @@
-"""Nearest neighbours: in blocks, and kept on disk."""
+"""Nearest neighbours: in blocks, approximate, and kept on disk."""
+
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 import utils.neighbours
-from utils.neighbours import exact, nearest_neighbours, neighbours_kept_in
+from utils.errors import ConfigError
+from utils.neighbours import approximate, exact, nearest_neighbours, neighbour_search, recall
 
 
 def rows(n, width, seed=0):
     return torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("block", [1, 7, 20, 64])
-def test_nearest_neighbours_in_blocks_are_those_of_one_block(block):
-    features = torch.randn(20, 6, generator=torch.Generator().manual_seed(4))
-    values, indices = exact(features, 5, block)
-    expected_values, expected_indices = exact(features, 5, block=20)
-    assert values.shape == indices.shape == (20, 5)
+def cosine(features):
+    """Of every row with every row, as it is defined."""
+    return features @ features.T / (features.norm(dim=1)[:, None] * features.norm(dim=1))
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 20, 64])
+@pytest.mark.parametrize("k", [1, 5, 20, 30])
+def test_nearest_neighbours_in_blocks_are_those_of_all_pairs(block, k):
+    features = rows(20, 6, seed=4)
+    values, indices = exact(features, k, block)
+    expected_values, expected_indices = cosine(features).topk(min(k, 20))
     assert torch.equal(indices, expected_indices)
     torch.testing.assert_close(values, expected_values)
 
@@ -42,7 +50,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(utils.neighbours, "_KEPT_ABOVE", 0)
     monkeypatch.setattr(utils.neighbours, "exact", counted)
     folder = tmp_path / ".graphs"
-    with neighbours_kept_in(folder):
+    with neighbour_search(folder):
         yield folder, calls
 
 
@@ -79,3 +87,75 @@ def test_a_folder_that_cannot_be_written_stops_nothing(kept):
     folder, _ = kept
     folder.write_text("a file")
     assert nearest_neighbours(rows(20, 4), 3)[1].shape == (20, 3)
+
+
+@pytest.fixture
+def faiss():
+    return pytest.importorskip("faiss", reason="the extra [serving] is not installed")
+
+
+def clustered_rows(n=2000, width=16, n_clusters=40):
+    """Rows around centres, as the features of items are."""
+    return 4 * rows(n_clusters, width, seed=1)[torch.arange(n) % n_clusters] + rows(n, width, seed=2)
+
+
+def test_the_approximate_search_finds_most_neighbours_and_the_same_again(faiss):
+    features = clustered_rows()
+    similarity, neighbour = approximate(features, 10)
+    assert similarity.shape == neighbour.shape == (2000, 10) and neighbour.dtype == torch.int64
+    torch.testing.assert_close(similarity, cosine(features).gather(1, neighbour))
+    found = (neighbour[:, :, None] == exact(features, 10)[1][:, None, :]).any(1).float().mean().item()
+    assert found > 0.8
+    for one, again in zip((similarity, neighbour), approximate(features, 10), strict=True):
+        assert torch.equal(one, again)
+
+
+@pytest.mark.parametrize("n", [3, 50, 100])
+def test_the_approximate_search_of_few_rows_is_exact(faiss, n):
+    features = rows(n, 8)
+    for one, other in zip(approximate(features, 5), exact(features, 5), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_row_whose_clusters_have_too_few_rows_is_compared_with_all(faiss, monkeypatch):
+    monkeypatch.setattr(utils.neighbours, "_PROBED", 1)
+    monkeypatch.setattr(utils.neighbours, "_PER_CLUSTER", 3)
+    features = rows(200, 4)
+    for one, other in zip(approximate(features, 50), exact(features, 50), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_recall_is_the_share_of_the_nearest_that_were_found():
+    features = rows(100, 8)
+    found = exact(features, 10)[1]
+    assert recall(features, found) == 1
+    found[:, 5:] = found[:, :1]  # five of ten, and the row itself again, which is nearer than the tenth
+    assert recall(features, found) == 1
+    farthest = cosine(features).argmin(1, keepdim=True)
+    found[:, 5:] = farthest
+    assert recall(features, found) == pytest.approx(0.5)
+
+
+def test_only_more_rows_than_the_limit_are_searched_approximately_and_noted(faiss, tmp_path):
+    features = clustered_rows()
+    with neighbour_search(tmp_path, approximate_above=1999) as search:
+        found = nearest_neighbours(features, 10)
+        nearest_neighbours(features[:1999], 10)
+    assert torch.equal(found[1], approximate(features, 10)[1])
+    assert len(search.notes) == 1 and search.notes[0].startswith("neighbours of 2,000 items found approximately: ")
+
+
+def test_both_searches_are_kept_apart(faiss, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.neighbours, "_KEPT_ABOVE", 0)
+    features = clustered_rows()
+    for limit in (None, 0, None, 0):
+        with neighbour_search(tmp_path, limit):
+            found = nearest_neighbours(features, 10)[1]
+        assert torch.equal(found, (exact if limit is None else approximate)(features, 10)[1])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_approximate_search_without_faiss_is_an_error_that_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with neighbour_search(tmp_path, 0), pytest.raises(ConfigError, match=r"\[serving\]"):
+        nearest_neighbours(rows(20, 4), 3)

@@ -10,7 +10,7 @@ from torch import nn
 from utils.dataloader import EvalDataLoader
 from utils.dataset import RecDataset
 from utils.errors import RunError
-from utils.topk_evaluator import TopKEvaluator
+from utils.topk_evaluator import TopKEvaluator, best_items
 
 SETTINGS = {"metrics": ["Recall", "NDCG", "Precision", "MAP", "HitRate", "MRR"], "topk": [5, 1, 20], "eval_batch_size": 7}
 
@@ -204,3 +204,22 @@ def test_evaluation_leaves_no_gradient(evaluate):
     evaluate(model)
     assert model.users.grad is None
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("n_items", [5, 60, 200, 207, 1003])
+@pytest.mark.parametrize("masked", [0.0, 0.5, 0.995])
+def test_the_best_items_are_those_of_a_sort(n_items, masked):
+    scores = torch.randn(30, n_items, generator=torch.Generator().manual_seed(n_items))
+    scores[torch.rand(scores.shape, generator=torch.Generator().manual_seed(1)) < masked] = -torch.inf
+    values, items = best_items(scores, 10)
+    expected, order = (part[:, :10] for part in scores.sort(descending=True))
+    assert torch.equal(values, expected)
+    assert torch.equal(items, order.masked_fill(expected == -torch.inf, -1))
+
+
+@pytest.mark.parametrize("column", [0, 500, 1002])
+def test_one_score_that_is_not_a_number_is_an_error_wherever_it_stands(column):
+    scores = torch.zeros(3, 1003)
+    scores[1, column] = torch.nan
+    with pytest.raises(RunError, match="NaN"):
+        best_items(scores, 10)
