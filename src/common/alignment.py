@@ -105,7 +105,7 @@ class _MeanKernel(torch.autograd.Function):
         weighted_a, weighted_b = a * a_weights[:, None], b * b_weights[:, None]
         grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
         for rows in _row_blocks(a):
-            kernel = torch.addmm(a.new_tensor(-sharpness), a[rows], scaled).exp_()  # (rows, B')
+            kernel = torch.addmm(a.new_full((), -sharpness), a[rows], scaled).exp_()  # (rows, B')
             total += a_weights[rows] @ (kernel @ b_weights)
             if with_gradient:
                 torch.mm(kernel, weighted_b, out=grad_a[rows])

@@ -1,0 +1,73 @@
+"""Inside an epoch nothing is read from the device, or copied to it, which on a GPU would make the one wait for the other.
+
+Read off the operations of a step on the CPU, so that it is tested without a GPU; tests/models/test_cuda.py asks CUDA itself.
+"""
+
+import sys
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common.alignment import Distinct
+from common.trainer import init_seed
+from experiments.run import assemble
+from utils.configurator import available_models
+from utils.dataset import RecDataset
+
+# Operations whose result has a size that only the device knows, or is a number on the host, or comes from there.
+WAITING = {
+    *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero", "lift_fresh"),
+    *("unique_dim", "unique_consecutive", "_unique", "_unique2"),
+}
+
+
+class Waits(TorchDispatchMode):
+    """While open, notes the operations that would wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        name = operation.__name__.partition(".")[0]
+        indices = arguments[1] if name in ("index", "index_put", "index_put_") else ()
+        by_mask = any(part is not None and part.dtype == torch.bool for part in indices)
+        of_unknown_size = name == "repeat_interleave" and (options or {}).get("output_size") is None
+        if name in WAITING or by_mask or of_unknown_size:
+            self.found.append(name)
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
+    config = make_config(name, train_batch_size=64)
+    init_seed(config["seed"])
+    train, _, _, trainer = assemble(config, RecDataset(config))
+    model = sys.modules[type(trainer.model).__module__]
+    if hasattr(model, "distinct"):
+        monkeypatch.setattr(model, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
+    trainer.model.train()
+    trainer.model.pre_epoch_processing()
+    with Waits() as waits:
+        for step, batch in enumerate(train):
+            trainer._train_step(batch, step)
+    assert step > 0
+    assert waits.found == []
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.unique(),
+        lambda x: x + torch.tensor(1.0),
+        lambda x: 1 if x.any() else 0,
+    ],
+)
+def test_what_waits_is_found(wait):
+    with Waits() as waits:
+        wait(torch.randn(5))
+    assert waits.found
