@@ -1,5 +1,6 @@
 """Errors that a user can mend: shown as one message, without a traceback, with exit status 2."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -27,10 +28,15 @@ class ModelError(RunError):
 def exit_status(work: Callable[[], int | None], stopped: str) -> int:
     """Do the work of a command. Returns what it returns, or 0; 2 after a UserError, whose message is shown; 130 after Ctrl-C.
 
-    stopped: what to say after Ctrl-C.
+    stopped: what to say after Ctrl-C. A reader that has seen enough, as of `… | head`, ends the command without a word: 141.
     """
     try:
-        return work() or 0
+        status = work() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end of the process
+        return 141
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
