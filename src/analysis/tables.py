@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,12 @@ class Table:
     caption: str = ""
     groups: list[tuple[str, int]] = field(default_factory=list)
     last_apart: bool = False  # a rule before the last row
+
+    @property
+    def alignment(self) -> str:
+        """A letter a column: 'l' for words, as the first is, 'r' for figures."""
+        words = (all(row[i].text[:1].isalpha() for row in self.rows) for i in range(len(self.columns)))
+        return "".join("l" if i == 0 or of_words else "r" for i, of_words in enumerate(words))
 
 
 def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) -> Table:
@@ -191,7 +198,8 @@ def as_text(table: Table) -> str:
     """For a terminal: **bold** as it is in Markdown, _underlined_."""
     rows = [table.columns, *([_marked(cell, "**", "_", "*") for cell in row] for row in table.rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    lines = ["  ".join(_pad(text, width, i) for i, (text, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    sides = [{"l": "<", "r": ">"}[letter] for letter in table.alignment]
+    lines = ["  ".join(f"{text:{side}{width}}" for text, side, width in zip(row, sides, widths, strict=True)) for row in rows]
     if table.groups:
         spans, start = [], 0
         for name, count in table.groups:
@@ -204,10 +212,6 @@ def as_text(table: Table) -> str:
     if table.last_apart:
         lines.insert(-1, rule)
     return "\n".join([table.title, "", *(line.rstrip() for line in lines), *_wrapped(table.caption)])
-
-
-def _pad(text: str, width: int, column: int) -> str:
-    return f"{text:<{width}}" if column == 0 else f"{text:>{width}}"
 
 
 def _wrapped(caption: str) -> list[str]:
@@ -239,9 +243,10 @@ def as_csv(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A table environment for booktabs."""
-    lines = [r"\begin{table}", r"\centering", f"\\caption{{{_latex(table.caption or table.title)}}}", r"\small"]
-    lines += [f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    """A table environment for booktabs, across both columns of a page where it has two, and narrow enough for two data sets."""
+    lines = [r"\begin{table*}", r"\centering", f"\\caption{{{_latex(table.caption or table.title)}}}"]
+    lines.append(r"\footnotesize\setlength{\tabcolsep}{3pt}")
+    lines += [f"\\begin{{tabular}}{{{table.alignment}}}", r"\toprule"]
     if table.groups:
         lines.append(
             " & ".join(f"\\multicolumn{{{count}}}{{c}}{{{_latex(name)}}}" if name else "" for name, count in table.groups)
@@ -256,11 +261,12 @@ def as_latex(table: Table) -> str:
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     if table.last_apart:
         rows.insert(-1, r"\midrule")
-    return "\n".join([*lines, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    return "\n".join([*lines, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table*}"])
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = _latex(cell.text)
+    figure, sign, deviation = cell.text.partition(" ± ")
+    text = _latex(figure) + f"{{\\tiny$\\pm${deviation.removeprefix('0')}}}" * bool(sign)
     text = f"\\textbf{{{text}}}" if cell.bold else f"\\underline{{{text}}}" if cell.underlined else text
     return text + "$^*$" * cell.star
 
@@ -269,7 +275,8 @@ _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$"} | 
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(mark, mark) for mark in text)
+    escaped = "".join(_LATEX.get(mark, mark) for mark in text)
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, where the hyphen is one
 
 
 def _marked(cell: Cell, bold: str, underline: str, star: str) -> str:

@@ -64,24 +64,31 @@ def test_csv():
 
 def test_latex():
     assert as_latex(TABLE).splitlines() == [
-        r"\begin{table}",
+        r"\begin{table*}",
         r"\centering",
         r"\caption{*: p $<$ 0.05.}",
-        r"\small",
+        r"\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\begin{tabular}{lrr}",
         r"\toprule",
         r" & \multicolumn{2}{c}{toy} \\",
         r"\cmidrule(lr){2-3}",
         r"Model & R@20 & N@20 \\",
         r"\midrule",
-        r"A\_1 & \underline{0.1000 $\pm$ 0.0100}$^*$ & -- \\",
-        r"B & \textbf{0.2000 $\pm$ 0.0100} & \textbf{0.1000} \\",
+        r"A\_1 & \underline{0.1000{\tiny$\pm$.0100}}$^*$ & -- \\",
+        r"B & \textbf{0.2000{\tiny$\pm$.0100}} & \textbf{0.1000} \\",
         r"\midrule",
         r"Improv. & +100.00\% & -- \\",
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
+        r"\end{table*}",
     ]
+
+
+def test_latex_has_words_on_the_left_and_minus_signs():
+    row = [Cell("toy"), Cell("A"), *(Cell(text) for text in ("-0.1", "+0.2 to -0.1", "< 1e-4", "–", "1,000"))]
+    lines = as_latex(Table("Wide", list("abcdefg"), [row])).splitlines()
+    assert r"\begin{tabular}{llrrrrr}" in lines
+    assert r"toy & A & $-$0.1 & +0.2 to $-$0.1 & $<$ 1e-4 & -- & 1,000 \\" in lines
 
 
 def test_best_is_bold_second_underlined_and_a_missing_figure_is_a_dash(make_record):
