@@ -16,7 +16,7 @@ import torch
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import RUNS, Steps, plain_evaluation, source, with_features
 from utils.neighbours import exact, nearest_neighbours, neighbour_search
-from utils.topk_evaluator import TopKEvaluator
+from utils.topk_evaluator import TopKEvaluator, representations_once
 
 OUTPUT = Path(__file__).with_name("latest.json")
 HEADER = f"{'':20}{'s/step':>9} {'spread':>7}{'plain':>9}{'ratio':>8}{'s/epoch':>9}{'peak MB':>9}{'parameters':>13}{'own':>13}"
@@ -59,15 +59,15 @@ def measure_steps(folder: Path, runs: list[str], rounds: int, plain_rounds: int)
 def measure_evaluation(steps: Steps) -> dict[str, float]:
     """From ready representations to four metrics at cut-offs to 50, over the users of test."""
     model, evaluator = steps.trainer.model, TopKEvaluator(steps.trainer.config)
-    users, items = (part.detach() for part in model.representations())
-    model.representations = lambda: (users, items)  # type: ignore[operator]
-    times = in_turn(
-        {
-            "fast": lambda: evaluator.evaluate(model, steps.test),
-            "plain": lambda: plain_evaluation(users, items, steps.test),
-        },
-        rounds=3,
-    )
+    with torch.no_grad(), representations_once(model):
+        users, items = model.representations()
+        times = in_turn(
+            {
+                "fast": lambda: evaluator.evaluate(model, steps.test),
+                "plain": lambda: plain_evaluation(users, items, steps.test),
+            },
+            rounds=3,
+        )
     fast, plain = times["fast"].median, times["plain"].median
     return {"seconds": fast, "plain_seconds": plain, "ratio": plain / fast, "users": len(steps.test.users)}
 

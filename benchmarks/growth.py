@@ -23,7 +23,7 @@ from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import Steps, generated_features, source, with_features
 from utils.memory import process_peak_mb
 from utils.neighbours import Neighbours, approximate, exact
-from utils.topk_evaluator import TopKEvaluator
+from utils.topk_evaluator import TopKEvaluator, representations_once
 
 N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
 FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
@@ -60,12 +60,10 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     times, model = in_turn({"step": steps}, rounds, warm_up=2), steps.trainer.model
 
     model.eval()
-    with torch.no_grad():
-        users, items = model.representations()
-    model.representations = lambda: (users, items)
-    test = steps.test
+    evaluator, test = TopKEvaluator(steps.trainer.config), steps.test
     test.users, test.n_relevant = test.users[:USERS], test.n_relevant[:USERS]
-    seconds = in_turn({"user": lambda: TopKEvaluator(steps.trainer.config).evaluate(model, test)}, rounds)["user"].median
+    with torch.no_grad(), representations_once(model):
+        seconds = in_turn({"user": lambda: evaluator.evaluate(model, test)}, rounds)["user"].median
     return {
         "users": test.dataset.n_users,
         "items": test.dataset.n_items,

@@ -111,14 +111,18 @@ def _largest(scores: Tensor, k: int, per_group: int = 10) -> tuple[Tensor, Tenso
 
 @contextmanager
 def representations_once(model: Any) -> Iterator[None]:
-    """While open, model.representations(), where the model has it, returns one result computed at the start."""
+    """While open, model.representations(), where the model has it, returns one result computed at the start. Can be nested."""
     if not hasattr(model, "representations"):
         yield
         return
     with contract(type(model).__name__, "representations"):
         result = model.representations()
+    outer = vars(model).get("representations")
     model.representations = lambda: result  # on the instance, hiding the method of the class
     try:
         yield
     finally:
-        del model.representations
+        if outer is None:
+            del model.representations
+        else:
+            model.representations = outer

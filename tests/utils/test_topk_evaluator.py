@@ -10,7 +10,7 @@ from torch import nn
 from utils.dataloader import EvalDataLoader
 from utils.dataset import RecDataset
 from utils.errors import RunError
-from utils.topk_evaluator import TopKEvaluator, best_items
+from utils.topk_evaluator import TopKEvaluator, best_items, representations_once
 
 SETTINGS = {"metrics": ["Recall", "NDCG", "Precision", "MAP", "HitRate", "MRR"], "topk": [5, 1, 20], "eval_batch_size": 7}
 
@@ -180,6 +180,16 @@ def test_representations_are_computed_anew_after_an_evaluation(evaluate):
     after = evaluate(model).topk
     assert not np.array_equal(after, before)
     assert torch.equal(model.representations()[1], model.items)
+
+
+def test_representations_that_are_kept_outside_stay_kept_through_evaluations(evaluate):
+    model = Vectors(48, 64)
+    with representations_once(model):
+        for _ in range(3):
+            evaluate(model)
+        assert model.calls == 1
+    model.representations()
+    assert model.calls == 2
 
 
 def test_representations_are_given_back_after_an_error(evaluate):
