@@ -1,7 +1,6 @@
 """Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. README.md shows what else it can do."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -80,11 +79,7 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
 def main(arguments: list[str]) -> int:
     """Exit status 0, 2 for a mistake that the message explains, 130 when interrupted."""
     options = parse(arguments)
-    try:
-        return exit_status(lambda: run(options, load_trained(options.run, options.data_path)), "stopped")
-    except BrokenPipeError:  # whoever read the table has read enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return exit_status(lambda: run(options, load_trained(options.run, options.data_path)), "stopped")
 
 
 if __name__ == "__main__":

@@ -276,7 +276,7 @@ _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$"} | 
 
 def _latex(text: str) -> str:
     escaped = "".join(_LATEX.get(mark, mark) for mark in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, where the hyphen is one
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)  # a minus, where the hyphen is one
 
 
 def _marked(cell: Cell, bold: str, underline: str, star: str) -> str:

@@ -16,6 +16,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +319,7 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
+        "faiss": version("faiss-cpu") if find_spec("faiss") else None,
         "git": git_commit(),
         "machine": platform.platform(),
         "processor": platform.processor() or platform.machine(),

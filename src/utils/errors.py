@@ -28,18 +28,31 @@ class ModelError(RunError):
 def exit_status(work: Callable[[], int | None], stopped: str) -> int:
     """Do the work of a command. Returns what it returns, or 0; 2 after a UserError, whose message is shown; 130 after Ctrl-C.
 
-    stopped: what to say after Ctrl-C. A reader that has seen enough, as of `… | head`, ends the command without a word: 141.
+    stopped: what to say after Ctrl-C. A reader that has seen enough, as in `… | head`, is no error.
     """
     try:
         status = work() or 0
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end of the process
-        return 141
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        status = 2
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)
-        return 130
+        status = 130
+    except BrokenPipeError:
+        if not _reader_has_left("\n"):  # another pipe
+            raise
+        return 0
+    _reader_has_left()
+    return status
+
+
+def _reader_has_left(more: str = "") -> bool:
+    """Write what standard output still holds, and more; whether nobody reads it any longer, after which it leads nowhere."""
+    if sys.stdout is None:
+        return False
+    try:
+        print(more, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

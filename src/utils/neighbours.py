@@ -19,6 +19,7 @@ from utils.errors import ConfigError
 Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
 
 _KEPT_ABOVE = 1e9  # multiplications; what takes less is found faster than read
+_BLOCK = 1024  # rows that are compared at a time
 _PROBED, _PER_CLUSTER = 32, 39  # clusters that are searched; the fewest rows of one on average, which faiss asks for
 _SAMPLED = 256  # rows whose neighbours are found exactly too, to measure the recall
 
@@ -58,21 +59,23 @@ def nearest_neighbours(features: Tensor, k: int) -> Neighbours:
     features = features.detach()
     (n, width), limit = features.shape, _current.approximate_above
     approximately = limit is not None and n > limit
-    found, path = None, None
+    path, kept = None, None
     if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
-        path = _current.folder / f"neighbours-{_key('approximate' if approximately else 'exact', features, k)}.npz"
-        found = _read(path, features.device)
-    if found is None:
+        path = _current.folder / f"neighbours-{_key(approximately, features, k)}.npz"
+        kept = _read(path, features.device)
+    if kept is None:
         found = approximate(features, k) if approximately else exact(features, k)
+        kept = *found, recall(features, found[1]) if approximately else 1.0
         if path is not None:
-            _write(path, *found)
+            _write(path, *kept)
+    similarity, neighbour, share = kept
     if approximately:
-        share = recall(features, found[1])
-        _current.notes.append(f"neighbours of {n:,} items found approximately: {share:.1%} of those of {_SAMPLED} items")
-    return found
+        sample = min(_SAMPLED, n)
+        _current.notes.append(f"neighbours of {n:,} items found approximately: {share:.1%} of those of {sample} items")
+    return similarity, neighbour
 
 
-def exact(features: Tensor, k: int, block: int = 1024) -> Neighbours:
+def exact(features: Tensor, k: int, block: int = _BLOCK) -> Neighbours:
     """nearest_neighbours by comparing every two rows, once: a product of two rows is a candidate for both."""
     unit = F.normalize(features.float(), dim=-1)
     n, k = len(unit), min(k, len(unit))
@@ -99,8 +102,8 @@ def _merge(best: Neighbours, products: Tensor, row: int, column: int) -> None:
 def approximate(features: Tensor, k: int) -> Neighbours:
     """nearest_neighbours among the rows of the 32 clusters nearest to that of the row, of about 4 sqrt(N): some are missed.
 
-    An inverted file whose lists are searched together, so that the work is matrix products; it grows with N^1.5. The clusters
-    are faiss's spherical k-means. The same features give the same result.
+    An inverted file whose lists are searched together, so that the work is matrix products; it grows with N^1.5, and with the
+    square of the number of equal rows. The clusters are those of faiss's spherical k-means. Repeatable to the bit.
     """
     faiss = _faiss()
     faiss.omp_set_num_threads(torch.get_num_threads())
@@ -119,18 +122,24 @@ def approximate(features: Tensor, k: int) -> Neighbours:
         candidates = torch.cat([members[number] for number in probed])
         if len(candidates) < k:
             candidates = torch.arange(n, device=unit.device)
-        values, places = (unit[rows] @ unit[candidates].T).topk(k)
-        similarity[rows], neighbour[rows] = values, candidates[places]
+        for some in rows.split(_BLOCK):  # many equal rows are one large cluster
+            values, places = (unit[some] @ unit[candidates].T).topk(k)
+            similarity[some], neighbour[some] = values, candidates[places]
     return similarity, neighbour
 
 
 def recall(features: Tensor, found: Tensor) -> float:
-    """Share of the nearest neighbours that is among those found (N, k), over a sample of the rows; equally near ones count."""
-    unit = F.normalize(features.float(), dim=-1)
-    rows = torch.linspace(0, len(unit) - 1, min(_SAMPLED, len(unit)), device=unit.device).long()
-    products = unit[rows] @ unit.T  # (S, N)
-    farthest = products.topk(found.shape[1]).values[:, -1:]
-    return (products.gather(1, found[rows]) >= farthest - 1e-5).float().mean().item()
+    """Share of the k - 1 nearest others that is among those found (N, k), over a sample of rows; equally near ones count."""
+    n, others = len(features), found.shape[1] - 1
+    if not others:
+        return 1.0
+    rows = torch.linspace(0, n - 1, min(_SAMPLED, n), device=features.device).long()
+    unit = F.normalize(features[rows].float(), dim=-1)  # (S, D)
+    products = torch.cat([unit @ F.normalize(some.float(), dim=-1).T for some in features.split(8192)], 1)  # (S, N)
+    products.scatter_(1, rows[:, None], -torch.inf)  # the row itself
+    farthest = products.topk(others).values[:, -1:]
+    near = (products.gather(1, found[rows]) >= farthest - 1e-5).sum(1).clamp(max=others)
+    return near.float().mean().item() / others
 
 
 def _faiss():
@@ -141,31 +150,32 @@ def _faiss():
     return faiss
 
 
-def _key(method: str, features: Tensor, k: int) -> str:
+def _key(approximately: bool, features: Tensor, k: int) -> str:
     """Hash of the content and of what the last bits of the similarities depend on."""
+    method = f"{_PROBED} {_PER_CLUSTER} {_faiss().__version__}" if approximately else "exact"
     circumstances = f"{method} {tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
     digest = hashlib.sha256(circumstances.encode())
     digest.update(features.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:20]
 
 
-def _read(path: Path, device: torch.device) -> Neighbours | None:
+def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor, float] | None:
     """What _write has left there; None where there is nothing that can be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            similarity, index = stored["similarity"], stored["index"].astype(np.int64)
+            similarity, index, share = stored["similarity"], stored["index"].astype(np.int64), float(stored["recall"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return torch.from_numpy(similarity).to(device), torch.from_numpy(index).to(device)
+    return torch.from_numpy(similarity).to(device), torch.from_numpy(index).to(device), share
 
 
-def _write(path: Path, similarity: Tensor, index: Tensor) -> None:
+def _write(path: Path, similarity: Tensor, index: Tensor, share: float) -> None:
     """Keep neighbours beside the results, where these can be written."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.savez(file, similarity=similarity.cpu().numpy(), index=index.cpu().numpy().astype(np.int32))
+            np.savez(file, similarity=similarity.cpu().numpy(), index=index.cpu().numpy().astype(np.int32), recall=share)
         temporary.replace(path)
     except OSError:  # to write results is tried, and refused with its reason, elsewhere
         with suppress(OSError):

@@ -85,10 +85,10 @@ def test_latex():
 
 
 def test_latex_has_words_on_the_left_and_minus_signs():
-    row = [Cell("toy"), Cell("A"), *(Cell(text) for text in ("-0.1", "+0.2 to -0.1", "< 1e-4", "–", "1,000"))]
+    row = [Cell("toy"), Cell("A"), *(Cell(text) for text in ("-0.1", "+0.2 to -0.1", "< 1e-4", "–", "1–5"))]
     lines = as_latex(Table("Wide", list("abcdefg"), [row])).splitlines()
     assert r"\begin{tabular}{llrrrrr}" in lines
-    assert r"toy & A & $-$0.1 & +0.2 to $-$0.1 & $<$ 1e-4 & -- & 1,000 \\" in lines
+    assert r"toy & A & $-$0.1 & +0.2 to $-$0.1 & $<$ 1e-4 & -- & 1--5 \\" in lines
 
 
 def test_best_is_bold_second_underlined_and_a_missing_figure_is_a_dash(make_record):

@@ -1,6 +1,7 @@
 """Inside an epoch nothing is read from the device, or copied to it, which on a GPU would make the one wait for the other.
 
-Read off the operations of a step on the CPU, so that it is tested without a GPU; tests/models/test_cuda.py asks CUDA itself.
+Read off the operations of a step on the CPU, so that it is tested without a GPU. What moves a tensor with `.to` is not seen
+there; tests/models/test_cuda.py asks CUDA itself.
 """
 
 import sys
@@ -18,21 +19,31 @@ from utils.dataset import RecDataset
 # Operations whose result has a size that only the device knows, or is a number on the host, or comes from there.
 WAITING = {
     *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero", "lift_fresh"),
-    *("unique_dim", "unique_consecutive", "_unique", "_unique2"),
+    *("unique_dim", "unique_consecutive", "_unique", "_unique2", "_to_sparse", "_to_sparse_csr"),
 }
+READING = ("tolist", "cpu", "numpy")  # methods that are no operation on the CPU
 
 
 class Waits(TorchDispatchMode):
     """While open, notes the operations that would wait."""
 
-    def __init__(self):
+    def __init__(self, monkeypatch):
         super().__init__()
         self.found = []
+        for name in READING:
+            monkeypatch.setattr(torch.Tensor, name, self._noted(name, getattr(torch.Tensor, name)))
+
+    def _noted(self, name, method):
+        def noted(*arguments, **options):
+            self.found.append(name)
+            return method(*arguments, **options)
+
+        return noted
 
     def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         name = operation.__name__.partition(".")[0]
         indices = arguments[1] if name in ("index", "index_put", "index_put_") else ()
-        by_mask = any(part is not None and part.dtype == torch.bool for part in indices)
+        by_mask = any(part is not None and part.dtype in (torch.bool, torch.uint8) for part in indices)
         of_unknown_size = name == "repeat_interleave" and (options or {}).get("output_size") is None
         if name in WAITING or by_mask or of_unknown_size:
             self.found.append(name)
@@ -44,12 +55,12 @@ def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
     config = make_config(name, train_batch_size=64)
     init_seed(config["seed"])
     train, _, _, trainer = assemble(config, RecDataset(config))
-    model = sys.modules[type(trainer.model).__module__]
-    if hasattr(model, "distinct"):
-        monkeypatch.setattr(model, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
+    file = sys.modules[type(trainer.model).__module__]
+    if hasattr(file, "distinct"):
+        monkeypatch.setattr(file, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
     trainer.model.train()
     trainer.model.pre_epoch_processing()
-    with Waits() as waits:
+    with Waits(monkeypatch) as waits:
         for step, batch in enumerate(train):
             trainer._train_step(batch, step)
     assert step > 0
@@ -65,9 +76,12 @@ def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
         lambda x: x.unique(),
         lambda x: x + torch.tensor(1.0),
         lambda x: 1 if x.any() else 0,
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x.to_sparse(),
     ],
 )
-def test_what_waits_is_found(wait):
-    with Waits() as waits:
+def test_what_waits_is_found(wait, monkeypatch):
+    with Waits(monkeypatch) as waits:
         wait(torch.randn(5))
     assert waits.found

@@ -80,7 +80,7 @@ def test_a_damaged_file_is_replaced(kept, damage):
     path.write_bytes(damage)
     assert torch.equal(nearest_neighbours(rows(20, 4), 3)[1], expected[1])
     assert len(calls) == 2
-    assert set(np.load(path).files) == {"similarity", "index"}
+    assert set(np.load(path).files) == {"similarity", "index", "recall"}
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(kept):
@@ -129,11 +129,32 @@ def test_recall_is_the_share_of_the_nearest_that_were_found():
     features = rows(100, 8)
     found = exact(features, 10)[1]
     assert recall(features, found) == 1
-    found[:, 5:] = found[:, :1]  # five of ten, and the row itself again, which is nearer than the tenth
-    assert recall(features, found) == 1
-    farthest = cosine(features).argmin(1, keepdim=True)
-    found[:, 5:] = farthest
-    assert recall(features, found) == pytest.approx(0.5)
+    found[:, 4:] = cosine(features).argmin(1, keepdim=True)
+    assert recall(features, found) == pytest.approx(3 / 9)  # the row itself counts for nothing
+    assert recall(features, found[:, 3:]) == pytest.approx(1 / 6)
+    assert recall(features, found[:, :1]) == 1
+
+
+def test_all_of_equally_near_neighbours_count_as_found():
+    features = torch.ones(50, 4)
+    assert recall(features, torch.arange(50).roll(7)[:, None].expand(50, 3)) == 1
+
+
+def test_many_equal_rows_are_searched_in_blocks(faiss, monkeypatch):
+    features = torch.cat((rows(1000, 8), torch.ones(3000, 8)))
+    largest = []
+    matmul = torch.Tensor.__matmul__
+
+    def noted(a, b):
+        result = matmul(a, b)
+        largest.append(result.numel())
+        return result
+
+    monkeypatch.setattr(utils.neighbours, "_BLOCK", 100)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", noted)
+    values = approximate(features, 5)[0]
+    assert max(largest) <= 100 * 4000 * 2
+    torch.testing.assert_close(values[1000:], torch.ones(3000, 5))
 
 
 def test_only_more_rows_than_the_limit_are_searched_approximately_and_noted(faiss, tmp_path):
@@ -142,17 +163,21 @@ def test_only_more_rows_than_the_limit_are_searched_approximately_and_noted(fais
         found = nearest_neighbours(features, 10)
         nearest_neighbours(features[:1999], 10)
     assert torch.equal(found[1], approximate(features, 10)[1])
-    assert len(search.notes) == 1 and search.notes[0].startswith("neighbours of 2,000 items found approximately: ")
+    share = recall(features, found[1])
+    assert search.notes == [f"neighbours of 2,000 items found approximately: {share:.1%} of those of 256 items"]
 
 
 def test_both_searches_are_kept_apart(faiss, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.neighbours, "_KEPT_ABOVE", 0)
     features = clustered_rows()
+    notes = []
     for limit in (None, 0, None, 0):
-        with neighbour_search(tmp_path, limit):
+        with neighbour_search(tmp_path, limit) as search:
             found = nearest_neighbours(features, 10)[1]
         assert torch.equal(found, (exact if limit is None else approximate)(features, 10)[1])
+        notes += search.notes
     assert len(list(tmp_path.iterdir())) == 2
+    assert len(notes) == 2 and notes[0] == notes[1]  # the share is kept too
 
 
 def test_the_approximate_search_without_faiss_is_an_error_that_names_the_extra(tmp_path, monkeypatch):
