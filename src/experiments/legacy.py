@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import dok_matrix
-from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 import common.abstract_recommender
@@ -216,6 +215,8 @@ def _dropout_adj(stack: ExitStack, device: torch.device) -> None:
 
 def sparsesvd(matrix: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k largest singular values (k,), largest first, between U^T (k, N) and V^T (k, M), of a sparse matrix (N, M)."""
+    from scipy.sparse.linalg import svds  # slow to import, and few models need it
+
     left, values, right = svds(matrix, k=k)
     order = np.argsort(-values)
     return left.T[order], values[order], right[order]
