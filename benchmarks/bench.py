@@ -19,29 +19,32 @@ from utils.neighbours import exact, nearest_neighbours, neighbour_search
 from utils.topk_evaluator import TopKEvaluator, representations_once
 
 OUTPUT = Path(__file__).with_name("latest.json")
-HEADER = f"{'':20}{'s/step':>9} {'spread':>7}{'plain':>9}{'ratio':>8}{'s/epoch':>9}{'peak MB':>9}{'parameters':>13}{'own':>13}"
+HEADER = (
+    f"{'':20}{'s/step':>9} {'spread':>7}{'plain':>9}{'ratio':>8}{'s/epoch':>9}"
+    f"{'peak MB':>9}{'plain':>9}{'parameters':>13}{'own':>13}"
+)
 EVALUATION = {"metrics": ["Recall", "NDCG", "Precision", "MAP"], "topk": [5, 10, 20, 50]}
 
 
 def measure_steps(folder: Path, runs: list[str], rounds: int, plain_rounds: int) -> dict[str, dict]:
-    """Of each run: seconds and spread of a step, of the plain form's, their ratio, peak memory, parameters, an epoch."""
+    """Of each run: seconds and spread of a step, of the plain form's, their ratio, both's peak memory, parameters, an epoch."""
     rows: dict[str, dict] = {}
     variants = [run for run in runs if run.startswith("MambaRec")]  # which are all compared with the plain released one
     for group in filter(None, [variants, *([run] for run in runs if run not in variants)]):
         reference = "MambaRec/released" if group is variants else group[0]
         fast = {run: Steps(run, folder) for run in group}
         times = in_turn({**fast, "plain": Steps(reference, folder, plain=True)}, plain_rounds)
-        plain = times["plain"]
+        plain, plain_peak = times["plain"], _peak_mb(reference, folder, "plain")
         times = in_turn(fast, rounds)
         for run, steps in fast.items():
             parameters, own = steps.parameters
-            alone = json.loads(fresh_process("benchmarks.alone", run, str(folder)))
             rows[run] = {
                 "seconds": times[run].median,
                 "spread": times[run].spread,
                 "plain_seconds": plain.median,
                 "ratio": plain.median / times[run].median,
-                "peak_mb": alone["peak_mb"],
+                "peak_mb": _peak_mb(run, folder),
+                "plain_peak_mb": plain_peak,
                 "epoch_seconds": times[run].median * len(steps.loader),
                 "parameters": parameters,
                 "parameters_without_features": own,
@@ -49,11 +52,16 @@ def measure_steps(folder: Path, runs: list[str], rounds: int, plain_rounds: int)
             row = rows[run]
             print(
                 f"{run:20}{row['seconds']:9.3f} ±{row['spread']:6.3f}{row['plain_seconds']:9.3f}{row['ratio']:8.1f}"
-                f"{row['epoch_seconds']:9.2f}{row['peak_mb']:9.0f}{parameters:13,}{own:13,}",
+                f"{row['epoch_seconds']:9.2f}{row['peak_mb']:9.0f}{plain_peak:9.0f}{parameters:13,}{own:13,}",
                 flush=True,
             )
         del fast, steps
     return rows
+
+
+def _peak_mb(run: str, folder: Path, *form: str) -> float:
+    """The most memory that a process with this run alone needs, MB."""
+    return json.loads(fresh_process("benchmarks.alone", run, str(folder), *form))["peak_mb"]
 
 
 def measure_evaluation(steps: Steps) -> dict[str, float]:
