@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -225,7 +226,7 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
             trainer.fit(train, valid, test, _Recorder(config, directory))
-            result = _result(config, trainer)
+            result = _result(config, trainer, directory.metrics())
             directory.write_json("result.json", result)
             if result["best_epoch"] == 0 and result["epochs"] > 1:
                 logger.warning(
@@ -277,7 +278,8 @@ def _build(config: Config, loader: TrainDataLoader) -> GeneralRecommender:
         raise
 
 
-def _result(config: Config, trainer: Trainer) -> dict[str, Any]:
+def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What result.json holds of a training whose epochs left these rows."""
     progress = trainer.progress
     epochs = progress.epoch + 1
     sizes = [(tuple(parameter.shape), parameter.numel()) for parameter in trainer.model.parameters()]
@@ -292,7 +294,7 @@ def _result(config: Config, trainer: Trainer) -> dict[str, Any]:
         "test": progress.best_test,
         "parameters": sum(size for _, size in sizes),
         "parameters_without_features": sum(size for shape, size in sizes if shape not in features),
-        "seconds_per_epoch": progress.seconds_train / max(epochs, 1),
+        "seconds_per_epoch": statistics.median(row.get("seconds_train", 0.0) for row in rows),
         "seconds_total": progress.seconds_train + progress.seconds_eval,
         "peak_memory_mb": _peak_memory_mb(config["device"]),
     }

@@ -11,6 +11,7 @@ import filelock
 import numpy as np
 import pytest
 
+from common.trainer import Trainer
 from experiments.run import RunDirectory, run, run_path, same_result
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, RunError
@@ -70,6 +71,18 @@ def test_the_saved_model_gives_the_saved_lists(finished, make_loader):
 def test_result_says_how_many_parameters_are_raw_features(finished):
     _, result, _ = finished
     assert result["parameters"] - result["parameters_without_features"] == 64 * (24 + 16)
+
+
+def test_one_epoch_during_which_the_machine_slept_does_not_count(make_config, monkeypatch):
+    train_epoch = Trainer._train_epoch
+
+    def slow_second(self, loader, epoch):
+        time.sleep(0.5 * (epoch == 1))
+        return train_epoch(self, loader, epoch)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", slow_second)
+    result = run(make_config("BPR", epochs=3))
+    assert result["seconds_per_epoch"] < 0.4 < result["seconds_total"]
 
 
 def test_the_same_command_twice_gives_the_same_result_to_the_bit(make_config, tmp_path):
