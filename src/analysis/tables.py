@@ -118,12 +118,16 @@ def _budget(comparison: Comparison) -> str:
         column = comparison.column(dataset)
         equal = len({entry.n_trials for entry in column}) == 1
         each = ", ".join(
-            f"{entry.label} {'' if equal else f'{entry.n_trials} trials '}{entry.n_epochs} epochs {entry.seconds:.0f} s"
+            f"{entry.label} {'' if equal else f'{_trials(entry)} '}{entry.n_epochs} epochs {entry.seconds:.0f} s"
             for entry in column
         )
-        trials = f"{column[0].n_trials} trial{'s' * (column[0].n_trials > 1)} of each model: " if equal else ""
+        trials = f"{_trials(column[0])} of each model: " if equal else ""
         texts.append(f"{dataset}, {trials}{each}")
     return "; ".join(texts)
+
+
+def _trials(entry: Entry) -> str:
+    return f"{entry.n_trials} trial{'s' * (entry.n_trials > 1)}"
 
 
 def _span(numbers: Sequence[int]) -> str:
