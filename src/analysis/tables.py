@@ -112,22 +112,22 @@ def _comparisons(comparison: Comparison) -> str:
 
 
 def _budget(comparison: Comparison) -> str:
-    """Trials, epochs and seconds per model; of one model in words when all have the same number of trials."""
+    """Trials, epochs and seconds per model; the trials once when all models have the same number."""
     texts = []
     for dataset in comparison.datasets:
         column = comparison.column(dataset)
-        equal = len({entry.n_trials for entry in column}) == 1
+        trials = [_count(entry.n_trials, "trial") for entry in column]
+        equal = len(set(trials)) == 1
         each = ", ".join(
-            f"{entry.label} {'' if equal else f'{_trials(entry)} '}{entry.n_epochs} epochs {entry.seconds:.0f} s"
-            for entry in column
+            " ".join([entry.label, *([] if equal else [own]), _count(entry.n_epochs, "epoch"), f"{entry.seconds:.0f} s"])
+            for entry, own in zip(column, trials, strict=True)
         )
-        trials = f"{_trials(column[0])} of each model: " if equal else ""
-        texts.append(f"{dataset}, {trials}{each}")
+        texts.append(f"{dataset}, {trials[0]} of each model: {each}" if equal else f"{dataset}, {each}")
     return "; ".join(texts)
 
 
-def _trials(entry: Entry) -> str:
-    return f"{entry.n_trials} trial{'s' * (entry.n_trials > 1)}"
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _span(numbers: Sequence[int]) -> str:
