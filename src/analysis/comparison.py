@@ -37,9 +37,14 @@ class Entry:
         """Standard deviation over seeds; None with one seed."""
         return stdev(record.result["test"][metric] for record in self.records) if len(self.records) > 1 else None
 
-    def per_user(self, metric: str) -> np.ndarray:
-        """Test values (N,) of each user, averaged over the seeds."""
-        return np.mean([record.per_user[metric].astype(np.float64) for record in self.records], axis=0)
+    @property
+    def seeds(self) -> set[int]:
+        return {record.seed for record in self.records}
+
+    def per_user(self, metric: str, seeds: set[int]) -> np.ndarray:
+        """Test values (N,) of each user, averaged over these of its seeds."""
+        values = [record.per_user[metric].astype(np.float64) for record in self.records if record.seed in seeds]
+        return np.mean(values, axis=0)
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,13 @@ def check_same_data(records: Sequence[Record]) -> None:
 def _tests(
     entries: dict[tuple[str, str], Entry], labels: Sequence[str], datasets: Sequence[str], reference: str
 ) -> list[Versus]:
+    def test(one: Entry, other: Entry) -> Paired:
+        """Over the seeds that both have: a mean over more seeds has another distribution, which a test of ranks would notice."""
+        shared = one.seeds & other.seeds
+        return paired(one.per_user(TESTED, shared or one.seeds), other.per_user(TESTED, shared or other.seeds))
+
     pairs = [
-        (dataset, label, paired(entries[reference, dataset].per_user(TESTED), entries[label, dataset].per_user(TESTED)))
+        (dataset, label, test(entries[reference, dataset], entries[label, dataset]))
         for dataset in datasets
         for label in labels
         if label != reference and (reference, dataset) in entries and (label, dataset) in entries

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.comparison import compare
+from analysis.tables import significance_table
 from utils.errors import ConfigError, RunError
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
@@ -31,7 +32,7 @@ def test_mean_and_deviation_over_seeds(make_record):
     entry = compare([make_record("A", LOW, seed=1), make_record("A", HIGH, seed=2)]).entries["A", "toy"]
     assert entry.mean("recall@20") == 0.5
     assert entry.deviation("recall@20") == pytest.approx(np.sqrt(2 * 0.25**2))  # .25 and .75 around .5
-    assert entry.per_user("recall@20").tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert entry.per_user("recall@20", {1, 2}).tolist() == [0.25, 0.25, 0.75, 0.75]
     assert compare([make_record("A", LOW)]).entries["A", "toy"].deviation("recall@20") is None
 
 
@@ -54,6 +55,18 @@ def test_the_reference_is_tested_against_every_other_model_of_every_data_set(mak
     assert first.wilcoxon_adjusted >= first.test.wilcoxon and first.test.low > 0
     assert comparison.labels == ["B", "C", "MambaRec"]
     assert comparison.gain("x", "recall@20") == pytest.approx(0, abs=2e-3)  # C has the same values
+
+
+def test_models_with_different_seeds_are_tested_on_those_that_both_have(make_record):
+    ours = [make_record("MambaRec", [0.5, 0.5, 0.0, 1.0], 1), make_record("MambaRec", [0.9, 0.9, 0.9, 0.9], 2)]
+    comparison = compare([*ours, make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
+    (one,) = comparison.tests
+    assert one.test.difference == pytest.approx(0.125)
+    assert "on those that both have" in significance_table(comparison).caption
+    same = compare([ours[0], make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
+    assert "on those that both have" not in significance_table(same).caption
+    disjoint = compare([ours[1], make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
+    assert disjoint.tests[0].test.difference == pytest.approx(0.9 - 0.375, abs=1e-3)
 
 
 def test_without_the_reference_there_are_no_tests(make_record):
