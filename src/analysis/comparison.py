@@ -170,7 +170,7 @@ def _tests(
     entries: dict[tuple[str, str], Entry], labels: Sequence[str], datasets: Sequence[str], reference: str
 ) -> list[Versus]:
     def test(one: Entry, other: Entry) -> Paired:
-        """Over the seeds that both have: a mean over more seeds has another distribution, which a test of ranks would notice."""
+        """Over the seeds that both have: a mean over more seeds is distributed otherwise, which ranks would show."""
         shared = one.seeds & other.seeds
         return paired(one.per_user(TESTED, shared or one.seeds), other.per_user(TESTED, shared or other.seeds))
 

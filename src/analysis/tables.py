@@ -178,8 +178,11 @@ def significance_table(comparison: Comparison) -> Table:
         "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
         f"over {_comparisons(comparison)}. *: p < 0.05."
     )
-    entries, reference = comparison.entries, comparison.reference
-    if any(entries[one.label, one.dataset].seeds != entries[reference, one.dataset].seeds for one in comparison.tests):
+    reference = comparison.reference or ""
+    entries = [
+        (comparison.entries[reference, one.dataset], comparison.entries[one.label, one.dataset]) for one in comparison.tests
+    ]
+    if any(one.seeds != other.seeds for one, other in entries):
         caption += " Two models with different seeds are compared on those that both have."
     return Table("Significance", columns.split("|"), rows, caption)
 
