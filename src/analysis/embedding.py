@@ -12,7 +12,8 @@ import pandas as pd
 
 from experiments.trained import load_trained
 from serving.vectors import vectors
-from utils.errors import ConfigError, RunError
+from utils.errors import RunError
+from utils.extras import optional
 
 N_SHOWN = 2000  # items that are drawn, at most
 PERPLEXITY = 30
@@ -21,10 +22,7 @@ BANDWIDTH = np.deg2rad(8)  # of the angles' density
 
 def check_sklearn() -> None:
     """ConfigError that says how to get scikit-learn where it is absent."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise ConfigError("t-SNE needs the package scikit-learn: pip install -e '.[report]'") from None
+    optional("sklearn", "scikit-learn", "report", "t-SNE needs")
 
 
 def item_directions(runs: Sequence[Path], seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from utils.errors import ConfigError
+from utils.extras import optional
 
 WIDTH = 3.3  # inches, a column of a two-column paper
 # Okabe and Ito's palette, told apart with every kind of colour vision; beyond it, and in grey, markers and dashes tell.
@@ -89,11 +89,7 @@ class Picture:
 
 def matplotlib() -> Any:
     """The package, or ConfigError that says how to get it."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConfigError("figures need the package matplotlib: pip install -e '.[report]'") from None
-    return matplotlib
+    return optional("matplotlib", "matplotlib", "report", "figures need")
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,8 @@ from experiments.run import run_path
 from experiments.trials import Outcome, Trial, attempt
 from utils.configurator import SRC, Config
 from utils.dataset import RecDataset
-from utils.errors import ConfigError, DataError
+from utils.errors import DataError
+from utils.extras import optional
 from utils.logger import silence_console
 
 _RETRIES = 3  # of a trial whose worker or node was lost
@@ -125,8 +126,4 @@ def _unpack(packed: bytes, folder: Path) -> None:
 
 
 def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("--engine ray needs the package ray: pip install -e '.[ray]'") from None
-    return ray
+    return optional("ray", "ray", "ray", "--engine ray needs")

@@ -17,8 +17,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,7 @@ from utils.contract import contract, is_refusal
 from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError, RunError
+from utils.extras import installed_version, optional
 from utils.logger import get_logger, log_to
 from utils.memory import process_peak_mb, reset_process_peak
 from utils.neighbours import neighbour_search
@@ -321,7 +320,7 @@ def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
-        "faiss": version("faiss-cpu") if find_spec("faiss") else None,
+        "faiss": installed_version("faiss-cpu"),
         "git": git_commit(),
         "machine": platform.platform(),
         "processor": platform.processor() or platform.machine(),
@@ -344,11 +343,8 @@ def git_commit() -> str | None:
 
 
 def _summary_writer(path: Path):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError("tensorboard: true needs the package tensorboard: pip install -e '.[tracking]'") from None
-    return SummaryWriter(path / "tensorboard")
+    board = optional("torch.utils.tensorboard", "tensorboard", "tracking", "tensorboard: true needs")
+    return board.SummaryWriter(path / "tensorboard")
 
 
 def same_result(first: Path, second: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.grid import by_model, by_point, varied
 from experiments.trials import Outcome
 from utils.configurator import Config
-from utils.errors import ConfigError
+from utils.extras import optional
 
 Run = Callable[[list[Config]], list[Outcome]]
 
@@ -82,9 +82,6 @@ def _distribution(optuna: Any, values: Sequence[Any], count: int) -> Any:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError("--sampler tpe needs the package optuna: pip install -e '.[search]'") from None
+    optuna = optional("optuna", "optuna", "search", "--sampler tpe needs")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from utils.errors import ConfigError, DataError, RunError
+from utils.errors import DataError, RunError
+from utils.extras import optional
 
 
 class Engine:
@@ -21,11 +22,7 @@ class Engine:
 
     def __init__(self, spill: Path, memory_gb: float, threads: int):
         """spill: a folder for what does not fit into `memory_gb`. ConfigError without the package duckdb."""
-        try:
-            import duckdb
-        except ImportError:
-            raise ConfigError("preparing data needs the package duckdb: pip install -e '.[prepare]'") from None
-        self.duckdb = duckdb
+        self.duckdb = duckdb = optional("duckdb", "duckdb", "prepare", "preparing data needs")
         self.spill, self.memory_gb = spill, memory_gb
         settings: dict[str, Any] = {
             "threads": threads,

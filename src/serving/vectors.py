@@ -14,6 +14,7 @@ from serving.lists import unit_features
 from serving.writers import completed
 from utils.dataloader import user_batches
 from utils.errors import ConfigError, RunError
+from utils.extras import optional
 from utils.topk_evaluator import masked_scores
 
 N_CHECKED = 64  # users whose scores must be the inner products of what is exported
@@ -68,7 +69,7 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
         arrays[kind] = np.arange(ids.n) if ids.names is None else ids.names.to_numpy(dtype=str)
     archive = output if form == "npz" else output.with_suffix(".npz")
     if form == "faiss":
-        faiss = _faiss()
+        faiss = optional("faiss", "faiss-cpu", "serving", "--format faiss needs")
         if archive == output:
             raise ConfigError(f"--output {output}: the index needs another ending than .npz, which the vectors beside it have")
         index = faiss.IndexFlatIP(items.shape[1])
@@ -78,11 +79,3 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
     with completed(archive) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return list(dict.fromkeys((output, archive)))
-
-
-def _faiss():
-    try:
-        import faiss
-    except ImportError:
-        raise ConfigError("--format faiss needs the package faiss-cpu: pip install -e '.[serving]'") from None
-    return faiss

@@ -9,6 +9,7 @@ from typing import IO, Any
 import pandas as pd
 
 from utils.errors import ConfigError, RunError
+from utils.extras import optional
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -60,16 +61,14 @@ def _write_jsonl(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
 
 
 def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> int:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ConfigError("--format parquet needs the package pyarrow: pip install -e '.[serving]'") from None
+    parquet = optional("pyarrow.parquet", "pyarrow", "serving", "--format parquet needs")
+    import pyarrow
+
     n_rows, writer = 0, None
     try:
         for frame in frames:
             table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-            writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+            writer = writer or parquet.ParquetWriter(path, table.schema)
             writer.write_table(table)
             n_rows += len(frame)
     finally:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.errors import ConfigError
+from utils.extras import optional
 
 Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
 
@@ -142,12 +143,8 @@ def recall(features: Tensor, found: Tensor) -> float:
     return near.float().mean().item() / others
 
 
-def _faiss():
-    try:
-        import faiss
-    except ImportError:
-        raise ConfigError("approximate_knn_above needs the package faiss-cpu: pip install -e '.[serving]'") from None
-    return faiss
+def _faiss() -> Any:
+    return optional("faiss", "faiss-cpu", "serving", "approximate_knn_above needs")
 
 
 def _key(approximately: bool, features: Tensor, k: int) -> str:

@@ -1,0 +1,23 @@
+"""Packages of the optional extras of setup.cfg, imported where they are wanted."""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from utils.errors import ConfigError
+
+
+def optional(module: str, package: str, extra: str, wanted: str) -> Any:
+    """Import a module; ConfigError where it is absent: `<wanted> the package …`, and how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(f"{wanted} the package {package}: pip install -e '.[{extra}]'") from None
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed under this name."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
