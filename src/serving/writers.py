@@ -61,9 +61,9 @@ def _write_jsonl(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
 
 
 def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> int:
-    parquet = optional("pyarrow.parquet", "pyarrow", "serving", "--format parquet needs")
-    import pyarrow
-
+    pyarrow, parquet = (
+        optional(module, "pyarrow", "serving", "--format parquet needs") for module in ("pyarrow", "pyarrow.parquet")
+    )
     n_rows, writer = 0, None
     try:
         for frame in frames:
