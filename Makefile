@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all check plugin bench bench-growth clean
+.PHONY: run test test-all check plugin bench bench-epochs bench-growth clean
 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
@@ -29,6 +29,9 @@ plugin: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+bench-epochs: $(VENV)/installed
+	$(BIN)/python -m benchmarks.epochs $(BENCH)
 
 bench-growth: $(VENV)/installed
 	$(BIN)/python -m benchmarks.growth $(BENCH)

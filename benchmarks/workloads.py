@@ -69,12 +69,12 @@ def plain_forms() -> Iterator[None]:
 
 
 class Steps:
-    """A model before its next training step; calling it makes the step and returns the loss."""
+    """A model before its next training step, on the CPU unless told otherwise; calling it makes the step, returns the loss."""
 
     def __init__(self, run: str, folder: Path, plain: bool = False, **overrides):
         model, own = RUNS[run]
         places = {"data_path": str(folder.parent), "results_dir": str(folder.parent / "results")}
-        config = Config(model, folder.name, {**places, **own, **overrides})
+        config = Config(model, folder.name, {"use_gpu": False, **places, **own, **overrides})
         init_seed(config["seed"])
         dataset = RecDataset(config)
         if plain:

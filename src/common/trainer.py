@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.abstract_recommender import GeneralRecommender
+from common.recording import RecordedSteps
 from utils.configurator import Config
 from utils.contract import contract
 from utils.dataloader import EvalDataLoader, TrainDataLoader
@@ -83,6 +84,7 @@ class Trainer:
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
         self.trains: bool = config["req_training"]
+        self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
         if self.trains:
             self.optimizer = self._build_optimizer()
             decay, span = config["learning_rate_scheduler"]
@@ -96,7 +98,23 @@ class Trainer:
         learner = self.config["learner"].lower()
         if learner in ("adam", "sgd"):
             options["fused"] = True  # one pass over memory; the others have no such form on every device
+        if learner == "adam" and self.device.type == "cuda":
+            options["capturable"] = True  # in a CUDA graph
         return _OPTIMISERS[learner](parameters, **options)
+
+    def _can_record(self) -> bool:
+        """Whether steps can be recorded as a CUDA graph (`cuda_graphs`); the log says why not."""
+        learner = self.config["learner"].lower()
+        if self.device.type != "cuda":
+            reason = "this run is on the CPU"
+        elif self.config["mg"]:
+            reason = "the steps of mirror gradient differ from one another"
+        elif learner not in ("adam", "sgd"):
+            reason = f"{learner} keeps a state on the host"
+        else:
+            return True
+        get_logger().warning("cuda_graphs has no effect: %s", reason)
+        return False
 
     # the main loop
 
@@ -130,8 +148,12 @@ class Trainer:
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
         bar = tqdm(loader, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)
+        recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self.device) if self.records else None
         for step, batch in enumerate(bar):
-            losses[step] = self._train_step(batch, step)
+            losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
+        if recorded and recorded.refusal:
+            get_logger().warning("cuda_graphs has no effect: %s", recorded.refusal)
+            self.records = False
         with contract(self.name, "post_epoch_processing"):
             message = self.model.post_epoch_processing()
         if message:

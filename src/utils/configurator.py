@@ -26,7 +26,7 @@ MODELS = SRC / "models"
 
 # Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind, logging.
 NEUTRAL_KEYS = frozenset(
-    "data_path results_dir model_path gpu_id hyper_parameters search_space checkpoint_seconds tensorboard "
+    "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space checkpoint_seconds tensorboard "
     "save_recommended_topk".split()
 )
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks import epochs
 from benchmarks.measure import Times, in_turn
 from benchmarks.plain_models import PLAIN
 from benchmarks.workloads import Steps, generated_features, plain_evaluation
@@ -10,6 +11,8 @@ from common.trainer import init_seed
 from experiments.run import load_model_class
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def test_things_are_measured_in_turn_and_the_warm_up_does_not_count():
@@ -41,9 +44,20 @@ def test_the_plain_evaluation_gives_the_evaluators_metrics(make_config, make_loa
 
 @pytest.mark.parametrize("run", ["MambaRec/released", "LightGCN"])
 def test_steps_are_made_by_the_fast_form_or_by_the_plain_one(run, toy):
-    small = {"embedding_size": 8, "train_batch_size": 32, "use_gpu": False}
+    small = {"embedding_size": 8, "train_batch_size": 32}
     fast, plain = Steps(run, toy, **small), Steps(run, toy, plain=True, **small)
     assert type(plain.trainer.model) is PLAIN[run.partition("/")[0]]
     assert type(fast.trainer.model) is not type(plain.trainer.model)
     for _ in range(len(fast.loader) + 1):  # into a second epoch
         assert plain() == pytest.approx(fast(), rel=0.05)
+
+
+@pytest.mark.parametrize("use_gpu", [False, pytest.param(True, marks=needs_gpu)])
+def test_a_whole_epoch_is_measured(use_gpu, toy):
+    row = epochs.measure("MambaRec/paper", toy, rounds=1, use_gpu=use_gpu, train_batch_size=32)
+    assert row["epoch"] > 0
+    assert row["evaluation"] > 0
+    assert len(epochs._line("MambaRec/paper", row)) == len(epochs.HEADER)
+    if use_gpu:
+        assert 0 < row["busy"] < 1.1
+        assert row["recorded"] > 0

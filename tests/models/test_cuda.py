@@ -70,6 +70,17 @@ def test_a_step_waits_for_nothing(name, place):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_an_epoch_of_recorded_steps_is_the_epoch(name, place):
+    losses, states = [], []
+    for cuda_graphs in (False, True):
+        train, _, trainer = place(name, on_gpu=True, cuda_graphs=cuda_graphs, **STEADY.get(name, {}))
+        losses.append([trainer._train_epoch(train, epoch) for epoch in range(2)])
+        states.append(trainer.model.state_dict())
+        assert trainer.records == cuda_graphs  # the recording was not refused
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    torch.testing.assert_close(*states, atol=1e-4, rtol=1e-3)
+
+
 def test_a_run_ends_with_metrics(name, make_run):
     assert (make_run(name, use_gpu=True) / "result.json").exists()
 

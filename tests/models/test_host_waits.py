@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.alignment import Distinct
@@ -22,6 +23,10 @@ WAITING = {
     *("unique_dim", "unique_consecutive", "_unique", "_unique2", "_to_sparse", "_to_sparse_csr"),
 }
 READING = ("tolist", "cpu", "numpy")  # methods that are no operation on the CPU
+MAKERS = {
+    getattr(torch, name)
+    for name in "tensor as_tensor zeros ones full empty arange linspace eye rand randn randint randperm".split()
+}
 
 
 class Waits(TorchDispatchMode):
@@ -50,6 +55,19 @@ class Waits(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
+class MadeOnTheHost(TorchFunctionMode):
+    """While open, notes the tensors that are made without a device, which are on the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        if function in MAKERS and "device" not in (options or {}):
+            self.found.append(function.__name__)
+        return function(*arguments, **(options or {}))
+
+
 @pytest.mark.parametrize("name", available_models())
 def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
     config = make_config(name, train_batch_size=64)
@@ -60,11 +78,19 @@ def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
         monkeypatch.setattr(file, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
     trainer.model.train()
     trainer.model.pre_epoch_processing()
-    with Waits(monkeypatch) as waits:
+    with Waits(monkeypatch) as waits, MadeOnTheHost() as made:
         for step, batch in enumerate(train):
             trainer._train_step(batch, step)
     assert step > 0
     assert waits.found == []
+    assert made.found == []
+
+
+def test_what_is_made_on_the_host_is_found():
+    with MadeOnTheHost() as made:
+        torch.zeros(2, device="cpu").new_ones(3)
+        torch.zeros_like(torch.arange(3))
+    assert made.found == ["arange"]
 
 
 @pytest.mark.parametrize(
