@@ -24,7 +24,8 @@ SRC = Path(__file__).resolve().parents[1]
 CONFIGS = SRC / "configs"
 MODELS = SRC / "models"
 
-# Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind, logging.
+# Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind and how it is
+# given the same work, logging.
 NEUTRAL_KEYS = frozenset(
     "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space checkpoint_seconds tensorboard "
     "save_recommended_topk".split()
@@ -39,7 +40,9 @@ _NOT_NEGATIVE = frozenset(
     "approximate_knn_above mmd_weight cl_loss reg_weight".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
-_SINGLE = frozenset("data_path results_dir model_path use_gpu gpu_id threads valid_metric metrics topk field_separator".split())
+_SINGLE = frozenset(
+    "data_path results_dir model_path use_gpu gpu_id cuda_graphs threads valid_metric metrics topk field_separator".split()
+)
 # The type of keys whose default is null, by example.
 _NULLABLE: dict[str, Any] = {
     "feature_map": [1],

@@ -14,6 +14,7 @@ NEUTRAL = {
     "results_dir",
     "model_path",
     "gpu_id",
+    "cuda_graphs",
     "hyper_parameters",
     "search_space",
     "checkpoint_seconds",
