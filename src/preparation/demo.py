@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from utils.errors import DataError
 from utils.logger import get_logger
@@ -48,8 +47,9 @@ def write_demo(folder: Path, seed: int = SEED) -> None:
     users, items = _interactions(rng, visual, textual, appeal)
     kept, items = np.unique(items, return_inverse=True)  # items nobody chose are left out
 
-    frame = pd.DataFrame({"userID": users, "itemID": items, "rating": 1.0, "timestamp": 0, "x_label": _labels(rng, users)})
-    frame.to_csv(folder / "demo.inter", sep="\t", index=False)
+    table = np.stack((users, items, _labels(rng, users)), axis=1)
+    header = "userID\titemID\trating\ttimestamp\tx_label"
+    np.savetxt(folder / "demo.inter", table, "%d\t%d\t1.0\t0\t%d", header=header, comments="")
     np.save(folder / "image_feat.npy", _feature(rng, visual[kept], IMAGE_WIDTH))
     np.save(folder / "text_feat.npy", _feature(rng, textual[kept], TEXT_WIDTH))
 

@@ -11,8 +11,9 @@ import pandas as pd
 
 from preparation.options import add_dataset
 from utils.configurator import Config
-from utils.dataset import SPLITS, RecDataset
+from utils.dataset import RecDataset
 from utils.errors import DataError, UserError
+from utils.interactions import SPLITS
 
 _MODEL = "MambaRec"  # reads every modality that is declared
 _BLOCK = 4096  # rows of features in memory

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import coo_matrix
 
 from utils.configurator import Config
 from utils.errors import DataError
+from utils.interactions import SPLITS, read_interactions
 
-SPLITS = ("train", "valid", "test")
 _FEATURE_SUFFIX = "_feature_file"
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
@@ -46,8 +45,13 @@ class RecDataset:
         }
         self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
 
-        frame = self._read_interactions()
-        users, items, labels = (frame[column].to_numpy() for column in frame.columns)
+        if not self.path.exists():
+            raise DataError(
+                f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
+                "above it with --data_path. `-d demo` works at once, without any file"
+            )
+        columns = (self.uid_field, self.iid_field, config["inter_splitting_label"])
+        users, items, labels = read_interactions(self.path, columns, config["field_separator"])
         self.n_users, self.n_items = int(users.max()) + 1, int(items.max()) + 1
         self.users, self.items = self._split(users, items, labels)
 
@@ -72,7 +76,9 @@ class RecDataset:
         return self.n_items
 
     @property
-    def df(self) -> pd.DataFrame:
+    def df(self):
+        import pandas as pd  # a large part of a start, and only models of MMRec ask for it
+
         return pd.DataFrame({self.uid_field: self.users["train"], self.iid_field: self.items["train"]})
 
     def __len__(self) -> int:
@@ -143,71 +149,6 @@ class RecDataset:
         return f"{self.name}: {self.n_users:,} users, {self.n_items:,} items, {counts} train / validation / test pairs"
 
     # reading
-
-    def _read_interactions(self) -> pd.DataFrame:
-        """The user, item and split columns as int64, in this order."""
-        if not self.path.exists():
-            raise DataError(
-                f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
-                "above it with --data_path. `-d demo` works at once, without any file"
-            )
-        separator = self.config["field_separator"]
-        columns = [self.uid_field, self.iid_field, self.config["inter_splitting_label"]]
-        try:
-            header = pd.read_csv(self.path, sep=separator, nrows=0, index_col=False).columns.tolist()
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise DataError(
-                    f"{self.path}: no column {', '.join(map(repr, missing))} in its header {header}; expected "
-                    f"{columns} separated by {separator!r} (keys USER_ID_FIELD, ITEM_ID_FIELD, inter_splitting_label, "
-                    "field_separator)"
-                )
-            frame = pd.read_csv(self.path, sep=separator, usecols=columns, index_col=False)[columns]
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{self.path} cannot be read as a table separated by {separator!r}: {error}") from None
-        if frame.empty:
-            raise DataError(f"{self.path} has a header but no rows")
-        problems: list[str] = []
-        frame = frame.apply(self._integers, problems=problems)
-        for column in columns[:2]:
-            self._check_ids(frame[column], problems)
-        outside = ~frame[columns[2]].isin((0, 1, 2)) & frame[columns[2]].notna()
-        if outside.any():
-            row = int(outside.to_numpy().argmax())
-            problems.append(
-                f"{self.path}, line {row + 2}: {columns[2]} is {frame[columns[2]].iloc[row]:.0f}; expected 0 (train), 1 "
-                f"(validation) or 2 (test); {int(outside.sum())} rows have another value"
-            )
-        if problems:
-            raise DataError("\n".join(problems))
-        return frame.astype(np.int64)
-
-    def _integers(self, column: pd.Series, problems: list[str]) -> pd.Series:
-        """The column as numbers; missing where they are not whole, and a problem more."""
-        if column.dtype.kind in "iu":
-            return column
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        bad = ~((np.abs(numbers) < 2**53) & (numbers % 1 == 0))  # NaN compares false
-        if not bad.any():
-            return pd.to_numeric(column)
-        row = int(bad.argmax())
-        value = column.iloc[row]
-        problems.append(
-            f"{self.path}, line {row + 2}: {column.name} is {'empty' if pd.isna(value) else repr(str(value))}; expected a "
-            "whole number. Map ids to 0, 1, 2, … first"
-        )
-        return pd.Series(np.where(bad, np.nan, numbers), name=column.name)
-
-    def _check_ids(self, column: pd.Series, problems: list[str]) -> None:
-        """Ids index tables, so they must start at 0 and leave few gaps."""
-        limit = max(100_000, 20 * column.nunique())
-        bad = (column < 0) | (column >= limit)
-        if bad.any():
-            row = int(bad.to_numpy().argmax())
-            problems.append(
-                f"{self.path}, line {row + 2}: {column.name} is {column.iloc[row]:.0f}; expected 0 to {limit - 1}: there are "
-                f"{column.nunique()} distinct ids, and the largest sets the size of the tables. Map ids to 0, 1, 2, … first"
-            )
 
     def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
         """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""

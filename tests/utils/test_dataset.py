@@ -2,11 +2,14 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from utils import configurator, interactions
 from utils.dataset import RecDataset
 from utils.errors import DataError
 
@@ -71,6 +74,29 @@ def test_columns_are_found_by_name_and_others_left_alone(read):
 @pytest.mark.parametrize("change", [lambda t: t.replace("\n", "\r\n"), lambda t: "\ufeff" + t, lambda t: t + "\n\n"])
 def test_windows_line_ends_a_byte_order_mark_and_blank_lines_do_no_harm(read, change):
     assert pairs(read(change(table(*GOOD))), "test") == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "by_pandas"),
+    [
+        (lambda t: t, False),
+        (lambda t: t.replace("\n", "\r\n"), False),
+        (lambda t: t.replace("2\t0\n", "2.0\t0\n"), True),
+        (lambda t: t.replace("0\t0\t0\n", '"0"\t0\t0\n'), True),
+        (lambda t: t.replace("\n0\t0\t0\n", "\n0\t0\t0\t\n"), True),
+    ],
+)
+def test_pandas_is_asked_for_what_numpy_does_not_read(read, monkeypatch, change, by_pandas):
+    asked = []
+    examined = interactions._examined
+    monkeypatch.setattr(interactions, "_examined", lambda *given: asked.append(1) or examined(*given))
+    assert pairs(read(change(table(*GOOD))), "train") == [(0, 0), (0, 1), (1, 2)]
+    assert bool(asked) == by_pandas
+
+
+def test_a_start_does_not_import_pandas():
+    command = [sys.executable, "-c", "import sys, main; sys.exit('pandas' in sys.modules)"]
+    assert subprocess.run(command, cwd=configurator.SRC, check=False).returncode == 0
 
 
 def test_another_separator_can_be_named(read):
