@@ -37,7 +37,7 @@ def measure_steps(folder: Path, runs: list[str], rounds: int, plain_rounds: int)
         plain, plain_peak = times["plain"], _peak_mb(reference, folder, "plain")
         times = in_turn(fast, rounds)
         for run, steps in fast.items():
-            parameters, own = steps.parameters
+            parameters, own = steps.trainer.parameters, steps.trainer.parameters_without_features
             rows[run] = {
                 "seconds": times[run].median,
                 "spread": times[run].spread,

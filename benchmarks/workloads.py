@@ -96,13 +96,6 @@ class Steps:
             batch = next(self.batches)
         return self.trainer._train_step(batch, 0).item()
 
-    @property
-    def parameters(self) -> tuple[int, int]:
-        """All of them, and without the raw features."""
-        tables = {tuple(table.shape) for table in self.trainer.model.features.values()}
-        sizes = [(tuple(p.shape) in tables, p.numel()) for p in self.trainer.model.parameters()]
-        return sum(size for _, size in sizes), sum(size for raw, size in sizes if not raw)
-
 
 def plain_evaluation(
     users: Tensor, items: Tensor, test: EvalDataLoader, cutoffs=(5, 10, 20, 50), batch: int = 4096

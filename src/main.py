@@ -62,7 +62,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if options.jobs > 1 or options.engine == "ray":
         overrides.setdefault("threads", threads_each(options.jobs))
     configs = plan(options.model, options.dataset, overrides, options.search)
-    if len(configs) == 1:
+    if len(configs) == 1 and options.engine == "local":
         print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
         return 0
     outcomes = run_all(configs, options)

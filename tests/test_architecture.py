@@ -19,6 +19,7 @@ ALLOWED = {
     "utils.sampling": [],
     "utils.logger": [],
     "utils.configurator": ["utils.errors", "utils.metrics"],
+    "utils.id_maps": ["utils.errors"],
     "utils.interactions": ["utils.errors"],
     "utils.dataset": ["utils.errors", "utils.configurator", "utils.interactions"],
     "utils.dataloader": ["utils.errors", "utils.configurator", "utils.dataset", "utils.sampling"],

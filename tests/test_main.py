@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import main as program
+from experiments.trials import attempt
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 
@@ -42,6 +43,19 @@ def test_several_values_make_a_grid_and_its_best_is_by_validation(call):
     status, out, _ = call("-m", "MambaRec", "--mmd_weight", "0.1", "0.2", "--reduction_factor", "2", "4")
     assert status == 0
     assert out.count("mmd_weight=") >= 4 and out.count("*\n") >= 1
+
+
+def test_a_single_trial_goes_to_the_engine_that_was_asked_for(call, monkeypatch):
+    asked = []
+
+    class Cluster:
+        def __call__(self, trials):
+            asked.extend(trials)
+            return map(attempt, trials)
+
+    monkeypatch.setattr(program, "RayCluster", Cluster)
+    status, *_ = call("-m", "BPR", "--engine", "ray")
+    assert status == 0 and len(asked) == 1
 
 
 def test_lists_stay_lists(call):

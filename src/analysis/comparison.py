@@ -133,7 +133,7 @@ def _labels(records: Sequence[Record], split: Sequence[str]) -> list[str]:
 
 def _entry(label: str, records: Sequence[Record], by_test: bool) -> Entry:
     points: dict[str, dict[int, Record]] = {}
-    for record in records:  # the same run, from a directory and from a file, counts once
+    for record in records:  # a run from a directory and from a file, or from two machines, counts once
         points.setdefault(json.dumps(record.settings(), sort_keys=True), {})[record.seed] = record
     n_seeds = max(map(len, points.values()))
     complete = [list(point.values()) for point in points.values() if len(point) == n_seeds]

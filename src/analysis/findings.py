@@ -15,12 +15,10 @@ import pandas as pd
 from analysis.comparison import METRICS, check_same_data
 from analysis.embedding import angle_density, item_directions, tsne, uniformity
 from analysis.figures import Picture, clouds, densities, metric_name
-from analysis.records import Record
+from analysis.records import MACHINE_KEYS, Record
 from analysis.studies import Plan, Point
 from utils.configurator import NEUTRAL_KEYS, Config
 from utils.errors import RunError
-
-_MACHINE_KEYS = frozenset("threads use_gpu".split())  # these tell runs of one point apart only when they were asked for
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,13 @@ def _fits(record: Record, config: Config, given: Mapping[str, Any]) -> bool:
     """Whether a run is of this point, whatever its seed. A key that the run is too old to have does not count."""
     if record.model != config["model"] or record.dataset != config["dataset"]:
         return False
-    free = NEUTRAL_KEYS | {"seed", "device"} | (_MACHINE_KEYS - set(given))
+    free = NEUTRAL_KEYS | {"seed", "device"} | (MACHINE_KEYS - set(given))  # the machine counts where it was asked for
     wanted = json.loads(json.dumps(config.plain()))
     return all(record.config.get(key, value) == value for key, value in wanted.items() if key not in free)
 
 
 def _ambiguous(point: Point, one: Record, other: Record) -> str:
-    a, b = ({**record.environment, **record.settings()} for record in (one, other))
+    a, b = ({**record.environment, **record.machine()} for record in (one, other))
     keys = ("threads", "device", "data", "torch", "git")
     differing = [f"{key} {a.get(key)} and {b.get(key)}" for key in keys if a.get(key) != b.get(key)]
     return (
@@ -107,7 +105,7 @@ def caption(findings: Findings, title: str, *more: str) -> str:
     runs = [run for *_, runs in findings.runs for run in runs]
     config = findings.runs[0][1]
     capped = sum(run.result["epochs"] >= run.config["epochs"] for run in runs)
-    beside = [f"{key}={value}" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | _MACHINE_KEYS | {"seed"}]
+    beside = [f"{key}={value}" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}]
     machines = sorted({f"{run.environment['device']}, {_count(run.environment['threads'], 'thread')}" for run in runs})
     metric = metric_name(config["valid_metric"].lower())
     parts = [

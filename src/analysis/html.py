@@ -121,7 +121,11 @@ def _runs(records: Sequence[Record], comparison: Comparison) -> list[Run]:
 
 
 def _key(record: Record) -> Key:
-    return record.model, json.dumps(record.settings(), sort_keys=True), record.seed
+    return record.model, json.dumps(_settings(record), sort_keys=True), record.seed
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    return record.settings() | record.machine()
 
 
 def _labels(records: dict[Key, Record], defaults: dict[str, dict[str, Any] | None]) -> dict[Key, str]:
@@ -129,13 +133,13 @@ def _labels(records: dict[Key, Record], defaults: dict[str, dict[str, Any] | Non
     n_runs = Counter(record.model for record in records.values())
     values: dict[tuple[str, str], list[str]] = {}
     for record in records.values():
-        for key, value in record.settings().items():
+        for key, value in _settings(record).items():
             values.setdefault((record.model, key), []).append(_text(value))
     varied = {place for place, found in values.items() if len(found) < n_runs[place[0]] or len(set(found)) > 1}
     labels = {}
     for name, record in records.items():
         usual = defaults[record.model] or {}
-        settings = {key: value for key, value in record.settings().items() if (record.model, key) in varied}
+        settings = {key: value for key, value in _settings(record).items() if (record.model, key) in varied}
         named = [f"{key}={_word(value)}" for key, value in settings.items() if key not in usual or usual[key] != value]
         labels[name] = " ".join([record.model, *named, f"seed {record.seed}"])
     return labels

@@ -8,16 +8,19 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.run import RunDirectory
-from utils.configurator import NEUTRAL_KEYS
+from utils import configurator
+from utils.configurator import NEUTRAL_KEYS, read_yaml
 from utils.errors import RunError
 
 SUFFIX = ".record.npz"
+MACHINE_KEYS = frozenset("threads use_gpu device".split())
 KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
 
 
@@ -59,8 +62,16 @@ class Record:
         return self.config["valid_metric"].lower()
 
     def settings(self) -> dict[str, Any]:
-        """What a run's figures depend on, but for the seed."""
-        return {key: value for key, value in self.config.items() if key not in NEUTRAL_KEYS and key != "seed"}
+        """What makes a run a grid point: all that its figures depend on but the seed and the machine.
+
+        A key that is younger than the run has the value of this version's YAMLs.
+        """
+        config = {**_defaults(configurator.CONFIGS, self.model), **self.config}
+        return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
+
+    def machine(self) -> dict[str, Any]:
+        """What of a run's configuration is of the machine: its figures may differ in their last digits by it."""
+        return {key: self.config[key] for key in sorted(MACHINE_KEYS) if key in self.config}
 
     @classmethod
     def of_run(cls, path: Path) -> "Record":
@@ -103,6 +114,14 @@ class Record:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
         return path
+
+
+@cache
+def _defaults(configs: Path, model: str) -> dict[str, Any]:
+    """What overall.yaml and the model's YAML set, if it has one here."""
+    paths = [configs / "overall.yaml", configs / "model" / f"{model}.yaml"]
+    contents = [read_yaml(path) for path in paths if path.exists()]
+    return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
 
 
 def load_records(paths: Iterable[Path]) -> list[Record]:

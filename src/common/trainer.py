@@ -80,6 +80,7 @@ class Trainer:
         """generator: the one that shuffles and samples; its state is saved and restored with the rest."""
         self.config, self.model, self.generator, self.device = config, model, generator, config["device"]
         self.name = type(model).__name__
+        self.parameters, self.parameters_without_features = count_parameters(model)
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
@@ -261,6 +262,17 @@ class MirrorGradientTrainer(Trainer):
         self._backward(batch, -self.config["alpha2"])
         self._update()
         return loss
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Of a model before training: all of them, and those that are not item features as they were given."""
+    tables = list(getattr(model, "features", {}).values())
+
+    def is_feature(parameter: Tensor) -> bool:
+        return any(parameter.shape == table.shape and torch.equal(parameter, table) for table in tables)
+
+    sizes = [(parameter.numel(), is_feature(parameter)) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, feature in sizes if not feature)
 
 
 def init_seed(seed: int) -> None:

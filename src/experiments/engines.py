@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,9 @@ def _work(trial: Trial) -> Outcome:
 
 
 def _outcome(future, trial: Trial) -> Outcome:
+    """Of `trial` itself, not of the copy that was sent to a worker and back: a search knows its trials again."""
     try:
-        return future.result()
+        return replace(future.result(), trial=trial)
     except ProcessExpired as death:
         reason = "perhaps for want of memory" if death.exitcode == -signal.SIGKILL else "see its train.log"
         return Outcome(trial, error=f"its process died with exit status {death.exitcode}, {reason}")

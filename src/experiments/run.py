@@ -281,8 +281,6 @@ def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dic
     """What result.json holds of a training whose epochs left these rows."""
     progress = trainer.progress
     epochs = progress.epoch + 1
-    sizes = [(tuple(parameter.shape), parameter.numel()) for parameter in trainer.model.parameters()]
-    features = {tuple(table.shape) for table in getattr(trainer.model, "features", {}).values()}
     return {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -291,8 +289,8 @@ def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dic
         "epochs": epochs,
         "valid": progress.best_valid,
         "test": progress.best_test,
-        "parameters": sum(size for _, size in sizes),
-        "parameters_without_features": sum(size for shape, size in sizes if shape not in features),
+        "parameters": trainer.parameters,
+        "parameters_without_features": trainer.parameters_without_features,
         "seconds_per_epoch": statistics.median(row.get("seconds_train", 0.0) for row in rows),
         "seconds_total": progress.seconds_train + progress.seconds_eval,
         "peak_memory_mb": _peak_memory_mb(config["device"]),

@@ -8,6 +8,7 @@ from types import ModuleType
 import torch
 
 from utils.errors import ConfigError
+from utils.extras import pip_install
 
 _PACKAGES = {"PIL": "pillow", "sentence_transformers": "sentence-transformers"}  # where it has another name
 
@@ -24,9 +25,7 @@ def library(name: str, purpose: str) -> ModuleType:
     except ImportError:
         extra = "vision" if name in ("torchvision", "timm") else "features"
         package = _PACKAGES.get(name, name)
-        raise ConfigError(
-            f"{purpose} needs the package {package}: pip install -e '.[{extra}]' from the repository's root"
-        ) from None
+        raise ConfigError(f"{purpose} needs the package {package}: {pip_install(extra)}") from None
     except RuntimeError as error:
         raise ConfigError(
             f"{purpose} cannot start: {name} does not import beside torch {torch.__version__} ({error}). Install the pair that "

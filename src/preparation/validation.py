@@ -13,6 +13,7 @@ from preparation.options import add_dataset
 from utils.configurator import Config
 from utils.dataset import RecDataset
 from utils.errors import DataError, UserError
+from utils.id_maps import read_id_map
 from utils.interactions import SPLITS
 
 _MODEL = "MambaRec"  # reads every modality that is declared
@@ -71,9 +72,9 @@ def check(name: str, data_path: Path) -> Findings:
                 _features(dataset, modality, findings)
         for kind, size, file in (("user", dataset.n_users, "u_id_mapping.csv"), ("item", dataset.n_items, "i_id_mapping.csv")):
             with findings.collecting():
-                _numbered(dataset.folder / file, size, kind, separator="\t")
+                _numbered(dataset.folder / file, size, kind)
         with findings.collecting():
-            _numbered(dataset.folder / "items.csv", dataset.n_items, "item", separator=",")
+            _numbered(dataset.folder / "items.csv", dataset.n_items, "item")
     return findings
 
 
@@ -119,14 +120,11 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     findings.figures[modality] = text
 
 
-def _numbered(path: Path, size: int, kind: str, separator: str) -> None:
+def _numbered(path: Path, size: int, kind: str) -> None:
     """DataError unless a table, where there is one, has the original id of each number 0 … size - 1 once."""
     if not path.exists():
         return
-    try:
-        frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from None
+    frame = read_id_map(path)
     numbers = {str(number) for number in range(size)}
     columns = [column for column in frame if set(frame[column]) == numbers]
     if len(frame) != size or not columns:

@@ -13,6 +13,7 @@ from pandas.api.extensions import ExtensionArray
 
 from utils.dataset import RecDataset
 from utils.errors import DataError
+from utils.id_maps import read_id_map
 
 
 class Identifiers:
@@ -30,12 +31,7 @@ class Identifiers:
         """
         if not path.exists():
             return cls(kind, n)
-        try:
-            with path.open(encoding="utf-8") as file:
-                separator = "\t" if "\t" in file.readline() else ","
-            frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(f"{path} cannot be read as a table: {error}") from None
+        frame = read_id_map(path)
         if frame.shape[1] != 2:
             raise DataError(f"{path} has the columns {frame.columns.tolist()}; expected two, original id and number")
         every_number = {str(number) for number in range(n)}

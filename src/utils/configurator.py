@@ -32,11 +32,11 @@ NEUTRAL_KEYS = frozenset(
 )
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
-    "embedding_size train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
+    "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
     "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature".split()
 )
 _NOT_NEGATIVE = frozenset(
-    "seed threads epochs min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
+    "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
     "approximate_knn_above mmd_weight cl_loss reg_weight".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
@@ -156,9 +156,9 @@ class Config(Mapping):
 
         layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
         layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
-        if overrides.get("mg"):
-            layers.insert(1, CONFIGS / "mg.yaml")
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
+        if {key: value for _, content in [*contents, ("", overrides)] for key, value in content.items()}.get("mg"):
+            contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
             self._listed[name] = content.get("hyper_parameters") or []

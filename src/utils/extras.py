@@ -2,9 +2,12 @@
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from utils.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def optional(module: str, package: str, extra: str, wanted: str) -> Any:
@@ -12,7 +15,12 @@ def optional(module: str, package: str, extra: str, wanted: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError(f"{wanted} the package {package}: pip install -e '.[{extra}]'") from None
+        raise ConfigError(f"{wanted} the package {package}: {pip_install(extra)}") from None
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs an extra, from wherever it is given."""
+    return f"pip install -e '{ROOT}[{extra}]' -c {ROOT / 'constraints.txt'}"
 
 
 def installed_version(package: str) -> str | None:

@@ -83,6 +83,20 @@ def test_keys_can_be_rows_instead_of_grid_points(make_record):
         compare(records, split=["varient"])
 
 
+def test_neither_the_machine_nor_a_key_that_a_run_is_too_old_for_makes_a_grid_point(make_record):
+    machines = [{"device": "cuda:0"}, {"device": "cuda:1", "threads": 2}, {"device": "cpu", "use_gpu": False}]
+    younger = [{}, {"approximate_knn_above": None}, {}]
+    records = [
+        make_record("VBPR", [0.1, 0.2], seed=seed, valid=0.1 * seed, **machine, **keys)
+        for seed, (machine, keys) in enumerate(zip(machines, younger, strict=True), 1)
+    ]
+    (entry,) = compare(records).entries.values()
+    assert (entry.n_points, entry.n_trials, entry.n_incomplete, len(entry.records)) == (1, 3, 0, 3)
+    other = make_record("VBPR", [0.1, 0.2], approximate_knn_above=9)
+    (entry,) = compare([*records, other]).entries.values()
+    assert entry.n_points == 2
+
+
 def test_the_same_run_given_twice_counts_once(make_record):
     assert compare([make_record("A", LOW), make_record("A", LOW)]).entries["A", "toy"].n_trials == 1
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from common.trainer import Trainer
-from experiments.run import RunDirectory, run, run_path, same_result
+from experiments.run import RunDirectory, assemble, run, run_path, same_result
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, RunError
 
@@ -71,6 +71,12 @@ def test_the_saved_model_gives_the_saved_lists(finished, make_loader):
 def test_result_says_how_many_parameters_are_raw_features(finished):
     _, result, _ = finished
     assert result["parameters"] - result["parameters_without_features"] == 64 * (24 + 16)
+
+
+def test_a_parameter_of_the_shape_of_the_features_is_none_of_them(make_config):
+    config = make_config("MambaRec", embedding_size=24)  # as wide as the images
+    trainer = assemble(config, RecDataset(config))[3]
+    assert trainer.parameters - trainer.parameters_without_features == 64 * (24 + 16)
 
 
 def test_one_epoch_during_which_the_machine_slept_does_not_count(make_config, monkeypatch):

@@ -110,6 +110,11 @@ def test_a_worker_that_dies_fails_its_trial_alone(grid):
     assert list(errors.values()) == [None, None]
 
 
+def test_an_outcome_is_of_the_very_trial_that_was_given(grid):
+    trials = prepare(grid)[:2]
+    assert {id(outcome.trial) for outcome in LocalProcesses(2)(trials)} == set(map(id, trials))
+
+
 def _holds(process: psutil.Process, path: Path) -> bool:
     try:
         return any(path in Path(file.path).parents for file in process.open_files())

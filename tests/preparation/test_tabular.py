@@ -125,6 +125,7 @@ def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
         status = program.main(["check", "-d", "toy", "--data_path", str(toy.parent)])
         return status, capsys.readouterr().out
 
+    (toy / "i_id_mapping.csv").write_text("asin,itemID\n" + "".join(f"a{n},{n}\n" for n in range(64)))  # tabs or commas
     status, out = check()
     assert status == 0 and "image_feat.npy 64 x 24, 0 rows of zeros" in out
     features = np.load(toy / "image_feat.npy")

@@ -72,6 +72,12 @@ def test_settings_of_the_mirror_gradient_are_read_only_with_mg(given, add_lines)
     assert given("--mg")["beta"] == 4
 
 
+def test_the_mirror_gradient_can_be_asked_for_in_a_yaml(given, add_lines):
+    add_lines("model/BPR.yaml", "mg: true")
+    assert given(model="BPR")["beta"] == 3
+    assert given("--mg false", model="BPR")["beta"] is None
+
+
 def test_a_key_that_is_not_set_reads_as_none(given):
     config = given()
     assert config["no_such_key"] is None
