@@ -73,7 +73,9 @@ class LocalProcesses:
 
 
 def _known_need(trial: Trial) -> float:
-    """Bytes that the largest finished run of the trial's model on its data took; 0 when there is none."""
+    """Bytes that the largest finished run of the trial's model on its data took; 0 when there is none, and on a GPU."""
+    if trial.config["device"].type == "cuda":
+        return 0.0  # runs there record the GPU's memory, not the process's
     peaks = [result["peak_memory_mb"] or 0.0 for result in finished_results(trial.path.parent)]
     return max(peaks, default=0.0) * 2**20
 
