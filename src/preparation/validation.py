@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
 from preparation.options import add_dataset
 from utils.configurator import Config
+from utils.dataloader import EvalDataLoader
 from utils.dataset import RecDataset
 from utils.errors import DataError, UserError
 from utils.id_maps import read_id_map
 from utils.interactions import SPLITS
+from utils.topk_evaluator import TopKEvaluator
 
 _MODEL = "MambaRec"  # reads every modality that is declared
 _BLOCK = 4096  # rows of features in memory
@@ -67,6 +71,7 @@ def check(name: str, data_path: Path) -> Findings:
     with findings.collecting():
         dataset = RecDataset(_config(name, data_path))
         _interactions(dataset, findings)
+        findings.figures["ranking by popularity, test"] = popularity(dataset)
         for modality in dataset.feature_files:
             with findings.collecting():
                 _features(dataset, modality, findings)
@@ -101,6 +106,25 @@ def _interactions(dataset: RecDataset, findings: Findings) -> None:
     for kind, size, present in (("user", dataset.n_users, users), ("item", dataset.n_items, items)):
         if present < size:
             findings.notes.append(f"{size - present:,} {kind} numbers below the largest have no interaction")
+
+
+class _Popularity(nn.Module):
+    """Scores every item by its training interactions (I,), the same for every user."""
+
+    def __init__(self, counts: Tensor):
+        super().__init__()
+        self.counts = counts
+
+    def full_sort_predict(self, batch: list[Tensor]) -> Tensor:
+        return self.counts.expand(len(batch[0]), -1).clone()
+
+
+def popularity(dataset: RecDataset) -> str:
+    """What the most popular items that a user has not had give on test: what a model must be above to have learned anything."""
+    counts = torch.from_numpy(np.bincount(dataset.items["train"], minlength=dataset.n_items)).float()
+    test = EvalDataLoader(dataset.config, dataset, "test")
+    metrics = TopKEvaluator(dataset.config).evaluate(_Popularity(counts), test).metrics
+    return f"Recall@20 {metrics['recall@20']:.4f}, NDCG@20 {metrics['ndcg@20']:.4f}"
 
 
 def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:

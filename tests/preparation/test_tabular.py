@@ -8,7 +8,9 @@ import pytest
 
 import prepare as program
 from experiments.run import run
+from preparation.validation import popularity
 from utils.configurator import Config
+from utils.dataset import RecDataset
 
 
 @pytest.fixture
@@ -128,6 +130,7 @@ def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
     (toy / "i_id_mapping.csv").write_text("asin,itemID\n" + "".join(f"a{n},{n}\n" for n in range(64)))  # tabs or commas
     status, out = check()
     assert status == 0 and "image_feat.npy 64 x 24, 0 rows of zeros" in out
+    assert "popularity, test  Recall@20 0." in out
     features = np.load(toy / "image_feat.npy")
     np.save(toy / "image_feat.npy", np.vstack([features[:1] * np.nan, features[1:]]))
     np.save(toy / "text_feat.npy", np.load(toy / "text_feat.npy")[:-1])
@@ -150,3 +153,14 @@ def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
 def test_check_of_a_data_set_without_a_yaml_names_those_that_are_there(tmp_path, configs, capsys):
     assert program.main(["check", "-d", "nothing", "--data_path", str(tmp_path)]) == 1
     assert "there is no data set 'nothing'" in capsys.readouterr().out
+
+
+def test_the_ranking_by_popularity_is_that_of_a_hand_worked_set(toy, make_config):
+    """Items 0, 1, 2 have 4, 2, 1 training users; users 2 and 3 have had item 0, so the others come first for them."""
+    train = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2), (3, 0)]
+    held_out = [(3, 1, 1), (3, 2, 2), (2, 1, 2), (2, 2, 2)]
+    rows = [f"{user}\t{item}\t0" for user, item in train] + [f"{user}\t{item}\t{label}" for user, item, label in held_out]
+    (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *rows]) + "\n")
+    dataset = RecDataset(make_config("BPR"))
+    second = 1 / np.log2(3)  # user 3 finds item 2 in second place, user 2 both of theirs
+    assert popularity(dataset) == f"Recall@20 1.0000, NDCG@20 {(second + 1) / 2:.4f}"
