@@ -11,6 +11,7 @@ from serving.lists import evaluated_users, listed_users, recommend, trained_user
 from serving.vectors import export_vectors, similar_items
 from serving.writers import FORMATS, write_tables
 from utils.errors import exit_status
+from utils.words import positive
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -44,13 +45,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
     named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help"))
     return parser.parse_args(arguments if named else ["lists", *arguments])
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
-    return number
 
 
 def run(options: argparse.Namespace, trained: Trained) -> None:

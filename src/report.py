@@ -18,6 +18,7 @@ from experiments.summary import failures
 from experiments.trials import Engine, one_after_the_other, prepare, run_trials
 from utils.configurator import SRC, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
+from utils.words import positive
 
 RESULTS = SRC.parent / "results"
 
@@ -80,13 +81,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     return options
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
-    return number
 
 
 def table(options: argparse.Namespace) -> None:

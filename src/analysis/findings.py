@@ -19,6 +19,7 @@ from analysis.records import MACHINE_KEYS, Record
 from analysis.studies import Plan, Point
 from utils.configurator import NEUTRAL_KEYS, Config
 from utils.errors import RunError
+from utils.words import count
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def caption(findings: Findings, title: str, *more: str) -> str:
     config = findings.runs[0][1]
     capped = sum(run.result["epochs"] >= run.config["epochs"] for run in runs)
     beside = [f"{key}={value}" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}]
-    machines = sorted({f"{run.environment['device']}, {_count(run.environment['threads'], 'thread')}" for run in runs})
+    machines = sorted({f"{run.environment['device']}, {count(run.environment['threads'], 'thread')}" for run in runs})
     metric = metric_name(config["valid_metric"].lower())
     parts = [
         f"{title}, {plan.dataset}.",
@@ -116,8 +117,8 @@ def caption(findings: Findings, title: str, *more: str) -> str:
         f"Means of {_seeds(findings.seeds)}; error bars, and _std among the numbers, are one standard deviation."
         if len(findings.seeds) > 1
         else f"One run a point, {_seeds(findings.seeds)}: small differences mean nothing.",
-        f"At most {_count(config['epochs'], 'epoch')}, ended after {config['stopping_step']} evaluations without a better "
-        f"validation {metric}; {capped} of {_count(len(runs), 'run')} reached the cap.",
+        f"At most {count(config['epochs'], 'epoch')}, ended after {config['stopping_step']} evaluations without a better "
+        f"validation {metric}; {capped} of {count(len(runs), 'run')} reached the cap.",
         f"All is of the test split and the epoch that was best by validation {metric}; test was used for no choice.",
         f"Impossible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
         f"Left out for want of a finished run of every seed: {', '.join(findings.left_out)}." if findings.left_out else "",
@@ -128,10 +129,6 @@ def caption(findings: Findings, title: str, *more: str) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def pictures(findings: Findings) -> list[Picture]:

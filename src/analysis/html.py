@@ -28,6 +28,7 @@ from analysis.tables import Table, all_tables
 from utils.configurator import NEUTRAL_KEYS, SRC, Config
 from utils.dataset import SPLITS, RecDataset
 from utils.errors import RunError, UserError
+from utils.words import duration
 
 PAGE = Path(__file__).parent / "page"
 DIGITS = 6  # significant digits of the curves' values
@@ -219,12 +220,8 @@ def _facts(runs: Sequence[Run], comparison: Comparison) -> list[tuple[str, str]]
         ("Grid points", f"{sum(entry.n_points for entry in entries):,}"),
         ("Seeds", ", ".join(map(str, sorted({record.seed for record in records})))),
         ("Epochs", f"{sum(entry.n_epochs for entry in entries):,}"),
-        ("Time of all runs", _duration(sum(entry.seconds for entry in entries))),
+        ("Time of all runs", duration(sum(entry.seconds for entry in entries))),
     ]
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 def _dataset(records: Sequence[Record]) -> RecDataset | None:

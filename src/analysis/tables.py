@@ -10,6 +10,7 @@ from statistics import mean
 
 from analysis.comparison import METRICS, TESTED, Comparison, Entry
 from utils.errors import ConfigError
+from utils.words import count
 
 
 @dataclass(frozen=True)
@@ -116,18 +117,14 @@ def _budget(comparison: Comparison) -> str:
     texts = []
     for dataset in comparison.datasets:
         column = comparison.column(dataset)
-        trials = [_count(entry.n_trials, "trial") for entry in column]
+        trials = [count(entry.n_trials, "trial") for entry in column]
         equal = len(set(trials)) == 1
         each = ", ".join(
-            " ".join([entry.label, *([] if equal else [own]), _count(entry.n_epochs, "epoch"), f"{entry.seconds:.0f} s"])
+            " ".join([entry.label, *([] if equal else [own]), count(entry.n_epochs, "epoch"), f"{entry.seconds:.0f} s"])
             for entry, own in zip(column, trials, strict=True)
         )
         texts.append(f"{dataset}, {trials[0]} of each model: {each}" if equal else f"{dataset}, {each}")
     return "; ".join(texts)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _span(numbers: Sequence[int]) -> str:

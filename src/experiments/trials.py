@@ -13,6 +13,7 @@ from utils.configurator import Config
 from utils.dataset import RecDataset
 from utils.errors import UserError
 from utils.logger import get_logger
+from utils.words import duration
 
 SHOWN = 40  # trials that the plan lists one by one
 _DATA_KEYS = frozenset(
@@ -128,11 +129,7 @@ class _Clock:
             return ""
         total = sum(sum(seconds) / len(seconds) for seconds in known) / min(self.workers, len(trials))
         unknown = len(trials) - len(known)
-        return f"about {_duration(total)}" + (f" and {unknown} of unknown length" if unknown else "")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+        return f"about {duration(total)}" + (f" and {unknown} of unknown length" if unknown else "")
 
 
 _STATES = {"finished": "finished", "stopped": "stopped, to go on with", "new": "to train"}
@@ -152,7 +149,7 @@ def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -
 def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
     if outcome.result:
         metric = outcome.trial.config["valid_metric"].lower()
-        text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {_duration(outcome.result['seconds_total'])}"
+        text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {duration(outcome.result['seconds_total'])}"
     else:
         text = f"failed: {outcome.error}"
     get_logger().info("[%s%s] %s: %s", progress, f", {time_left} left" if time_left else "", outcome.trial.name, text)

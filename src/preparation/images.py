@@ -18,10 +18,11 @@ from preparation.backbones import MODEL, Backbone, load_backbone
 from preparation.features import Block, FeatureFiles, weights_digest
 from preparation.folder import describe
 from preparation.items import read_items
-from preparation.options import add_dataset, dataset_folder, positive
+from preparation.options import add_dataset, dataset_folder
 from preparation.packing import STORE, pack_images
 from preparation.store import ImageStore
 from utils.errors import ConfigError
+from utils.words import positive
 
 COLUMN = "image"  # of items.csv: the path of the item's picture
 _LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory

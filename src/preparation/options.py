@@ -17,11 +17,3 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 def dataset_folder(options: argparse.Namespace) -> Path:
     """data/<name>, an absolute path."""
     return (options.data_path / options.dataset).resolve()
-
-
-def positive(text: str) -> int:
-    """A number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
-    return number

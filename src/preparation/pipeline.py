@@ -11,11 +11,12 @@ from pathlib import Path
 from preparation.engine import Engine
 from preparation.filtering import RAW, filter_interactions
 from preparation.folder import describe, new_folder, write_interactions, write_items, write_report
-from preparation.options import add_dataset, dataset_folder, positive
+from preparation.options import add_dataset, dataset_folder
 from preparation.report import Report
 from preparation.splits import NEED_TIME, SPLITS, split_interactions
 from utils.errors import ConfigError
 from utils.logger import get_logger
+from utils.words import positive
 
 Step = Callable[[Engine, Report], None]
 

@@ -15,8 +15,9 @@ from preparation.features import Block, FeatureFiles, weights_digest
 from preparation.folder import describe
 from preparation.items import read_items
 from preparation.libraries import device, first_words, hub_cache, library
-from preparation.options import add_dataset, dataset_folder, positive
+from preparation.options import add_dataset, dataset_folder
 from utils.errors import ConfigError
+from utils.words import positive
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -1,0 +1,21 @@
+"""Numbers as the programs read and write them: options of the command line, counts and durations in messages."""
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """The value of an option that must be a whole number above 0; argparse names the option and what was given."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
+    return number
+
+
+def count(number: int, thing: str) -> str:
+    """'1 seed', '3 seeds'."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours, whichever suits its length."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
