@@ -34,7 +34,7 @@ ALLOWED = {
     "common.multiview": ["utils.graph"],
     "common.encoders": ["utils.graph"],
     "common.abstract_recommender": [],
-    "common.recording": [],
+    "common.recording": ["utils.errors"],
     "common.trainer": ["common.abstract_recommender", "common.recording", "utils"],
     "models": ["common", "utils.graph", "utils.neighbours", "utils.utils"],
     "preparation.engine": ["utils"],

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from utils.errors import ModelError
 
 Step = Callable[[Tensor], Tensor]
 WARM_UP = 2  # steps that come before the recording, in which the libraries and the optimiser set up what it must find
@@ -16,13 +17,14 @@ class RecordedSteps:
     """The steps of one epoch, called with one batch each: `step` is recorded once and replayed on the batches that follow.
 
     Batches of another shape, such as the last of an epoch, run as they are. A replay repeats the operations on tensors and
-    nothing else: what `step` decides in Python stays as it was when it was recorded. Where a step draws from the host's
-    generators, or cannot be recorded, `refusal` says so, and it runs as it is from then on.
+    nothing else: what `step` decides in Python, or draws from a generator of its own there, stays as it was when it was
+    recorded. Where a step draws from the host's global generators, or cannot be recorded, `refusal` says so, and it runs as
+    it is from then on.
     """
 
-    def __init__(self, step: Step, device: torch.device):
-        """step: makes one update on an int64 batch on `device`, a GPU, and returns its loss, a scalar."""
-        self.step, self.stream = step, torch.cuda.Stream(device)
+    def __init__(self, step: Step, stream: torch.cuda.Stream):
+        """step: one update on an int64 batch on a GPU; returns its loss, a scalar. stream: of that GPU, to record on."""
+        self.step, self.stream = step, stream
         self.warm_up = WARM_UP
         self.refusal: str | None = None
         self._replay: Step | None = None
@@ -42,14 +44,13 @@ class RecordedSteps:
     def _record(self, batch: Tensor) -> None:
         before = _host_generators()
         try:
-            replay = capture(self.stream, self.step, batch.clone())
-        except Exception as error:  # CUDA's, or a ModelError around it
-            self.refusal = str(error).partition("\n")[0]
-            return
-        if _host_generators() != before:
-            self.refusal = "a step draws random numbers on the host"
-            return
-        self._replay, self._shape = replay, batch.shape
+            self._replay, self._shape = capture(self.stream, self.step, batch.clone()), batch.shape
+        except Exception as error:  # the end of a recording that broke raises too, and hides what broke it
+            cause = error if isinstance(error, ModelError) else error.__context__ or error
+            self.refusal = str(cause).partition("\n")[0]
+        if not _same(_host_generators(), before):
+            self._replay, self.refusal = None, self.refusal or "a step draws random numbers on the host"
+            _restore(before)  # as if it had not been tried
 
 
 def run_on(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Tensor:
@@ -64,8 +65,9 @@ def run_on(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Tensor:
 
 def capture(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Step:
     """Record `step` on the memory of `batch` without running it; what is returned runs it on another batch of that shape."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(batch.device), torch.cuda.graph(graph, stream=stream):
+    graph, device = torch.cuda.CUDAGraph(), batch.device
+    current = torch.cuda.current_stream(device)  # put back here, since a recording that breaks does not
+    with torch.cuda.device(device), torch.cuda.stream(current), torch.cuda.graph(graph, stream=stream):
         loss = step(batch)
 
     def replay(other: Tensor) -> Tensor:
@@ -77,6 +79,19 @@ def capture(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Step:
 
 
 def _host_generators() -> tuple:
-    """The states of the generators of Python, NumPy and torch on the CPU, fit for comparison."""
-    of_numpy: Any = np.random.get_state()
-    return random.getstate(), of_numpy[1].tobytes(), of_numpy[2:], torch.get_rng_state().numpy().tobytes()
+    """The states of the global generators of Python, NumPy and torch on the CPU."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _same(one: tuple, other: tuple) -> bool:
+    def plain(states: tuple) -> tuple:
+        of_numpy = states[1]
+        return states[0], of_numpy[1].tobytes(), of_numpy[2:], states[2].numpy().tobytes()
+
+    return plain(one) == plain(other)
+
+
+def _restore(states: tuple) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])

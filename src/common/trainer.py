@@ -4,6 +4,7 @@ import math
 import random
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +89,7 @@ class Trainer:
         self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
         if self.trains:
             self.optimizer = self._build_optimizer()
+            self._prepare_for_recording()
             decay, span = config["learning_rate_scheduler"]
             self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: decay ** (epoch / span))
 
@@ -99,8 +101,6 @@ class Trainer:
         learner = self.config["learner"].lower()
         if learner in ("adam", "sgd"):
             options["fused"] = True  # one pass over memory; the others have no such form on every device
-        if learner == "adam" and self.device.type == "cuda":
-            options["capturable"] = True  # in a CUDA graph
         return _OPTIMISERS[learner](parameters, **options)
 
     def _can_record(self) -> bool:
@@ -116,6 +116,17 @@ class Trainer:
             return True
         get_logger().warning("cuda_graphs has no effect: %s", reason)
         return False
+
+    def _prepare_for_recording(self) -> None:
+        """Of Adam CUDA graphs ask that it be declared capturable, which changes nothing of its fused form."""
+        for group in self.optimizer.param_groups:
+            if "capturable" in group and self.device.type == "cuda":
+                group["capturable"] = True
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        """On which steps are recorded: one, since each has work space of its own."""
+        return torch.cuda.Stream(self.device)
 
     # the main loop
 
@@ -149,7 +160,7 @@ class Trainer:
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
         bar = tqdm(loader, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)
-        recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self.device) if self.records else None
+        recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self._stream) if self.records else None
         for step, batch in enumerate(bar):
             losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
         if recorded and recorded.refusal:
@@ -221,6 +232,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.trains:
             self.optimizer.load_state_dict(state["optimizer"])
+            self._prepare_for_recording()
             self.scheduler.load_state_dict(state["scheduler"])
         self._restore_generators(state["generators"])
 

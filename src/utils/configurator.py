@@ -322,6 +322,7 @@ class Config(Mapping):
             if self._values["gpu_id"] >= torch.cuda.device_count():
                 raise ConfigError(f"gpu_id={self._values['gpu_id']}: this machine has {torch.cuda.device_count()} GPU(s)")
             self._values["device"] = torch.device("cuda", self._values["gpu_id"])
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is float32 in convolutions too, as it is in torch's products
         else:
             self._values["device"] = torch.device("cpu")
 

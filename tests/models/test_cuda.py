@@ -46,43 +46,47 @@ def test_loss_gradients_and_scores_are_those_of_the_cpu(name, place):
         model = trainer.model
         loss = sum(part.sum() for part in _parts(model.calculate_loss(batch.to(trainer.device))))
         loss.backward()
-        model.eval()
-        with torch.no_grad():
-            users = torch.arange(model.n_users, device=trainer.device)
-            scores = model.full_sort_predict([users, users.new_zeros(2, 0)])
         gradients = {key: p.grad.cpu() for key, p in model.named_parameters() if p.grad is not None}
-        results.append((loss.detach().cpu(), scores.cpu(), gradients))
+        results.append((loss.detach().cpu(), _scores(trainer), gradients))
     (loss, scores, gradients), (gpu_loss, gpu_scores, gpu_gradients) = results
     torch.testing.assert_close(gpu_loss, loss, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gpu_scores, scores, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gpu_gradients, gradients, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_a_step_waits_for_nothing(name, place):
     """No transfer between host and device inside a step, which would stop the one for the other."""
     train, _, trainer = place(name, on_gpu=True)
     batches = iter(train)
     trainer._train_step(next(batches), 0)  # libraries set themselves up in the first
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         trainer._train_step(next(batches), 1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_an_epoch_of_recorded_steps_is_the_epoch(name, place):
-    losses, states = [], []
+    losses, scores = [], []
     for cuda_graphs in (False, True):
         train, _, trainer = place(name, on_gpu=True, cuda_graphs=cuda_graphs, **STEADY.get(name, {}))
         losses.append([trainer._train_epoch(train, epoch) for epoch in range(2)])
-        states.append(trainer.model.state_dict())
+        scores.append(_scores(trainer))  # not the parameters: where a gradient is exactly 0, Adam makes steps of its rounding
         assert trainer.records == cuda_graphs  # the recording was not refused
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    torch.testing.assert_close(*states, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
 
 
 def test_a_run_ends_with_metrics(name, make_run):
     assert (make_run(name, use_gpu=True) / "result.json").exists()
+
+
+def _scores(trainer) -> torch.Tensor:
+    model = trainer.model.eval()
+    users = torch.arange(model.n_users, device=trainer.device)
+    with torch.no_grad():
+        return model.full_sort_predict([users, users.new_zeros(2, 0)]).cpu()
 
 
 def _parts(losses) -> tuple[torch.Tensor, ...]:

@@ -22,6 +22,7 @@ from common.trainer import Trainer, init_seed
 from experiments.run import assemble
 from utils.configurator import available_models
 from utils.dataset import RecDataset
+from utils.errors import ModelError
 from utils.logger import get_logger
 
 STEADY = {  # on the CPU a GPU's generator is one of the host
@@ -108,7 +109,7 @@ def test_python_runs_for_the_warm_up_the_recording_and_other_shapes_alone(on_cpu
         calls.append(tuple(batch.shape))
         return batch.sum()
 
-    steps = RecordedSteps(step, torch.device("cpu"))
+    steps = RecordedSteps(step, None)
     losses = [float(steps(torch.full((3, n), n))) for n in (4, 4, 4, 4, 4, 2, 4)]
     assert losses == [48, 48, 48, 48, 48, 12, 48]
     assert calls == [(3, 4)] * (WARM_UP + 1) + [(3, 2)]
@@ -119,27 +120,35 @@ def test_a_step_that_draws_on_the_host_is_not_replayed(draw, on_cpu):
     on_cpu()
     calls = []
 
+    init_seed(1)
+
     def step(batch):
         calls.append(draw())
         return batch.sum()
 
-    steps = RecordedSteps(step, torch.device("cpu"))
+    steps = RecordedSteps(step, None)
     for _ in range(6):
         steps(torch.ones(3, 4))
     assert "draws random numbers" in steps.refusal
     assert len(calls) == 6 + 1  # once more to find out
+    init_seed(1)
+    again = [draw() for _ in range(6)]
+    assert [*calls[:WARM_UP], *calls[WARM_UP + 1 :]] == again  # and nothing is drawn for that
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_it_is(on_cpu, monkeypatch):
     on_cpu()
 
     def refused(stream, step, batch):
-        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        try:
+            raise ModelError("BPR.calculate_loss raised an error (bpr.py, line 1)\nand more")
+        finally:  # as the end of a broken recording does
+            raise RuntimeError("a previous error during capture")
 
     monkeypatch.setattr(recording, "capture", refused)
-    steps = RecordedSteps(lambda batch: batch.sum(), torch.device("cpu"))
+    steps = RecordedSteps(lambda batch: batch.sum(), None)
     assert [float(steps(torch.full((3, 2), n))) for n in range(5)] == [0, 6, 12, 18, 24]
-    assert steps.refusal == "operation not permitted when stream is capturing"
+    assert steps.refusal == "BPR.calculate_loss raised an error (bpr.py, line 1)"
 
 
 def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monkeypatch, caplog):
