@@ -20,7 +20,7 @@ def optional(module: str, package: str, extra: str, wanted: str) -> Any:
 
 def pip_install(extra: str) -> str:
     """The command that installs an extra, from wherever it is given."""
-    return f"pip install -e '{ROOT}[{extra}]' -c {ROOT / 'constraints.txt'}"
+    return f"pip install -e '{ROOT}[{extra}]' -c '{ROOT / 'constraints.txt'}'"
 
 
 def installed_version(package: str) -> str | None:

@@ -17,7 +17,7 @@ def test_a_package_that_is_there_is_imported():
 def test_one_that_is_not_says_what_needs_it_and_how_to_install_it():
     with pytest.raises(ConfigError, match=r"^charts need the package plot-it: pip install -e '.*\[charts\]' -c ") as caught:
         optional("no_such_module", "plot-it", "charts", "charts need")
-    folder, constraints = re.search(r"'(.*)\[charts\]' -c (.*)$", str(caught.value)).groups()
+    folder, constraints = re.search(r"'(.*)\[charts\]' -c '(.*)'$", str(caught.value)).groups()
     assert (Path(folder) / "setup.cfg").exists()
     assert Path(constraints).exists()
 
