@@ -140,7 +140,7 @@ def test_the_same_runs_give_the_same_bytes(records):
 def test_a_run_names_the_settings_that_are_not_the_default_ones(make_run):
     page = Page(report([Record.of_run(make_run("VBPR", learning_rate=0.5))]))
     rows = page.texts["tr"]
-    assert "learning_rate0.50.01" in rows and "embedding_size864" in rows  # key, value, default
+    assert "learning_rate0.50.001" in rows and "embedding_size864" in rows  # key, value, default
     assert not any(row.startswith(("results_dir", "data_path", "reg_weight")) for row in rows)
     assert any("learning_rate: 0.5\n" in text and 'field_separator: "\\t"\n' in text for text in page.texts["pre"])
 
