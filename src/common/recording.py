@@ -1,12 +1,12 @@
 """Training steps recorded as a CUDA graph: a GPU gets all of a step's small kernels at once, with no Python between them."""
 
-import random
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from common.generators import host_generators, restore_host_generators
+from utils.equality import identical
 from utils.errors import ModelError
 
 Step = Callable[[Tensor], Tensor]
@@ -42,15 +42,15 @@ class RecordedSteps:
         return self._replay(batch)
 
     def _record(self, batch: Tensor) -> None:
-        before = _host_generators()
+        before = host_generators()
         try:
             self._replay, self._shape = capture(self.stream, self.step, batch.clone()), batch.shape
         except Exception as error:  # the end of a recording that broke raises too, and hides what broke it
             cause = error if isinstance(error, ModelError) else error.__context__ or error
             self.refusal = str(cause).partition("\n")[0]
-        if not _same(_host_generators(), before):
+        if not identical(host_generators(), before):
             self._replay, self.refusal = None, self.refusal or "a step draws random numbers on the host"
-            _restore(before)  # as if it had not been tried
+            restore_host_generators(before)  # as if it had not been tried
 
 
 def run_on(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Tensor:
@@ -76,22 +76,3 @@ def capture(stream: torch.cuda.Stream, step: Step, batch: Tensor) -> Step:
         return loss
 
     return replay
-
-
-def _host_generators() -> tuple:
-    """The states of the global generators of Python, NumPy and torch on the CPU."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _same(one: tuple, other: tuple) -> bool:
-    def plain(states: tuple) -> tuple:
-        of_numpy = states[1]
-        return states[0], of_numpy[1].tobytes(), of_numpy[2:], states[2].numpy().tobytes()
-
-    return plain(one) == plain(other)
-
-
-def _restore(states: tuple) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])

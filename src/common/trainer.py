@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.abstract_recommender import GeneralRecommender
+from common.generators import host_generators, restore_host_generators
 from common.recording import RecordedSteps
 from utils.configurator import Config
 from utils.contract import contract
@@ -237,23 +238,13 @@ class Trainer:
         self._restore_generators(state["generators"])
 
     def _generators(self) -> dict[str, Any]:
-        numpy_state: Any = np.random.get_state()
-        state = {
-            "python": random.getstate(),
-            "numpy": (numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]),
-            "torch": torch.get_rng_state(),
-            "loader": self.generator.get_state(),
-        }
+        state = {**host_generators(), "loader": self.generator.get_state()}
         if self.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self.device)
         return state
 
     def _restore_generators(self, state: dict[str, Any]) -> None:
-        version, internal, gauss = state["python"]
-        random.setstate((version, tuple(internal), gauss))
-        kind, keys, *rest = state["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-        torch.set_rng_state(state["torch"])
+        restore_host_generators(state)
         self.generator.set_state(state["loader"])
         if "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self.device)

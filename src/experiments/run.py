@@ -34,6 +34,7 @@ from utils.configurator import SRC, Config
 from utils.contract import contract, is_refusal
 from utils.dataloader import EvalDataLoader, TrainDataLoader
 from utils.dataset import RecDataset
+from utils.equality import identical
 from utils.errors import ConfigError, ModelError, RunError
 from utils.extras import installed_version, optional
 from utils.logger import get_logger, log_to
@@ -362,21 +363,10 @@ def same_result(first: Path, second: Path) -> list[str]:
         for state in (left, right):
             if "progress" in state:
                 state["progress"] = _without(state["progress"], _SECONDS)
-        if not _equal(left, right):
+        if not identical(left, right):
             differing.append(name)
     return differing
 
 
 def _without(mapping: dict[str, Any] | None, keys) -> dict[str, Any] | None:
     return mapping and {key: value for key, value in mapping.items() if key not in keys}
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Equality to the bit of nested mappings, sequences and tensors."""
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return type(a) is type(b) and len(a) == len(b) and all(map(_equal, a, b))
-    return a == b

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import math
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ class Config(Mapping):
         layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
         layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
-        if {key: value for _, content in [*contents, ("", overrides)] for key, value in content.items()}.get("mg"):
+        if ChainMap(overrides, *(content for _, content in reversed(contents))).get("mg"):
             contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:

@@ -10,6 +10,7 @@ import numpy as np
 from utils.errors import DataError
 
 SPLITS = ("train", "valid", "test")  # their labels are 0, 1, 2
+_BLOCK = 1 << 20  # bytes of a file that are in memory at a time
 
 
 def read_interactions(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
@@ -26,10 +27,11 @@ def read_interactions(path: Path, columns: Sequence[str], separator: str) -> np.
 
 def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.ndarray | None:
     """The columns, where NumPy can read them and every row has as many fields as the header."""
-    content = path.read_bytes()
-    header, _, rest = content.partition(b"\n")
+    with path.open("rb") as file:
+        header = file.readline()
+        n_separators = sum(block.count(separator.encode()) for block in iter(lambda: file.read(_BLOCK), b""))
     try:
-        names = header.decode().rstrip("\r").split(separator)
+        names = header.decode().rstrip("\r\n").split(separator)
         places = [names.index(column) for column in columns]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a file without rows
@@ -38,7 +40,7 @@ def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.nda
             )
     except (ValueError, OverflowError):
         return None
-    complete = rest.count(separator.encode()) == table.shape[1] * (len(names) - 1)
+    complete = n_separators == table.shape[1] * (len(names) - 1)
     return table if table.size and complete else None
 
 

@@ -4,14 +4,11 @@ Read off the operations of a step on the CPU, so that it is tested without a GPU
 there; tests/models/test_cuda.py asks CUDA itself.
 """
 
-import sys
-
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.alignment import Distinct
 from common.trainer import init_seed
 from experiments.run import assemble
 from utils.configurator import available_models
@@ -69,13 +66,11 @@ class MadeOnTheHost(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("name", available_models())
-def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, monkeypatch):
+def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, whole_batches, monkeypatch):
     config = make_config(name, train_batch_size=64)
     init_seed(config["seed"])
     train, _, _, trainer = assemble(config, RecDataset(config))
-    file = sys.modules[type(trainer.model).__module__]
-    if hasattr(file, "distinct"):
-        monkeypatch.setattr(file, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
+    whole_batches(trainer.model)
     trainer.model.train()
     trainer.model.pre_epoch_processing()
     with Waits(monkeypatch) as waits, MadeOnTheHost() as made:

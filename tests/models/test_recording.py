@@ -4,9 +4,7 @@ As with CUDA's, a replay makes the same operations on the same memory, and nothi
 tests/models/test_cuda.py does it with CUDA.
 """
 
-import contextlib
 import random
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,14 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from common import recording
-from common.alignment import Distinct
 from common.recording import WARM_UP, RecordedSteps
 from common.trainer import Trainer, init_seed
 from experiments.run import assemble
 from utils.configurator import available_models
 from utils.dataset import RecDataset
 from utils.errors import ModelError
-from utils.logger import get_logger
 
 STEADY = {  # on the CPU a GPU's generator is one of the host
     "MambaRec": {"dropout": 0.0},
@@ -82,14 +78,12 @@ def on_cpu(monkeypatch):
 
 
 @pytest.mark.parametrize("name", available_models())
-def test_an_epoch_of_recorded_steps_is_the_epoch(name, make_config, monkeypatch, on_cpu):
+def test_an_epoch_of_recorded_steps_is_the_epoch(name, make_config, whole_batches, on_cpu):
     def trained(records: bool):
         config = make_config(name, **STEADY.get(name, {}))
         init_seed(config["seed"])
         train, _, _, trainer = assemble(config, RecDataset(config))
-        file = sys.modules[type(trainer.model).__module__]
-        if hasattr(file, "distinct"):
-            monkeypatch.setattr(file, "distinct", lambda batch: Distinct(batch, None, None))  # as it is on a GPU
+        whole_batches(trainer.model)
         trainer.records = records
         states = trainer.optimizer.state
         on_cpu(lambda: [*trainer.model.state_dict().values(), *(t for state in states.values() for t in state.values())])
@@ -158,9 +152,8 @@ def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monk
     on_cpu()
     calculate_loss = trainer.model.calculate_loss
     monkeypatch.setattr(trainer.model, "calculate_loss", lambda batch: calculate_loss(batch) + 0 * random.random())
-    with _heard(caplog):
-        trainer._train_epoch(train, 0)
-        trainer._train_epoch(train, 1)
+    trainer._train_epoch(train, 0)
+    trainer._train_epoch(train, 1)
     assert not trainer.records
     assert caplog.text.count("cuda_graphs has no effect: a step draws random numbers on the host") == 1
 
@@ -176,16 +169,5 @@ def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monk
 def test_where_nothing_can_be_recorded_the_log_says_why(overrides, device, reason, make_config, caplog):
     config = make_config("BPR", cuda_graphs=True, **overrides)
     trainer = SimpleNamespace(config=config, device=torch.device(device))
-    with _heard(caplog):
-        assert not Trainer._can_record(trainer)
+    assert not Trainer._can_record(trainer)
     assert reason in caplog.text
-
-
-@contextlib.contextmanager
-def _heard(caplog):
-    """While open, caplog hears this program's logger."""
-    get_logger().addHandler(caplog.handler)
-    try:
-        yield
-    finally:
-        get_logger().removeHandler(caplog.handler)
