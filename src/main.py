@@ -8,10 +8,11 @@ from pathlib import Path
 from analysis.comparison import METRICS, TESTED, compare
 from analysis.records import load_records
 from analysis.tables import rendered
+from experiments.directory import RunDirectory
 from experiments.engines import LocalProcesses, threads_each
 from experiments.grid import by_model, plan, sample
 from experiments.ray_engine import RayCluster
-from experiments.run import RunDirectory, run
+from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, one_after_the_other, prepare, run_trials

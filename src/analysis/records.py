@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.run import RunDirectory
+from experiments.directory import RunDirectory
 from utils import configurator
 from utils.configurator import NEUTRAL_KEYS, read_yaml
 from utils.errors import RunError

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from common.abstract_recommender import GeneralRecommender
 from common.trainer import init_seed
-from experiments.run import RunDirectory, assemble, git_commit
+from experiments.directory import RunDirectory
+from experiments.run import assemble, git_commit
 from utils.configurator import Config
 from utils.dataloader import EvalDataLoader, user_batches
 from utils.dataset import RecDataset

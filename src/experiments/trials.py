@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.directory import RunDirectory
 from experiments.grid import describe
-from experiments.run import RunDirectory, open_dataset, run, run_path
+from experiments.run import open_dataset, run, run_path
 from utils.configurator import Config
 from utils.dataset import RecDataset
 from utils.errors import UserError

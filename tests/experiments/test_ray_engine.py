@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.directory import same_result
 from experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
-from experiments.run import run, same_result
+from experiments.run import run
 from experiments.trials import prepare, run_trials
 from utils.configurator import Axis
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from common.trainer import Trainer
-from experiments.run import RunDirectory, assemble, run, run_path, same_result
+from experiments.directory import RunDirectory, same_result
+from experiments.run import assemble, run, run_path
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, RunError
 

@@ -10,9 +10,10 @@ import psutil
 import pytest
 
 import main as program
+from experiments.directory import same_result
 from experiments.engines import LocalProcesses
 from experiments.grid import sample
-from experiments.run import run, same_result
+from experiments.run import run
 from experiments.trials import prepare, run_trials
 from utils.configurator import Axis
 
