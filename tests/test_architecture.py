@@ -36,6 +36,8 @@ ALLOWED = {
     "common.multiview": ["utils.graph"],
     "common.encoders": ["utils.graph"],
     "common.abstract_recommender": [],
+    "common.preference": ["common.abstract_recommender"],
+    "common.user_graph": ["common.abstract_recommender", "utils.graph"],
     "common.generators": [],
     "common.recording": ["common.generators", "utils.equality", "utils.errors"],
     "common.trainer": ["common.abstract_recommender", "common.generators", "common.recording", "utils"],

@@ -184,8 +184,9 @@ def write_graph(path: Path, interactions: sparse.spmatrix) -> None:
 
     Both are lists, the counts are floats, and numpy.load needs allow_pickle: the models change the lists, and expect just this.
     """
-    rows = most_shared(interactions, NEIGHBOURS)
-    graph = {row: [ids.tolist(), counts.tolist()] for row, (ids, counts) in enumerate(rows)}
+    offsets, *parts = most_shared(interactions, NEIGHBOURS)
+    rows = zip(*(np.split(part, offsets[1:-1]) for part in parts), strict=True)
+    graph = {row: [ids.tolist(), counts.astype(float).tolist()] for row, (ids, counts) in enumerate(rows)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         np.save(file, np.array(graph, dtype=object), allow_pickle=True)

@@ -1,7 +1,6 @@
 """Sparse graphs: building them from interactions and features, and multiplying by them fast in both directions."""
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -219,19 +218,46 @@ def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:
     return sp.csr_matrix((weights, (rows, columns)), shape=(len(neighbour), len(neighbour)))
 
 
-def most_shared(interactions: sp.spmatrix, k: int, block: int = 1024) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:
+    """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
+
+    FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges over
+    sqrt(out-degree of both ends) are 1 / k, as every out-degree is k.
+    """
+    graphs = {modality: _neighbour_graph(table, k) for modality, table in features.items()}
+    if "visual" not in graphs or len(graphs) == 1:
+        return sp.csr_matrix(sum(graphs.values()) / len(graphs))
+    visual = graphs.pop("visual")
+    return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
+
+
+def _neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
+    neighbours = nearest_neighbours(table, k)[1].cpu().numpy()  # (I, k)
+    n_items, k = neighbours.shape
+    offsets = np.arange(0, n_items * k + 1, k)
+    return sp.csr_matrix((np.full(n_items * k, 1 / k), neighbours.ravel(), offsets), shape=(n_items, n_items))
+
+
+def most_shared(interactions: sp.spmatrix, k: int, block: int = 1024) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each row of a binary matrix, the up to k other rows that share most columns with it, and how many they share.
 
-    Most first, equal ones by number; rows that share nothing are not among them. Computed for `block` rows at a time.
+    Most first, equal ones by number; rows that share nothing are not among them. Returns offsets (N+1,), neighbours and counts:
+    those of row n stand from offsets[n] to offsets[n + 1]. The product by the transpose is made for `block` rows at a time.
     """
-    binary = sp.csr_matrix(interactions, dtype=np.float64).sign()
-    columns_by_row = binary.T.tocsr()
-    for start in range(0, binary.shape[0], block):
+    binary = sp.csr_matrix(interactions, dtype=np.int64).sign()
+    columns_by_row, n = binary.T.tocsr(), binary.shape[0]
+    lengths, neighbours, counts = [], [], []
+    for start in range(0, n, block):
         shared = (binary[start : start + block] @ columns_by_row).tocoo()
         others = shared.row + start != shared.col
-        rows, neighbours, counts = (part[others] for part in (shared.row, shared.col, shared.data))
-        order = np.lexsort((neighbours, -counts, rows))
-        rows, neighbours, counts = rows[order], neighbours[order], counts[order]
-        bounds = np.searchsorted(rows, np.arange(shared.shape[0] + 1))
-        for first, last in zip(bounds[:-1], np.minimum(bounds[:-1] + k, bounds[1:]), strict=True):
-            yield neighbours[first:last], counts[first:last]
+        row, column, count = (part[others].astype(np.int64) for part in (shared.row, shared.col, shared.data))
+        most = count.max(initial=0)
+        order = np.sort((row * (most + 1) + most - count) * n + column)  # by row, then most shared, then number
+        rank, column = np.divmod(order, n)
+        row, behind = np.divmod(rank, most + 1)
+        size = np.bincount(row, minlength=shared.shape[0])
+        kept = np.arange(len(row)) - np.repeat(size.cumsum() - size, size) < k
+        lengths.append(np.minimum(size, k))
+        neighbours.append(column[kept])
+        counts.append(most - behind[kept])
+    return np.concatenate(([0], *lengths)).cumsum(), np.concatenate(neighbours), np.concatenate(counts)
