@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from utils.precision import in_float32
 
-_BLOCK_ROWS = 128  # on the CPU; a GPU takes all rows at once
+_BLOCK_ROWS = 128  # on the CPU
+_BLOCK_ENTRIES = 2**28  # on a GPU, which takes all rows of a batch at once, but not all users against all users
 
 
 class Distinct(NamedTuple):
@@ -90,8 +91,8 @@ def _shares(rows: Tensor, counts: Tensor | None) -> Tensor:
     return counts / counts.sum()
 
 
-def _row_blocks(x: Tensor) -> list[slice]:
-    size = len(x) if x.is_cuda else _BLOCK_ROWS
+def _row_blocks(x: Tensor, n_columns: int) -> list[slice]:
+    size = max(1, _BLOCK_ENTRIES // n_columns) if x.is_cuda else _BLOCK_ROWS
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
@@ -104,7 +105,7 @@ class _MeanKernel(torch.autograd.Function):
         total, scaled = a.new_zeros(()), b.T * sharpness  # (D, B')
         weighted_a, weighted_b = a * a_weights[:, None], b * b_weights[:, None]
         grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
-        for rows in _row_blocks(a):
+        for rows in _row_blocks(a, len(b)):
             kernel = torch.addmm(a.new_full((), -sharpness), a[rows], scaled).exp_()  # (rows, B')
             total += a_weights[rows] @ (kernel @ b_weights)
             if with_gradient:
@@ -137,7 +138,7 @@ class _CrossEntropy(torch.autograd.Function):
         total = weights @ log_counts[targets]
         weighted = x * weights[:, None]
         grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
-        for rows in _row_blocks(x):
+        for rows in _row_blocks(x, len(y)):
             logits = torch.addmm(log_counts, x[rows], y.T)  # (rows, B')
             probability = torch.log_softmax(logits, dim=1)  # still its logarithm
             target = targets[rows, None]

@@ -14,8 +14,8 @@ PADDINGS = ("none", "resample")
 class UserGraph(nn.Module):
     """Adds to each user's vector the weighted mean of its neighbours' (Zhou et al., arXiv 2301.12097).
 
-    The neighbours are the k other users who share most training items, equal ones by number. The weights are the softmax of how many
-    they share. A user who shares nothing with anyone gets nothing added. U users, D width of a vector.
+    The neighbours are the k other users who share most training items, equal ones by number. The weights are the softmax of
+    how many they share. A user who shares nothing with anyone gets nothing added. U users, D width of a vector.
     """
 
     def __init__(self, interactions: sp.spmatrix, k: int, pad: str):

@@ -5,19 +5,18 @@ Departs from the paper, as the authors' code does: BPR has the logarithm to base
 from a softmax and are then trained freely. Departs from that code: a user with few neighbours keeps the list that it has, where
 the code extends it at random (`user_graph_pad: resample`), and evaluation uses the parameters, where the code uses the vectors
 of the last training step (`evaluate_on: last_forward`).
-U users, I items, B batch, D embedding_size, D_m width of a raw feature, M modalities.
+U users, I items, B batch, D embedding_size, M modalities.
 """
 
 import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.loss import bpr_logistic, mean_square
-from common.preference import PreferenceNet, PreferenceRecommender, modality_weights, weigh
+from common.loss import bpr_logistic
+from common.preference import PreferenceRecommender
 from common.user_graph import UserGraph
-from utils.graph import SparseGraph, frozen_item_graph, normalized_adjacency
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
 
@@ -27,16 +26,7 @@ class DRAGON(PreferenceRecommender):
 
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
-        dim = self.feature_dim(config)
-        self.reg_weight, self.n_mm_layers = config["reg_weight"], config["n_mm_layers"]
-        features, interactions = self.require_features(), dataloader.inter_matrix("csr")
-        self.nets = nn.ModuleDict({m: PreferenceNet(self.n_users, table.shape[1], dim) for m, table in features.items()})
-        self.weights = modality_weights(self.n_users, len(features)) if len(features) > 1 else None
-        self.remember(len(features) * dim)
-
-        self.adjacency = SparseGraph(normalized_adjacency(interactions))
-        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
-        self.user_graph = UserGraph(interactions, config["user_graph_k"], config["user_graph_pad"])
+        self.user_graph = UserGraph(dataloader.inter_matrix("csr"), config["user_graph_k"], config["user_graph_pad"])
 
     def pre_epoch_processing(self) -> None:
         """Extend short lists of neighbours, where `user_graph_pad` asks for it."""
@@ -44,16 +34,12 @@ class DRAGON(PreferenceRecommender):
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """User (U, M D) and item (I, M D) vectors."""
-        layer = total = torch.cat([self.nets[m](table) for m, table in self.features.items()], 1)  # (U+I, M D)
+        layer = total = torch.cat(self.starts(self.nets), 1)  # (U+I, M D)
         for _ in range(N_LAYERS):
             layer = self.adjacency(layer)
             total = total + layer
-        users, items = total.split((self.n_users, self.n_items))
-        view = items
-        for _ in range(self.n_mm_layers):
-            view = self.item_graph(view)
-        users = users if self.weights is None else weigh(users, self.weights)
-        return self.user_graph(users), items + view
+        users, items = self.split(total)
+        return self.user_graph(self.weighed(users)), items
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * mean squares of preferences and weights, on a batch (3, B); a scalar."""
@@ -62,8 +48,3 @@ class DRAGON(PreferenceRecommender):
         user, pairs = F.embedding(interaction[0], users), interaction[1:].flatten()  # (B, M D), (2B,)
         bpr = bpr_logistic(user, *F.embedding(pairs, items).chunk(2)) / math.log(2)
         return bpr + self.reg_weight * self.penalty(interaction[0])
-
-    def penalty(self, users: Tensor) -> Tensor:
-        """Mean squares of the preferences of a batch's users (B,), in each modality, and of all weights; a scalar."""
-        total = sum(mean_square(users, net.preference) for net in self.nets.values())
-        return total if self.weights is None else total + self.weights.square().mean()

@@ -221,8 +221,8 @@ def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:
 def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:
     """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
 
-    FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges over
-    sqrt(out-degree of both ends) are 1 / k, as every out-degree is k.
+    FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges
+    over sqrt(out-degree of both ends) are 1 / k, as every out-degree is k.
     """
     graphs = {modality: _neighbour_graph(table, k) for modality, table in features.items()}
     if "visual" not in graphs or len(graphs) == 1:

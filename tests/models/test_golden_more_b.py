@@ -29,16 +29,22 @@ def net_names(pairs):
 
 
 MODAL_NETS = [(f"nets.{ours}", net) for ours, (net, _) in THEIRS.items()]
+NOISY_NETS = [(f"noisy_nets.{view}.{ours}", f"{net}_n{view + 1}") for view in (0, 1) for ours, (net, _) in THEIRS.items()]
+MENTOR = {"weights": "weight_u", "item_ids": "id_feat", "predict.weight": "mlp.weight", "predict.bias": "mlp.bias"}
 NAMES = {
     "DRAGON": net_names(MODAL_NETS) | {"weights": "weight_u"},
+    "MENTOR": net_names([*MODAL_NETS, *NOISY_NETS, ("id_net", "id_gcn")]) | MENTOR,
 }
-PUBLIC = {}  # settings that compute what the reference does, beside those that the golden holds
+PUBLIC = {"MENTOR": {"feature_mask": "constant"}}  # settings that compute what the reference does, beside those of the golden
 NOT_OURS = ("aggr_mode",)
-VARIANTS = ["DRAGON", "DRAGON_text"]
+VARIANTS = ["DRAGON", "DRAGON_text", "MENTOR"]
 
 
 def replay(model, name, golden):
     """Put the recorded draws in place of those of the model."""
+    draws = [torch.from_numpy(golden[key]) for key in sorted(key for key in golden.files if key.startswith("noise/"))]
+    if name == "MENTOR":  # recorded net by net, both layers of each
+        model.draw = lambda blocks, layer: torch.stack(draws[layer::2], 1)
 
 
 def unused_penalty(golden, config, model):
@@ -79,7 +85,9 @@ def test_loss_gradients_scores_and_metrics_equal_the_reference(variant, evaluate
         assert (parameter.grad is None) == (f"grad/{theirs}" not in golden), ours
         if parameter.grad is not None:
             expected = reference(golden, "grad", theirs, parameter.shape)
-            torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-5, msg=lambda text, ours=ours: f"{ours}: {text}")
+            torch.testing.assert_close(
+                parameter.grad, expected, atol=1e-5, rtol=1e-5, msg=lambda text, ours=ours: f"{ours}: {text}"
+            )
 
     model.eval()
     if variant == "COHESION_drop" and evaluate_on == "parameters":

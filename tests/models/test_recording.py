@@ -24,6 +24,7 @@ from utils.errors import ModelError
 STEADY = {  # on the CPU a GPU's generator is one of the host
     "MambaRec": {"dropout": 0.0},
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
+    "MENTOR": {"dropout": 0.0, "noise": 0.0},
 }
 
 
