@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.graph import SparseGraph, knn_graph, normalized_adjacency, normalized_interactions, propagate_mean
+from utils.graph import SparseGraph, knn_graph, normalized_adjacency, propagate_mean
 
 
 class Views(NamedTuple):
@@ -23,8 +23,13 @@ class Views(NamedTuple):
 class MultiViewEncoder(nn.Module):
     """Id embeddings, purified by each modality and propagated over its item graph, beside LightGCN of the same ids."""
 
-    def __init__(self, interactions, features: dict[str, Tensor], dim: int, n_ui_layers: int, n_layers: int, knn_k: int):
-        """interactions: SciPy (U, I), training pairs. features: modality -> (I, D_m), from which the item graphs are built."""
+    def __init__(
+        self, interactions, features: dict[str, Tensor], dim: int, n_ui_layers: int, n_layers: int, knn_k: int, adjacency=None
+    ):
+        """interactions: SciPy (U, I), training pairs. features: modality -> (I, D_m), from which the item graphs are built.
+
+        adjacency: SciPy CSR (U+I, U+I), of users and items; None: that of the pairs.
+        """
         super().__init__()
         self.n_users, self.n_items = interactions.shape
         self.n_ui_layers, self.n_layers = n_ui_layers, n_layers
@@ -35,8 +40,9 @@ class MultiViewEncoder(nn.Module):
             self.attention = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
             self.preferences = nn.ModuleDict({modality: nn.Linear(dim, dim) for modality in features})
 
-        self.adjacency = SparseGraph(normalized_adjacency(interactions))
-        self.user_items = SparseGraph(normalized_interactions(interactions))
+        adjacency = normalized_adjacency(interactions) if adjacency is None else adjacency
+        self.adjacency = SparseGraph(adjacency)
+        self.user_items = SparseGraph(adjacency[: self.n_users, self.n_users :])
         self.item_graphs = nn.ModuleDict({m: SparseGraph(knn_graph(table, knn_k)) for m, table in features.items()})
 
     def forward(self, modal: dict[str, Tensor]) -> Views:

@@ -209,13 +209,24 @@ def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:
     The item itself is one of the k. A row sum <= 0 gives weight 0. features: (I, D) -> CSR (I, I).
     """
     similarity, neighbour = (part.cpu().numpy() for part in nearest_neighbours(features, k))
-    degree = similarity.sum(axis=1, dtype=np.float64)
-    scale = np.zeros_like(degree)
-    np.power(degree, -0.5, out=scale, where=degree > 0)
+    scale = _inverse_root(similarity.sum(axis=1, dtype=np.float64))
     rows = np.repeat(np.arange(len(neighbour)), neighbour.shape[1])
     columns = neighbour.ravel()
     weights = similarity.ravel() * scale[rows] * scale[columns]
     return sp.csr_matrix((weights, (rows, columns)), shape=(len(neighbour), len(neighbour)))
+
+
+def normalized_by_rows(matrix: sp.spmatrix) -> sp.csr_matrix:
+    """M_ij / sqrt(r_i r_j) with the row sums r, also where M is not symmetric. A row sum <= 0 gives weight 0. CSR (N, N)."""
+    scale = sp.diags(_inverse_root(np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()))
+    return sp.csr_matrix(scale @ matrix @ scale)
+
+
+def _inverse_root(sums: np.ndarray) -> np.ndarray:
+    """sums (N,) ** -1/2, 0 where they are not above 0."""
+    scale = np.zeros_like(sums)
+    np.power(sums, -0.5, out=scale, where=sums > 0)
+    return scale
 
 
 def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:

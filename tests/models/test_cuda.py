@@ -15,6 +15,7 @@ STEADY = {  # what is drawn at random in a step, which no two devices draw alike
     "FREEDOM": {"dropout": 0.0},
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
     "MENTOR": {"dropout": 0.0, "noise": 0.0},
+    "GUME": {"noise": 0.0},
 }
 
 

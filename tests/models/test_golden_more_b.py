@@ -31,13 +31,28 @@ def net_names(pairs):
 MODAL_NETS = [(f"nets.{ours}", net) for ours, (net, _) in THEIRS.items()]
 NOISY_NETS = [(f"noisy_nets.{view}.{ours}", f"{net}_n{view + 1}") for view in (0, 1) for ours, (net, _) in THEIRS.items()]
 MENTOR = {"weights": "weight_u", "item_ids": "id_feat", "predict.weight": "mlp.weight", "predict.bias": "mlp.bias"}
+
+
+def gume_names():
+    names = {"encoder.user_embedding": "user_embedding.weight", "encoder.item_embedding": "item_id_embedding.weight"}
+    for ours, (_, theirs) in THEIRS.items():
+        names[f"user_tables.{ours}"] = f"extended_{theirs}_user.weight"
+        names[f"feature_tables.{ours}"] = f"{theirs}_embedding.weight"
+        for part in ("weight", "bias"):
+            names[f"projections.{ours}.{part}"] = f"{theirs}_reduce_dim.{part}"
+            names[f"encoder.gates.{ours}.{part}"] = f"{theirs}_trans_dim.0.{part}"
+            names[f"encoder.preferences.{ours}.{part}"] = f"{theirs}_behavior.0.{part}"
+    return names | {f"encoder.attention.{part}": f"separate_coarse.{part}" for part in ("0.weight", "0.bias", "2.weight")}
+
+
 NAMES = {
+    "GUME": gume_names(),
     "DRAGON": net_names(MODAL_NETS) | {"weights": "weight_u"},
     "MENTOR": net_names([*MODAL_NETS, *NOISY_NETS, ("id_net", "id_gcn")]) | MENTOR,
 }
 PUBLIC = {"MENTOR": {"feature_mask": "constant"}}  # settings that compute what the reference does, beside those of the golden
 NOT_OURS = ("aggr_mode",)
-VARIANTS = ["DRAGON", "DRAGON_text", "MENTOR"]
+VARIANTS = ["DRAGON", "DRAGON_text", "MENTOR", "GUME"]
 
 
 def replay(model, name, golden):
@@ -45,6 +60,8 @@ def replay(model, name, golden):
     draws = [torch.from_numpy(golden[key]) for key in sorted(key for key in golden.files if key.startswith("noise/"))]
     if name == "MENTOR":  # recorded net by net, both layers of each
         model.draw = lambda blocks, layer: torch.stack(draws[layer::2], 1)
+    if name == "GUME":
+        model.draw = draws.__getitem__
 
 
 def unused_penalty(golden, config, model):

@@ -25,6 +25,7 @@ STEADY = {  # on the CPU a GPU's generator is one of the host
     "MambaRec": {"dropout": 0.0},
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
     "MENTOR": {"dropout": 0.0, "noise": 0.0},
+    "GUME": {"noise": 0.0},
 }
 
 
