@@ -5,16 +5,13 @@ arXiv 2211.06924. Departs from the paper: the raw features are trained too, as i
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
 """
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.loss import bpr_logistic
-from utils.graph import SparseGraph, normalized_adjacency, normalized_interactions, propagate_mean
-from utils.neighbours import nearest_neighbours
+from utils.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
 
 
 class FREEDOM(GeneralRecommender):
@@ -38,16 +35,13 @@ class FREEDOM(GeneralRecommender):
         self.interactions = dataloader.inter_matrix("csr")
         self.adjacency = SparseGraph(normalized_adjacency(self.interactions))
         self.train_adjacency = self.adjacency
-        self.item_graph = SparseGraph(_item_graph(features, config["knn_k"], config["mm_image_weight"]))
+        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
 
     def pre_epoch_processing(self) -> None:
         """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""
         if self.dropout == 0:
             return
-        weights = torch.from_numpy(normalized_interactions(self.interactions).data)  # (E,)
-        kept = draw(weights, max(1, round(len(weights) * (1 - self.dropout)))).numpy()
-        pairs = self.interactions.tocoo()
-        thinned = sp.csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=pairs.shape)
+        thinned = draw_pairs(self.interactions, max(1, round(self.interactions.nnz * (1 - self.dropout))))
         self.train_adjacency = SparseGraph(normalized_adjacency(thinned)).to(self.user_embedding.device)
 
     def representations(self) -> tuple[Tensor, Tensor]:
@@ -70,32 +64,3 @@ class FREEDOM(GeneralRecommender):
             projected = project(F.embedding(pairs, self.feature_tables[modality]))  # (2B, D)
             loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))
         return loss
-
-
-def draw(weights: Tensor, size: int) -> Tensor:
-    """Index of `size` of the weights (E,), drawn without replacement, each time in proportion to the weights that are left.
-
-    The smallest of independent exponential variables with the weights as their rates are such a draw (Efraimidis and
-    Spirakis, Information Processing Letters 2006). torch.multinomial does the same, for at most 2^24 weights.
-    """
-    return (torch.empty_like(weights).exponential_() / weights).topk(size, largest=False).indices
-
-
-def _item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:
-    """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
-
-    The visual one weighs visual_weight, the others share the rest. Unweighted edges over sqrt(out-degree of both ends) are
-    1 / k, as every out-degree is k.
-    """
-    graphs = {modality: _neighbour_graph(table, k) for modality, table in features.items()}
-    if "visual" not in graphs or len(graphs) == 1:
-        return sp.csr_matrix(sum(graphs.values()) / len(graphs))
-    visual = graphs.pop("visual")
-    return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
-
-
-def _neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
-    neighbours = nearest_neighbours(table, k)[1].cpu().numpy()  # (I, k)
-    n_items, k = neighbours.shape
-    offsets = np.arange(0, n_items * k + 1, k)
-    return sp.csr_matrix((np.full(n_items * k, 1 / k), neighbours.ravel(), offsets), shape=(n_items, n_items))
