@@ -5,14 +5,13 @@ arXiv 2211.06924. Departs from the paper: the raw features are trained too, as i
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
 """
 
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.loss import bpr_logistic
-from utils.graph import SparseGraph, frozen_item_graph, normalized_adjacency, normalized_interactions, propagate_mean
+from utils.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
 
 
 class FREEDOM(GeneralRecommender):
@@ -42,10 +41,7 @@ class FREEDOM(GeneralRecommender):
         """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""
         if self.dropout == 0:
             return
-        weights = torch.from_numpy(normalized_interactions(self.interactions).data)  # (E,)
-        kept = draw(weights, max(1, round(len(weights) * (1 - self.dropout)))).numpy()
-        pairs = self.interactions.tocoo()
-        thinned = sp.csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=pairs.shape)
+        thinned = draw_pairs(self.interactions, max(1, round(self.interactions.nnz * (1 - self.dropout))))
         self.train_adjacency = SparseGraph(normalized_adjacency(thinned)).to(self.user_embedding.device)
 
     def representations(self) -> tuple[Tensor, Tensor]:
@@ -68,12 +64,3 @@ class FREEDOM(GeneralRecommender):
             projected = project(F.embedding(pairs, self.feature_tables[modality]))  # (2B, D)
             loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))
         return loss
-
-
-def draw(weights: Tensor, size: int) -> Tensor:
-    """Index of `size` of the weights (E,), drawn without replacement, each time in proportion to the weights that are left.
-
-    The smallest of independent exponential variables with the weights as their rates are such a draw (Efraimidis and
-    Spirakis, Information Processing Letters 2006). torch.multinomial does the same, for at most 2^24 weights.
-    """
-    return (torch.empty_like(weights).exponential_() / weights).topk(size, largest=False).indices

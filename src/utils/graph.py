@@ -194,6 +194,26 @@ def normalized_adjacency(interactions: sp.spmatrix, epsilon: float = 1e-7) -> sp
     return sp.csr_matrix(sp.bmat([[None, block], [block.T, None]]))
 
 
+def draw(weights: Tensor, size: int) -> Tensor:
+    """Index of `size` of the weights (E,), drawn without replacement, each time in proportion to the weights that are left.
+
+    The smallest of independent exponential variables with the weights as their rates are such a draw (Efraimidis and
+    Spirakis, Information Processing Letters 2006). torch.multinomial does the same, for at most 2^24 weights.
+    """
+    return (torch.empty_like(weights).exponential_() / weights).topk(size, largest=False).indices
+
+
+def draw_pairs(interactions: sp.csr_matrix, size: int) -> sp.csr_matrix:
+    """`size` of the pairs (U, I), drawn without replacement, in proportion to 1 / sqrt(deg_u deg_i). CSR (U, I).
+
+    The draw is of torch's global generator.
+    """
+    weights = torch.from_numpy(normalized_interactions(interactions).data)  # (E,)
+    kept = draw(weights, size).numpy()
+    pairs = interactions.tocoo()
+    return sp.csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=pairs.shape)
+
+
 def propagate_mean(graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Tensor:
     """Mean over layers 0..n_layers of graph^l embeddings, (N, D) -> (N, D): LightGCN (arXiv 2002.02126), eqs (7)-(8)."""
     total = layer = embeddings
@@ -235,14 +255,15 @@ def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float)
     FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges
     over sqrt(out-degree of both ends) are 1 / k, as every out-degree is k.
     """
-    graphs = {modality: _neighbour_graph(table, k) for modality, table in features.items()}
+    graphs = {modality: neighbour_graph(table, k) for modality, table in features.items()}
     if "visual" not in graphs or len(graphs) == 1:
         return sp.csr_matrix(sum(graphs.values()) / len(graphs))
     visual = graphs.pop("visual")
     return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
 
 
-def _neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
+def neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
+    """1 / k at the k nearest neighbours of each row by cosine, itself included: (N, D) -> CSR (N, N)."""
     neighbours = nearest_neighbours(table, k)[1].cpu().numpy()  # (I, k)
     n_items, k = neighbours.shape
     offsets = np.arange(0, n_items * k + 1, k)

@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from models.freedom import FREEDOM, draw
-from utils.graph import normalized_adjacency
+from models.freedom import FREEDOM
+from utils.graph import draw, normalized_adjacency
 
 
 @pytest.fixture
