@@ -22,17 +22,15 @@ class PreferenceNet(nn.Module):
         self.preference = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_users, dim)))
         self.hidden, self.project = nn.Linear(width, 4 * dim), nn.Linear(4 * dim, dim)
 
-    def items(self, features: Tensor) -> Tensor:
-        """Features (I, D_m) -> (I, D)."""
-        return self.project(F.leaky_relu(self.hidden(features)))
+    def forward(self, features: Tensor, ids: Tensor | None = None) -> Tensor:
+        """The vectors that the net starts from, each of length 1: (U+I, D). features: (I, D_m).
 
-    def start(self, items: Tensor) -> Tensor:
-        """The preferences above item vectors (I, D), each row of length 1: (U+I, D)."""
+        ids: (I, D), with which the items' vectors are mixed first, as their quadratic mean (COHESION's early fusion).
+        """
+        items = self.project(F.leaky_relu(self.hidden(features)))  # (I, D)
+        if ids is not None:
+            items = torch.sqrt((ids.square() + items.square()) / 2 + 1e-8)
         return F.normalize(torch.cat((self.preference, items)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (I, D_m) -> the vectors that the net starts from, (U+I, D)."""
-        return self.start(self.items(features))
 
 
 class PreferenceRecommender(GeneralRecommender):
@@ -69,9 +67,9 @@ class PreferenceRecommender(GeneralRecommender):
         widths = {modality: table.shape[1] for modality, table in self.features.items()}
         return nn.ModuleDict({modality: PreferenceNet(self.n_users, width, self.dim) for modality, width in widths.items()})
 
-    def starts(self, nets: nn.ModuleDict) -> list[Tensor]:
+    def starts(self, nets: nn.ModuleDict, ids: Tensor | None = None) -> list[Tensor]:
         """What the net of each modality starts from, (U+I, D) each."""
-        return [nets[modality](table) for modality, table in self.features.items()]
+        return [nets[modality](table, ids) for modality, table in self.features.items()]
 
     def split(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (U+I, N D) as the users' (U, N D), and the items', to which their neighbours' are added, (I, N D)."""

@@ -77,10 +77,13 @@ class MENTOR(PreferenceRecommender):
         loss = loss + self.align_weight * self.alignment(torch.cat((plain_users, plain_items)), torch.cat((users, items)))
         loss = loss + self.mask_weight * (self.masked(users) + self.masked(items))
 
+        return loss + self.contrast_weight * self.contrast() if self.contrast_weight else loss
+
+    def contrast(self) -> Tensor:
+        """InfoNCE of the two noisy views, over all users and over all items; a scalar."""
         starts = [start for nets in self.noisy_nets for start in self.starts(nets)]
-        noisy_users, noisy_items = (part.chunk(2, 1) for part in self.split(self.propagate(starts, self.noise)))
-        contrast = info_nce(*map(self.weighed, noisy_users), self.temperature) + info_nce(*noisy_items, self.temperature)
-        return loss + self.contrast_weight * contrast
+        users, items = (part.chunk(2, 1) for part in self.split(self.propagate(starts, self.noise)))
+        return info_nce(*map(self.weighed, users), self.temperature) + info_nce(*items, self.temperature)
 
     def alignment(self, plain: Tensor, fused: Tensor) -> Tensor:
         """Distances of variance and mean between every two views: ids, each modality, and what is scored; a scalar.
