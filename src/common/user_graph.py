@@ -21,8 +21,6 @@ class UserGraph(nn.Module):
     def __init__(self, interactions: sp.spmatrix, k: int, pad: str):
         """interactions: training pairs (U, I). pad: what `resample` does with lists shorter than k; `none`: nothing."""
         super().__init__()
-        if k < 1:
-            raise ValueError(f"user_graph_k={k}: expected at least 1 neighbour of a user")
         self.k, self.pad = k, one_of("user_graph_pad", pad, PADDINGS)
         self.offsets, self.neighbours, counts = most_shared(interactions, k)
         self.sizes = np.diff(self.offsets)

@@ -61,7 +61,8 @@ class COHESION(PreferenceRecommender):
         adjacency = self.train_adjacency if self.training else self.adjacency
         for _ in range(self.n_layers):
             layer = adjacency(layer.flatten(1)).unflatten(1, (-1, self.dim))
-            layer = F.cosine_similarity(layer, first, dim=2).unsqueeze(2) * layer
+            lengths = torch.linalg.vector_norm(layer, dim=2).clamp(min=1e-8)
+            layer = ((layer * first).sum(2) / lengths).unsqueeze(2) * layer  # the length of first is 1
             total = total + layer
         return total.flatten(1)
 

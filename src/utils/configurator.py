@@ -34,11 +34,12 @@ NEUTRAL_KEYS = frozenset(
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
-    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature".split()
+    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature "
+    "temp bm_temp um_temp user_graph_k".split()
 )
 _NOT_NEGATIVE = frozenset(
     "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
-    "approximate_knn_above mmd_weight cl_loss reg_weight".split()
+    "approximate_knn_above mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
 _SINGLE = frozenset(
