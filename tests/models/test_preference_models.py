@@ -1,5 +1,6 @@
 """DRAGON, MENTOR, COHESION and GUME: what the figures of the reference do not reach."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,10 +9,12 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-from experiments.run import load_model_class
+from common.trainer import init_seed
+from experiments.run import assemble, load_model_class
 from experiments.trained import load_trained
 from models.gume import enhanced_adjacency, shared_neighbours
 from utils.dataloader import EvalDataLoader
+from utils.dataset import RecDataset
 from utils.topk_evaluator import TopKEvaluator
 
 REMEMBERING = ["DRAGON", "MENTOR", "COHESION"]
@@ -63,6 +66,35 @@ def test_the_vectors_of_the_last_step_are_scored_and_saved(name, build, make_run
     trained = load_trained(directory)
     found = TopKEvaluator(trained.config).evaluate(trained.model, EvalDataLoader(trained.config, trained.dataset, "test"))
     assert found.metrics == json.loads((directory / "result.json").read_text())["test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("DRAGON", {"user_graph_k": 60, "user_graph_pad": "resample", "evaluate_on": "last_forward"}),
+        ("MENTOR", {"feature_mask": "trained"}),
+        ("GUME", {}),
+        ("COHESION", {"dropout": 0.3, "user_graph_k": 60, "user_graph_pad": "resample"}),
+    ],
+)
+def test_a_training_that_is_taken_up_goes_on_to_the_bit(name, overrides, make_config):
+    config = make_config(name, **overrides)
+
+    def fresh():
+        init_seed(config["seed"])
+        train, _, _, trainer = assemble(config, RecDataset(config))
+        return train, trainer
+
+    train, trainer = fresh()
+    trainer._train_epoch(train, 0)
+    state = copy.deepcopy(trainer.state_dict())
+    losses = [trainer._train_epoch(train, 1)]
+    other_train, other = fresh()
+    other.load_state_dict(state)
+    losses.append(other._train_epoch(other_train, 1))
+    assert losses[0] == losses[1]
+    for one, two in zip(trainer.model.eval().representations(), other.model.eval().representations(), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("modalities", [["text"], ["visual", "text"], ["visual", "text", "audio"]])
