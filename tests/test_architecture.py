@@ -42,7 +42,7 @@ ALLOWED = {
     "common.generators": [],
     "common.recording": ["common.generators", "utils.equality", "utils.errors"],
     "common.trainer": ["common.abstract_recommender", "common.generators", "common.recording", "utils"],
-    "models": ["common", "utils.graph", "utils.neighbours", "utils.utils"],
+    "models": ["common", "utils.graph", "utils.neighbours", "utils.precision", "utils.utils"],
     "preparation.engine": ["utils"],
     "preparation.lines": ["utils"],
     "preparation.options": ["utils"],

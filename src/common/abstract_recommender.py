@@ -1,5 +1,7 @@
 """The base class of every model: what a model is given, and what it must provide."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,13 @@ class GeneralRecommender(nn.Module):
         if not self.features:
             raise ValueError("needs item features, but the data set gives none (vision_feature_file, text_feature_file)")
         return self.features
+
+    def feature_parameters(self, config) -> Mapping[str, Tensor]:
+        """`require_features` as parameters, for a model that trains them too; as they are with `train_features: false`."""
+        features = self.require_features()
+        if not config["train_features"]:
+            return features
+        return nn.ParameterDict({modality: nn.Parameter(table.clone()) for modality, table in features.items()})
 
     def feature_dim(self, config) -> int:
         """Width of projected features, `feat_embed_dim`, where it must be embedding_size, which it is when not set."""

@@ -47,14 +47,8 @@ class MultiViewEncoder(nn.Module):
 
     def forward(self, modal: dict[str, Tensor]) -> Views:
         """modal: modality -> (I, D), what guides the purifier."""
-        items = []
-        for modality, vectors in modal.items():
-            view = self.item_embedding * torch.sigmoid(self.gates[modality](vectors))
-            for _ in range(self.n_layers):
-                view = self.item_graphs[modality](view)
-            items.append(view)
-        users = self.user_items(torch.cat(items, 1)).split(self.item_embedding.shape[1], 1)  # all modalities in one product
-        views = {modality: torch.cat(pair) for modality, *pair in zip(modal, users, items, strict=True)}
+        purified = {m: self.item_embedding * torch.sigmoid(self.gates[m](vectors)) for m, vectors in modal.items()}
+        views = item_views(purified, self.item_graphs, self.user_items, self.n_layers)
         embeddings = torch.cat((self.user_embedding, self.item_embedding))
         return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
 
@@ -75,3 +69,17 @@ class MultiViewEncoder(nn.Module):
         preference = torch.stack([torch.sigmoid(layer(content)) for layer in self.preferences.values()])
         separate = preference * (stacked - common)
         return (separate.sum(0) + common) / (len(stacked) + 1), content
+
+
+def item_views(items: dict[str, Tensor], graphs: nn.ModuleDict, user_items: SparseGraph, n_layers: int) -> dict[str, Tensor]:
+    """Item vectors of each view, propagated over its item graph and then to the users: view -> (U+I, D), users first.
+
+    items: view -> (I, D). graphs: view -> SparseGraph (I, I). user_items: (U, I).
+    """
+    propagated = []
+    for view, vectors in items.items():
+        for _ in range(n_layers):
+            vectors = graphs[view](vectors)
+        propagated.append(vectors)
+    users = user_items(torch.cat(propagated, 1)).chunk(len(items), 1)  # all views in one product
+    return {view: torch.cat(pair) for view, *pair in zip(items, users, propagated, strict=True)}

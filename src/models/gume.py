@@ -39,9 +39,7 @@ class GUME(GeneralRecommender):
         self.user_tables = nn.ParameterDict(
             {m: nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim))) for m in features}
         )
-        self.feature_tables = features
-        if config["train_features"]:
-            self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
+        self.feature_tables = self.feature_parameters(config)
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
 
     def views(self) -> Views:

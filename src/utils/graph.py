@@ -1,6 +1,7 @@
 """Sparse graphs: building them from interactions and features, and multiplying by them fast in both directions."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -83,8 +84,11 @@ class EdgeGraph(nn.Module):
             "columns_nodes": by_row.indices.astype(np.int64),
             "order": by_column.data,  # of the edges, column by column
         }
+        self._register({name: torch.from_numpy(part) for name, part in parts.items()})
+
+    def _register(self, parts: dict[str, Tensor]) -> None:
         for name, part in parts.items():
-            self.register_buffer(f"_{name}", torch.from_numpy(part), persistent=False)
+            self.register_buffer(f"_{name}", part, persistent=False)
 
     @in_float32
     def dot(self, left: Tensor, right: Tensor) -> Tensor:
@@ -111,6 +115,27 @@ class EdgeGraph(nn.Module):
     def take(self, table: Tensor, side: str) -> Tensor:
         """The row of each edge's node on that side: table (N, C) or (M, C) -> (E, C)."""
         return F.embedding(getattr(self, f"_{side}_nodes"), table)
+
+
+class NeighbourGraph(EdgeGraph):
+    """An EdgeGraph of k edges from each row, laid out on the device without waiting for it: for neighbours that change."""
+
+    def __init__(self, neighbours: Tensor, n_columns: int):
+        """neighbours: int64 (N, k), distinct columns of each row; the edges take them in ascending order. n_columns: M."""
+        nn.Module.__init__(self)
+        (n, k), device = neighbours.shape, neighbours.device
+        columns = neighbours.sort(1).values.flatten()  # (E,)
+        order = columns.argsort(stable=True)
+        bounds = torch.arange(n_columns + 1, device=device)
+        parts = {
+            "rows_offsets": torch.arange(0, n * k + 1, k, device=device),
+            "rows_neighbours": columns,
+            "columns_offsets": torch.searchsorted(columns[order], bounds),
+            "columns_neighbours": order // k,
+        }
+        parts = {name: part.int() for name, part in parts.items()}  # as SciPy has them
+        nodes = torch.arange(n, device=device)[:, None].expand(n, k).flatten()
+        self._register(parts | {"rows_nodes": nodes, "columns_nodes": columns, "order": order})
 
 
 def _edge_dot(graph: EdgeGraph, left: Tensor, right: Tensor) -> Tensor:
@@ -247,6 +272,18 @@ def _inverse_root(sums: np.ndarray) -> np.ndarray:
     scale = np.zeros_like(sums)
     np.power(sums, -0.5, out=scale, where=sums > 0)
     return scale
+
+
+def strongest(graphs: Sequence[sp.csr_matrix]) -> sp.csr_matrix:
+    """The entrywise maximum over the entries that there are: one that only one graph has keeps its value. CSR (N, M)."""
+    parts, n_columns = [graph.tocoo() for graph in graphs], graphs[0].shape[1]
+    places = np.concatenate([part.row.astype(np.int64) * n_columns + part.col for part in parts])
+    values = np.concatenate([part.data for part in parts])
+    order = np.lexsort((values, places))
+    places, values = places[order], values[order]
+    largest = np.append(places[1:] != places[:-1], True)
+    rows, columns = np.divmod(places[largest], n_columns)
+    return sp.csr_matrix((values[largest], (rows, columns)), shape=graphs[0].shape)
 
 
 def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:

@@ -51,15 +51,17 @@ def neighbour_search(folder: Path, approximate_above: int | None = None) -> Iter
         _current = before
 
 
-def nearest_neighbours(features: Tensor, k: int) -> Neighbours:
+def nearest_neighbours(features: Tensor, k: int, trained: bool = False) -> Neighbours:
     """The k nearest rows of each row by cosine, itself included.
 
-    features: float (N, D). Rows are compared in blocks, so N x N is never held. ConfigError where the approximate search is
-    asked for and faiss is not installed.
+    features: float (N, D); `trained`: they change, so their neighbours are neither kept nor noted. Rows are compared in blocks,
+    so N x N is never held. ConfigError where the approximate search is asked for and faiss is not installed.
     """
     features = features.detach()
     (n, width), limit = features.shape, _current.approximate_above
     approximately = limit is not None and n > limit
+    if trained:
+        return approximate(features, k) if approximately else exact(features, k)
     path, kept = None, None
     if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
         path = _current.folder / f"neighbours-{_key(approximately, features, k)}.npz"

@@ -15,6 +15,7 @@ from utils.graph import (
     normalized_adjacency,
     normalized_interactions,
     propagate_mean,
+    strongest,
 )
 
 INTERACTIONS = np.array([[1, 1, 0], [0, 1, 0]])  # users have 2 and 1 items; items 1, 2 and 0 users
@@ -136,3 +137,12 @@ def test_knn_graph_of_two_equal_items_equals_hand_worked_fractions():
     # k = 2: rows 0 and 1 keep each other (degree 2), row 2 keeps itself and one at right angles (degree 1)
     graph = knn_graph(torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]]), k=2).toarray()
     np.testing.assert_allclose(graph, [[1 / 2, 1 / 2, 0], [1 / 2, 1 / 2, 0], [0, 0, 1]], atol=1e-6)
+
+
+def test_the_strongest_of_graphs_takes_the_larger_entry_and_keeps_that_of_one_graph_alone():
+    left = sp.csr_matrix(np.array([[0.5, -0.2, 0.0], [0.0, 0.1, 0.0]]))
+    right = sp.csr_matrix(np.array([[0.3, 0.0, -0.4], [0.0, 0.6, 0.0]]))
+    expected = [[0.5, -0.2, -0.4], [0.0, 0.6, 0.0]]
+    assert strongest([left, right]).toarray().tolist() == expected
+    assert strongest([right, left, left]).toarray().tolist() == expected
+    assert (strongest([left]) != left).nnz == 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from utils.graph import EdgeGraph, neighbour_mean
+from utils.graph import EdgeGraph, NeighbourGraph, neighbour_mean
 
 N, M, D = 7, 5, 3
 
@@ -119,3 +119,13 @@ def test_neighbour_mean_is_the_mean_over_neighbours(n, m, seed):
     matrix, x = (generator.random((n, m)) < 0.4).astype(float), generator.random((m, 2))
     expected = [x[row > 0].mean(axis=0) if row.any() else np.zeros(2) for row in matrix]
     np.testing.assert_allclose(neighbour_mean(sp.coo_matrix(matrix)) @ x, expected, atol=1e-12)
+
+
+def test_neighbours_make_the_graph_that_their_matrix_makes():
+    neighbours = torch.tensor([[3, 0], [4, 2], [0, 1], [0, 4]])  # column 5 is nobody's neighbour
+    matrix = torch.zeros(4, 6).scatter(1, neighbours, 1)
+    built, expected = NeighbourGraph(neighbours, 6), EdgeGraph(sp.csr_matrix(matrix.numpy()))
+    parts, expected_parts = dict(built.named_buffers()), dict(expected.named_buffers())
+    assert parts.keys() == expected_parts.keys()
+    for name, part in parts.items():
+        assert part.tolist() == expected_parts[name].tolist(), name
