@@ -102,6 +102,28 @@ def test_one_modality_is_enough(name, modality, build):
 
 
 @pytest.mark.parametrize("name", MULTIMODAL)
+def test_a_third_modality_counts(name, toy, build):
+    np.save(toy / "audio_feat.npy", np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32))
+    config, loader, model = build(name, audio_feature_file="audio_feat.npy")
+    assert list(model.features) == ["visual", "text", "audio"]
+    assert np.isfinite(train(config, loader, model, 1))
+    _, _, two = build(name)
+    assert sum(p.numel() for p in model.parameters()) > sum(p.numel() for p in two.parameters())
+    assert scores(model).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in MULTIMODAL if "train_features" in Config(name, "demo", PLACE)])
+def test_features_that_are_not_trained_stay_as_they_are(name, build):
+    for trained in (True, False):
+        config, loader, model = build(name, train_features=trained)
+        assert any(key.startswith("feature_tables") for key, _ in model.named_parameters()) == trained
+        before = {modality: table.clone() for modality, table in model.feature_tables.items()}
+        train(config, loader, model, 1)
+        for modality, table in model.feature_tables.items():
+            assert torch.equal(table, before[modality]) != trained
+
+
+@pytest.mark.parametrize("name", MULTIMODAL)
 def test_without_features_the_error_names_them(name, build, configs):
     (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
     with pytest.raises(ValueError, match="needs item features"):

@@ -14,6 +14,9 @@ STEADY = {  # what is drawn at random in a step, which no two devices draw alike
     "MambaRec": {"dropout": 0.0},
     "FREEDOM": {"dropout": 0.0},
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
+    "BM3": {"dropout": 0.0},
+    "PGL": {"dropout": 0.0},
+    "SMORE": {"dropout_rate": 0.0},
 }
 
 

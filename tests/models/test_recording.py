@@ -24,6 +24,9 @@ from utils.errors import ModelError
 STEADY = {  # on the CPU a GPU's generator is one of the host
     "MambaRec": {"dropout": 0.0},
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
+    "BM3": {"dropout": 0.0},
+    "PGL": {"dropout": 0.0},
+    "SMORE": {"dropout_rate": 0.0},
 }
 
 
