@@ -93,6 +93,21 @@ def test_a_state_dict_restores_the_scores(name, build):
     assert torch.equal(scores(other), scores(model))
 
 
+def test_a_training_that_is_taken_up_from_its_state_goes_on_to_the_same_bits(name, build):
+    def trainer(seed):
+        config, loader, model = build(name, seed=seed)
+        return Trainer(config, model, loader.generator), loader
+
+    whole, loader = trainer(1)
+    whole._train_epoch(loader, 0)
+    state = copy.deepcopy(whole.state_dict())
+    whole._train_epoch(loader, 1)
+    rest, loader = trainer(2)
+    rest.load_state_dict(state)
+    rest._train_epoch(loader, 1)
+    assert torch.equal(scores(rest.model), scores(whole.model))
+
+
 @pytest.mark.parametrize("modality", ["visual", "text"])
 @pytest.mark.parametrize("name", MULTIMODAL)
 def test_one_modality_is_enough(name, modality, build):

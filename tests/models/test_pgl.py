@@ -38,7 +38,7 @@ def principal_by_the_definition(interactions, dim):
     return np.where(np.abs(graph) < 1e-3, 0, graph)
 
 
-@pytest.mark.parametrize(("n_users", "n_items", "share", "dim"), [(60, 40, 0.2, 16), (300, 200, 0.03, 64), (24, 32, 0.4, 48)])
+@pytest.mark.parametrize(("n_users", "n_items", "share", "dim"), [(60, 40, 0.2, 16), (200, 300, 0.03, 64), (24, 32, 0.4, 48)])
 def test_the_block_gives_the_graph_of_the_whole_adjacency(n_users, n_items, share, dim):
     interactions = random_pairs(n_users, n_items, share)
     expected = principal_by_the_definition(interactions, dim)
