@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from benchmarks import plain
 from common.dream import DREAM
 from common.trainer import Trainer
+from models.bm3 import BM3
 from models.bpr import BPR
 from models.freedom import FREEDOM
 from models.grcn import GRCN
+from models.lattice import LATTICE
 from models.lgmrec import TEMPERATURE as LGMREC_TEMPERATURE
 from models.lgmrec import LGMRec
 from models.lightgcn import LightGCN
@@ -23,7 +25,11 @@ from models.mambarec import MambaRec
 from models.mgcn import MGCN
 from models.mgcn import TEMPERATURE as MGCN_TEMPERATURE
 from models.mmgcn import MMGCN
+from models.pgl import PGL
+from models.pgl import TEMPERATURE as PGL_TEMPERATURE
 from models.slmrec import SLMRec
+from models.smore import FUSION, SMORE
+from models.smore import TEMPERATURE as SMORE_TEMPERATURE
 from models.vbpr import VBPR
 
 
@@ -292,6 +298,128 @@ class PlainLGMRec(LGMRec):
         return loss
 
 
+class PlainBM3(BM3):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        users, items = plain.propagate_mean(self.adjacency, embeddings, self.n_layers).split((self.n_users, self.n_items))
+        items = items + self.item_embedding
+        user, item = interaction[:2]
+
+        def distance(one: Tensor, other: Tensor) -> Tensor:
+            return 1 - F.cosine_similarity(one, other).mean()
+
+        user_target, item_target = self.dropout(users.detach())[user], self.dropout(items.detach())[item]
+        loss = distance(self.predictor(users)[user], item_target) + distance(self.predictor(items)[item], user_target)
+        loss = loss + self.reg_weight * (users.norm() + items.norm()) / self.n_items
+        for modality, project in self.projections.items():
+            vectors = project(self.feature_tables[modality])  # (I, D)
+            predicted, target = self.predictor(vectors)[item], self.dropout(vectors.detach())[item]
+            loss = loss + self.cl_weight * (distance(predicted, item_target) + distance(predicted, target))
+        return loss
+
+
+class PlainLATTICE(LATTICE):
+    """With `cf_model: lightgcn`; every item graph is a dense matrix (I, I)."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+        self.raw = [graph.matrix.to_dense() for graph in self.raw_graphs.values()]
+        self.dense: Tensor | None = None
+
+    def pre_epoch_processing(self) -> None:
+        self.dense = None
+
+    def dense_graph(self) -> Tensor:
+        """The item graph of the current parameters, (I, I)."""
+        mixture = torch.softmax(self.modal_weight, 0) if len(self.raw) > 1 else torch.ones(1)
+        total, raw = torch.zeros(self.n_items, self.n_items), torch.zeros(self.n_items, self.n_items)
+        for share, fixed, (modality, project) in zip(mixture, self.raw, self.projections.items(), strict=True):
+            unit = F.normalize(project(self.feature_tables[modality]))
+            cosines = unit @ unit.T
+            values, neighbours = cosines.topk(self.knn_k)
+            total = total + share * torch.zeros_like(cosines).scatter(1, neighbours, values)
+            raw = raw + share * fixed
+        scale = torch.where(total.sum(1) > 0, total.sum(1), torch.inf) ** -0.5
+        learned = torch.diag(scale) @ total @ torch.diag(scale)
+        return (1 - self.lambda_coeff) * learned + self.lambda_coeff * raw
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        graph = self.dense_graph() if self.dense is None else self.dense
+        if self.gradient == "first_batch":
+            self.dense = graph.detach()
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        final = plain.propagate_mean(self.user_item_graph, embeddings, self.n_ui_layers)
+        users, items = final.split((self.n_users, self.n_items))
+        view = self.item_embedding
+        for _ in range(self.n_layers):
+            view = graph @ view
+        items = items + F.normalize(view)
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        l2 = 0.5 * (user.square().sum() + positive.square().sum() + negative.square().sum()) / self.batch_size
+        return bpr(user, positive, negative) + self.reg_weight * l2
+
+
+class PlainSMORE(SMORE):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        content = plain.propagate_mean(self.adjacency, embeddings, self.n_ui_layers)
+        spectra = {m: torch.fft.rfft(layer(self.feature_tables[m]), norm="ortho") for m, layer in self.projections.items()}
+        spectra[FUSION] = torch.stack(list(spectra.values())).prod(0)
+        views = {}
+        for view, spectrum in spectra.items():
+            weights = torch.complex(*self.filters[view].unbind(1))
+            guide = torch.fft.irfft(spectrum * weights, n=self.item_embedding.shape[1], norm="ortho")
+            items = self.item_embedding * torch.sigmoid(self.gates[view](guide))
+            for _ in range(self.n_layers):
+                items = self.item_graphs[view](items)
+            views[view] = torch.cat((self.user_items(items), items))
+        parts = []
+        for view, vectors in views.items():
+            if view != FUSION:
+                vectors = torch.softmax(self.attention[view](views[FUSION]), 1) * vectors
+            parts.append(self.dropout(torch.sigmoid(self.preferences[view](content))) * vectors)
+        side = torch.stack(parts).mean(0)
+
+        users, positives, negatives = interaction[0], interaction[1] + self.n_users, interaction[2] + self.n_users
+        final = side + content
+        user, positive, negative = final[users], final[positives], final[negatives]
+        l2 = 0.5 * (user.square().sum() + positive.square().sum() + negative.square().sum()) / self.batch_size
+        contrast = plain.info_nce(side[positives], content[positives], SMORE_TEMPERATURE)
+        contrast = contrast + plain.info_nce(side[users], content[users], SMORE_TEMPERATURE)
+        return bpr(user, positive, negative) + self.reg_weight * l2 + self.cl_weight * contrast
+
+
+class PlainPGL(PGL):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def pre_epoch_processing(self) -> None:
+        super().pre_epoch_processing()
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        users = torch.cat(list(self.user_tables.values()), 1)
+        items = torch.cat([F.normalize(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
+        final = plain.propagate_mean(self.train_adjacency, torch.cat((users, items)), self.n_ui_layers)
+        users = final[: self.n_users]
+        for _ in range(self.n_mm_layers):
+            items = self.item_graph(items)
+        items = final[self.n_users :] + items
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        contrasts = [plain.info_nce(self.dropout(rows), self.dropout(rows), PGL_TEMPERATURE) for rows in (user, positive)]
+        return bpr(user, positive, negative) + self.reg_weight * sum(contrasts) / 2
+
+
 PLAIN = {
     cls.__name__.removeprefix("Plain"): cls
     for cls in (
@@ -305,5 +433,9 @@ PLAIN = {
         PlainMGCN,
         PlainLGMRec,
         PlainMambaRec,
+        PlainBM3,
+        PlainLATTICE,
+        PlainSMORE,
+        PlainPGL,
     )
 }

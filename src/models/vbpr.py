@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.abstract_recommender import GeneralRecommender
+from common.alignment import distinct
 from common.init import xavier_normal_initialization
 from common.loss import BPRLoss, EmbLoss
 
@@ -50,6 +51,7 @@ class VBPR(GeneralRecommender):
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + reg_weight * EmbLoss on a batch (3, B) of users, positives, negatives; shape (1,)."""
         user = F.embedding(interaction[0], self.user_embedding)  # (B, 2D)
-        positive, negative = self.item_vectors(interaction[1:].flatten()).chunk(2)
+        items = distinct(interaction[1:].flatten())
+        positive, negative = items.expand(self.item_vectors(items.values)).chunk(2)
         bpr = self.bpr_loss((user * positive).sum(-1), (user * negative).sum(-1))
         return bpr + self.reg_weight * self.reg_loss(user, positive, negative)

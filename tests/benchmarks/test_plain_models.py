@@ -6,13 +6,19 @@ import torch
 from benchmarks.plain_models import PLAIN
 from common.trainer import init_seed
 from experiments.run import load_model_class
-from utils.configurator import available_models
 
-CASES = [(name, {}) for name in available_models()] + [("MambaRec", {"variant": "released"})]
-WITHOUT_NOISE = {"MambaRec": {"dropout": 0.0}, "LGMRec": {"gumbel_noise": False, "keep_rate": 1.0}}
+VARIANTS = [("MambaRec", {"variant": "released"}), ("PGL", {"mode": "global"}), ("LATTICE", {"graph_gradient": "every_batch"})]
+CASES = [(name, {}) for name in PLAIN] + VARIANTS
+WITHOUT_NOISE = {
+    "MambaRec": {"dropout": 0.0},
+    "LGMRec": {"gumbel_noise": False, "keep_rate": 1.0},
+    "BM3": {"dropout": 0.0},
+    "SMORE": {"dropout_rate": 0.0},
+    "PGL": {"dropout": 0.0},
+}
 
 
-@pytest.mark.parametrize(("name", "overrides"), CASES, ids=lambda part: part if isinstance(part, str) else part.get("variant"))
+@pytest.mark.parametrize(("name", "overrides"), CASES, ids=str)
 def test_the_plain_form_computes_the_same_loss_and_gradients(name, overrides, make_config, make_loader):
     config = make_config(name, **WITHOUT_NOISE.get(name, {}), **overrides)
     results = []

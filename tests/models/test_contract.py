@@ -93,12 +93,49 @@ def test_a_state_dict_restores_the_scores(name, build):
     assert torch.equal(scores(other), scores(model))
 
 
+def test_a_training_that_is_taken_up_from_its_state_goes_on_to_the_same_bits(name, build):
+    def trainer(seed):
+        config, loader, model = build(name, seed=seed)
+        return Trainer(config, model, loader.generator), loader
+
+    whole, loader = trainer(1)
+    whole._train_epoch(loader, 0)
+    state = copy.deepcopy(whole.state_dict())
+    whole._train_epoch(loader, 1)
+    rest, loader = trainer(2)
+    rest.load_state_dict(state)
+    rest._train_epoch(loader, 1)
+    assert torch.equal(scores(rest.model), scores(whole.model))
+
+
 @pytest.mark.parametrize("modality", ["visual", "text"])
 @pytest.mark.parametrize("name", MULTIMODAL)
 def test_one_modality_is_enough(name, modality, build):
     config, loader, model = build(name, modalities=[modality])
     assert np.isfinite(train(config, loader, model, 1))
     assert scores(model).isfinite().all()
+
+
+@pytest.mark.parametrize("name", MULTIMODAL)
+def test_a_third_modality_counts(name, toy, build):
+    np.save(toy / "audio_feat.npy", np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32))
+    config, loader, model = build(name, audio_feature_file="audio_feat.npy")
+    assert list(model.features) == ["visual", "text", "audio"]
+    assert np.isfinite(train(config, loader, model, 1))
+    _, _, two = build(name)
+    assert sum(p.numel() for p in model.parameters()) > sum(p.numel() for p in two.parameters())
+    assert scores(model).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in MULTIMODAL if "train_features" in Config(name, "demo", PLACE)])
+def test_features_that_are_not_trained_stay_as_they_are(name, build):
+    for trained in (True, False):
+        config, loader, model = build(name, train_features=trained)
+        assert any(key.startswith("feature_tables") for key, _ in model.named_parameters()) == trained
+        before = {modality: table.clone() for modality, table in model.feature_tables.items()}
+        train(config, loader, model, 1)
+        for modality, table in model.feature_tables.items():
+            assert torch.equal(table, before[modality]) != trained
 
 
 @pytest.mark.parametrize("name", MULTIMODAL)

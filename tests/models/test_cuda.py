@@ -16,6 +16,9 @@ STEADY = {  # what is drawn at random in a step, which no two devices draw alike
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
     "MENTOR": {"dropout": 0.0, "noise": 0.0},
     "GUME": {"noise": 0.0},
+    "BM3": {"dropout": 0.0},
+    "PGL": {"dropout": 0.0},
+    "SMORE": {"dropout_rate": 0.0},
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from experiments.run import load_model_class
@@ -117,7 +118,32 @@ def slmrec_names():
     return names | {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in layers.items() for part in ("weight", "bias")}
 
 
-NAMES = {
+def smore_names():
+    names = projection_names(EMBEDDINGS)
+    for ours, theirs, letter in (("visual", "image", "v"), ("text", "text", "t"), ("fusion", "fusion", "f")):
+        names[f"filters.{ours}"] = f"{theirs}_complex_weight"
+        names[f"attention.{ours}.2.weight"] = f"query_{letter}.2.weight"
+        for part in ("weight", "bias"):
+            names[f"gates.{ours}.{part}"] = f"gate_{letter}.0.{part}"
+            names[f"attention.{ours}.0.{part}"] = f"query_{letter}.0.{part}"
+            names[f"preferences.{ours}.{part}"] = f"gate_{theirs}_prefer.0.{part}"
+    return names
+
+
+def lattice_names():
+    names = projection_names(EMBEDDINGS) | {"modal_weight": "modal_weight"}
+    for i in range(2):
+        for part in ("weight", "bias"):
+            names[f"ngcf_layers.{i}.sum.{part}"] = f"GC_Linear_list.{i}.{part}"
+            names[f"ngcf_layers.{i}.product.{part}"] = f"Bi_Linear_list.{i}.{part}"
+    return names
+
+
+BM3 = projection_names(EMBEDDINGS) | {f"predictor.{part}": f"predictor.{part}" for part in ("weight", "bias")}
+# The reference's users have [user_text, user_image] where its items have [image, text].
+PGL = projection_names({"user_tables.visual": "user_text.weight", "user_tables.text": "user_image.weight"})
+
+NAMES = {  # by the golden's file: a model, and for some of them _ and a variant
     "BPR": BPR,
     "LightGCN": LIGHTGCN,
     "MambaRec": mambarec_names(),
@@ -128,12 +154,22 @@ NAMES = {
     "MMGCN": mmgcn_names(),
     "GRCN": grcn_names(),
     "SLMRec": slmrec_names(),
+    "BM3": BM3,
+    "BM3_text": BM3,
+    "LATTICE": lattice_names(),
+    "LATTICE_ngcf": lattice_names(),
+    "LATTICE_text": lattice_names(),
+    "SMORE": smore_names(),
+    "PGL": PGL,
+    "PGL_global": PGL,
 }
 SETTINGS = {
     "MambaRec": {"variant": "released", "dropout": 0.0},
     "LGMRec": {"gumbel_noise": False},
     "MMGCN": {"train_embeddings": False},
     "GRCN": {"routing": "mmrec"},
+    "BM3_text": {"modalities": ["text"]},
+    "LATTICE_text": {"modalities": ["text"]},
 }
 NOT_OURS = ("recdim", "reg")  # keys of the reference's SLMRec: embedding_size once more, and one without effect
 
@@ -147,13 +183,17 @@ def reference(golden, kind, names, shape):
 
 @pytest.fixture(params=sorted(NAMES))
 def case(request, make_config, make_loader):
-    """(golden arrays, names, config, loader, model with the golden's parameters)"""
-    name = request.param
+    """(golden arrays, names, config, loader, model with the golden's parameters and random draws)"""
+    name, model_name = request.param, request.param.partition("_")[0]
     golden = np.load(GOLDEN / f"{name}.npz")
     recorded = {key: value for key, value in json.loads(str(golden["config"])).items() if key not in NOT_OURS}
-    config = make_config(name, **recorded, **SETTINGS.get(name, {}))
+    config = make_config(model_name, **recorded, **SETTINGS.get(name, {}))
     loader = make_loader(config)
-    model = load_model_class(name)(config, loader)
+    model = load_model_class(model_name)(config, loader)
+    if "noise/kept_edges" in golden:
+        users, items = golden["noise/kept_edges"]
+        model.drawn_pairs = lambda: sp.csr_matrix((np.ones(len(users)), (users, items)), (model.n_users, model.n_items))
+        model.pre_epoch_processing()
     with torch.no_grad():
         for ours, parameter in model.named_parameters():
             parameter.copy_(reference(golden, "param", NAMES[name][ours], parameter.shape))
@@ -182,6 +222,9 @@ def test_loss_gradients_scores_and_metrics_equal_the_reference(case):
         if "running" in ours:
             torch.testing.assert_close(buffer, reference(golden, "buffer", names[ours], buffer.shape), atol=1e-5, rtol=1e-5)
 
+    if config["model"] == "LATTICE":  # the item graph is a constant after an epoch's first batch
+        check_second_batch(golden, names, model)
+
     model.eval()
     with torch.no_grad():
         scores = model.full_sort_predict([torch.arange(model.n_users), None])
@@ -191,3 +234,12 @@ def test_loss_gradients_scores_and_metrics_equal_the_reference(case):
     metrics = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test")).metrics
     recorded = json.loads(str(golden["test_metrics"]))
     assert {name: round(metrics[name], 4) for name in recorded} == pytest.approx(recorded, abs=1e-4)
+
+
+def check_second_batch(golden, names, model):
+    """The recorded gradients of the same batch when it is not the epoch's first; the other parameters get none."""
+    model.zero_grad()
+    model.calculate_loss(torch.from_numpy(golden["batch"])).backward()
+    gradients = {names[ours]: parameter.grad for ours, parameter in model.named_parameters() if parameter.grad is not None}
+    recorded = {key.removeprefix("grad2/"): torch.from_numpy(golden[key]) for key in golden if key.startswith("grad2/")}
+    torch.testing.assert_close(gradients, recorded, atol=1e-5, rtol=1e-5)

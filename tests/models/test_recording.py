@@ -26,6 +26,9 @@ STEADY = {  # on the CPU a GPU's generator is one of the host
     "LGMRec": {"keep_rate": 1.0, "gumbel_noise": False},
     "MENTOR": {"dropout": 0.0, "noise": 0.0},
     "GUME": {"noise": 0.0},
+    "BM3": {"dropout": 0.0},
+    "PGL": {"dropout": 0.0},
+    "SMORE": {"dropout_rate": 0.0},
 }
 
 
