@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from experiments.run import run_path
-from experiments.trials import Outcome, Trial, attempt
+from experiments.trials import Outcome, Show, Trial, attempt, show_nothing
 from utils.configurator import SRC, Config
 from utils.dataset import RecDataset
 from utils.errors import DataError
@@ -31,7 +31,7 @@ class RayCluster:
     a run comes back as a whole when it ends, and a lost one starts anew.
     """
 
-    def __call__(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+    def __call__(self, trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
         if not trials:
             return
         ray = _ray()
@@ -42,7 +42,7 @@ class RayCluster:
             ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
         markers = {trial.config["results_dir"]: _mark(Path(trial.config["results_dir"])) for trial in trials}
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
-        remote = ray.remote(max_retries=_RETRIES)(_work)
+        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
         try:
             running = {}
             for trial in trials:
@@ -75,7 +75,6 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
 def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | None]:
     """On a node: run the trial; the files of its run where the driver cannot see them."""
     silence_console()
-    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(trial.config["threads"])
     with tempfile.TemporaryDirectory(prefix="mambarec-") as place:
         config = trial.config
