@@ -187,7 +187,7 @@ class Trainer:
         if not values.isfinite().all():
             step = int((~values.isfinite()).nonzero()[0])
             raise ModelError(
-                f"{self.name}: the loss is {values[step]} in epoch {epoch + 1}, step {step + 1}. "
+                f"{self.name}: the loss is {values[step]} at epoch {epoch + 1}, step {step + 1}. "
                 f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
             )
         return float(values.mean())

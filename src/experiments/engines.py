@@ -124,7 +124,8 @@ class LocalProcesses:
             with stop.guard(lambda: bool(running), last_words):
                 while waiting or running:
                     while waiting and not stop.signal and len(running) < self.jobs and (not running or fits(waiting[0])):
-                        running.append(_Process(waiting.popleft(), inbox))
+                        with stop.held():
+                            running.append(_Process(waiting.popleft(), inbox))
                     if stop.signal and not running:
                         stop.end()
                     if stop.signal and not asked:
@@ -142,6 +143,7 @@ class LocalProcesses:
                             saved.pop(process.trial.name, None)
                         else:
                             running.remove(process)
+                            show(process.trial, None)
                             how = process.death()
                             needs[process.trial.path.parent] = _known_need(process.trial)
                             if process.outcome or not (process.is_set_back or stop.signal):

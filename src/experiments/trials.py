@@ -17,7 +17,7 @@ from utils.dataset import RecDataset
 from utils.errors import UserError
 from utils.logger import get_logger
 from utils.stopping import stop
-from utils.words import duration
+from utils.words import count, duration
 
 SHOWN = 40  # trials that the plan lists one by one
 _DATA_KEYS = frozenset(
@@ -54,11 +54,11 @@ class Outcome:
     error: str | None = None
 
 
-Show = Callable[[Trial, Status], None]  # is told how running trials come on
+Show = Callable[[Trial, Status | None], None]  # is told how running trials come on; None: this one no longer runs
 Engine = Callable[[Sequence[Trial], Show], Iterable[Outcome]]  # gives outcomes as trials end
 
 
-def show_nothing(trial: Trial, status: Status) -> None:
+def show_nothing(trial: Trial, status: Status | None) -> None:
     """For engines whose trials nobody watches."""
 
 
@@ -110,7 +110,7 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
     _show_plan(trials, states, clock.time_for(left.values()))
     with watching(lines=engine is not one_after_the_other) as display:
 
-        def show(trial: Trial, status: Status) -> None:
+        def show(trial: Trial, status: Status | None) -> None:
             clock.running[trial.path] = status
             display.show(trial.name, status)
 
@@ -118,7 +118,7 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
             outcomes[outcome.trial.path] = outcome
             del left[outcome.trial.path]
             clock.add(outcome)
-            display.drop(outcome.trial.name)
+            display.show(outcome.trial.name, None)
             _show_outcome(outcome, f"{len(outcomes)}/{len(trials)}", clock.time_for(left.values()))
     return [outcomes[trial.path] for trial in trials]
 
@@ -132,7 +132,7 @@ class _Clock:
 
     def __init__(self, trials: Sequence[Trial], workers: int):
         self.workers = workers
-        self.running: dict[Path, Status] = {}
+        self.running: dict[Path, Status | None] = {}
         self.done = {trial.path: len(RunDirectory(trial.path).metrics()) for trial in trials}
         places = {trial.path.parent for trial in trials}
         self.paces = {place: paces(finished_results(place)) for place in places}
@@ -151,11 +151,11 @@ class _Clock:
         total = sum(known) / self.workers + max(known) * (1 - 1 / self.workers)
         unknown = len(trials) - len(known)
         text = f"at most {duration(total)}"
-        return text + (f" for {len(known)} of them, unknown for {unknown}" if unknown else "")
+        return text + (f" for {count(len(known), 'trial')}, unknown for the other {unknown}" if unknown else "")
 
     def _seconds(self, trial: Trial) -> float | None:
-        if trial.path in self.running:
-            return self.running[trial.path].seconds_left
+        if status := self.running.get(trial.path):
+            return status.seconds_left
         known = self.paces[trial.path.parent]
         return mean(known) * (trial.config["epochs"] - self.done[trial.path]) if known else None
 
@@ -181,9 +181,7 @@ def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -
 def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
     if outcome.result:
         metric = outcome.trial.config["valid_metric"].lower()
-        text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, "
-        text += f"best epoch {outcome.result['best_epoch'] + 1} of {outcome.result['epochs']}, "
-        text += duration(outcome.result["seconds_total"])
+        text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {duration(outcome.result['seconds_total'])}"
     else:
         text = f"failed: {outcome.error}"
-    get_logger().info("[%s] %s: %s%s", progress, outcome.trial.name, text, f". Left: {time_left}" if time_left else "")
+    get_logger().info("[%s] %s: %s%s", progress, outcome.trial.name, text, f". To go: {time_left}" if time_left else "")

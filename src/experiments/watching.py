@@ -65,23 +65,17 @@ class _Lines:
     def __init__(self) -> None:
         self.shown: dict[str, float] = {}
 
-    def show(self, name: str, status: Status) -> None:
+    def show(self, name: str, status: Status | None) -> None:
         now = time.monotonic()
-        if now - self.shown.setdefault(name, now) >= LINE_SECONDS:
+        if now - self.shown.setdefault(name, now) >= LINE_SECONDS and status:
             self.shown[name] = now
             get_logger().info("%s: %s", name, status)
-
-    def drop(self, name: str) -> None:
-        self.shown.pop(name, None)
 
 
 class _Nothing:
     """Where the runs' own lines are enough."""
 
-    def show(self, name: str, status: Status) -> None:
-        pass
-
-    def drop(self, name: str) -> None:
+    def show(self, name: str, status: Status | None) -> None:
         pass
 
 
@@ -92,15 +86,11 @@ class _Table:
         self.live = live
         self.rows: dict[str, Status] = {}
 
-    def show(self, name: str, status: Status) -> None:
-        self.rows[name] = status
-        self._draw()
-
-    def drop(self, name: str) -> None:
-        if self.rows.pop(name, None):
-            self._draw()
-
-    def _draw(self) -> None:
+    def show(self, name: str, status: Status | None) -> None:
+        if status:
+            self.rows[name] = status
+        else:
+            self.rows.pop(name, None)
         self.live.update(self._table() if self.rows else "", refresh=True)
 
     def _table(self) -> Any:

@@ -21,7 +21,7 @@ from experiments.trials import Trial, attempt
 from experiments.watching import Status
 from utils.configurator import SRC
 from utils.logger import silence_console
-from utils.stopping import stop
+from utils.stopping import SIGNALS, stop
 
 _PROGRAM = f"import sys; sys.path[0] = {str(SRC)!r}; from experiments.worker import work; work()"
 
@@ -29,7 +29,7 @@ _PROGRAM = f"import sys; sys.path[0] = {str(SRC)!r}; from experiments.worker imp
 def start(trial: Trial, errors: IO[bytes]) -> subprocess.Popen:
     """A new process that has got the trial; what it and its libraries print goes to `errors`."""
     pipe = subprocess.PIPE
-    with _without_ctrl_c():
+    with _without_signals():
         command = [sys.executable, "-c", _PROGRAM, *sys.argv]
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors)
     try:
@@ -41,12 +41,12 @@ def start(trial: Trial, errors: IO[bytes]) -> subprocess.Popen:
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Processes that start in here do not get the terminal's Ctrl-C, not even before they can ignore it; it waits here."""
+def _without_signals() -> Iterator[None]:
+    """Processes that start in here get signals, the terminal's Ctrl-C among them, only when they are ready for them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -55,8 +55,10 @@ def _without_ctrl_c() -> Iterator[None]:
 
 def work() -> None:
     """What the process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started this one, which will ask
     stop.listen()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     sys.argv = sys.argv[1:]  # the command that is recorded is that of the program
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

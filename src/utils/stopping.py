@@ -22,6 +22,7 @@ class Stop:
         self.signal: int | None = None
         self.folders: set[Path] = set()
         self.last_acts: list[Callable[[], None]] = []
+        self._held: list[int] | None = None  # signals that came in a block that must not be left half-way
         self._unsaved: Callable[[], bool] = lambda: False
         self._words: Callable[[], str] = lambda: "stopped"
 
@@ -44,7 +45,21 @@ class Stop:
         finally:
             self._unsaved, self._words = before
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While open, a signal waits."""
+        self._held = []
+        try:
+            yield
+        finally:
+            waiting, self._held = self._held, None
+            for number in waiting:
+                self._on_signal(number, None)
+
     def _on_signal(self, number: int, frame: Any) -> None:
+        if self._held is not None:
+            self._held.append(number)
+            return
         first, self.signal = self.signal is None, number
         if not (first and self._unsaved()):
             self.end()
