@@ -104,7 +104,7 @@ class LocalProcesses:
         set_back: set[Path] = set()  # for want of memory; these wait until nothing else runs
         needs = {trial.path.parent: _known_need(trial) for trial in trials}  # bytes, by model and data set
         reserve = _RESERVE * psutil.virtual_memory().total
-        looked = asked = 0.0
+        looked, asked = 0.0, False
 
         def fits(trial: Trial) -> bool:
             return trial.path not in set_back and free_memory() - needs[trial.path.parent] > reserve
@@ -126,10 +126,8 @@ class LocalProcesses:
                     while waiting and not stop.signal and len(running) < self.jobs and (not running or fits(waiting[0])):
                         with stop.held():
                             running.append(_Process(waiting.popleft(), inbox))
-                    if stop.signal and not running:
-                        stop.end()
                     if stop.signal and not asked:
-                        asked = time.monotonic()
+                        asked = True
                         get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
                         for process in running:
                             process.ask_to_stop()
@@ -146,10 +144,12 @@ class LocalProcesses:
                             show(process.trial, None)
                             how = process.death()
                             needs[process.trial.path.parent] = _known_need(process.trial)
-                            if process.outcome or not (process.is_set_back or stop.signal):
-                                yield process.outcome or Outcome(process.trial, error=how)
-                            elif process.is_set_back:
+                            if process.outcome is None and (process.is_set_back or stop.signal):
                                 waiting.appendleft(process.trial)
+                            else:
+                                yield process.outcome or Outcome(process.trial, error=how)
+                    if stop.signal and waiting and not running:
+                        stop.end()
                     active = [process for process in running if not process.is_set_back]
                     if len(active) > 1 and time.monotonic() - looked > _LOOK_SECONDS:
                         looked = time.monotonic()

@@ -78,9 +78,11 @@ def test_other_settings_seeds_and_larger_caps_are_no_start(make_config):
 
 def test_a_model_that_reads_the_cap_starts_anew(make_config, tmp_path):
     source = Path(make_config("BPR").model_file).read_text()
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "scheduled.py").write_text(source.replace("class BPR", "class Scheduled") + "\nCAP = 'epochs'\n")
-    place = {"model_path": str(tmp_path / "models")}
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "scheduled.py").write_text(source.replace("class BPR", "class Scheduled") + "\nCAP = 'epochs'\n")
+    (folder / "Scheduled.yaml").write_text("reg_weight: 0.1\n")
+    place = {"model_path": str(folder)}
     run(make_config("Scheduled", **place))
     assert "scheduled.py reads 'epochs', so that its training may" in log_of(run(make_config("Scheduled", epochs=3, **place)))
 
