@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from experiments.engines import LocalProcesses
+from experiments.trials import prepare
 from preparation.demo import ensure_demo
+from utils.configurator import Config
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 SETTINGS = "--epochs 1 --threads 1 --use_gpu false --seed 1"
@@ -36,13 +39,17 @@ def peaks(demo, tmp_path):
     return measure
 
 
-def test_a_run_alone_and_a_trial_of_a_comparison_take_the_same(peaks):
+def test_a_run_of_main_and_a_trial_in_a_process_of_its_own_take_the_same(peaks, demo, tmp_path):
     ((name, alone),) = peaks("main.py", "-m BPR").items()
-    assert peaks("main.py", "-m LightGCN BPR")[name] == pytest.approx(alone, rel=TOLERANCE)
+    settings = {"epochs": 1, "threads": 1, "use_gpu": False, "seed": 1, "data_path": str(demo)}
+    config = Config("BPR", "demo", {**settings, "results_dir": str(tmp_path / "trials")})
+    (outcome,) = LocalProcesses(1)(prepare([config]))
+    assert Path(outcome.result["directory"]).name == name
+    assert outcome.result["peak_memory_mb"] == pytest.approx(alone, rel=TOLERANCE)
 
 
 @pytest.mark.slow
-def test_a_trial_of_a_study_takes_the_same_too(peaks):
+def test_a_trial_of_a_comparison_or_a_study_takes_the_same(peaks):
     ((name, alone),) = peaks("main.py", "-m MambaRec").items()
     for program, words in (("main.py", "-m BPR MambaRec LightGCN --jobs 2"), ("report.py", "ablation")):
         assert peaks(program, words)[name] == pytest.approx(alone, rel=TOLERANCE), program
