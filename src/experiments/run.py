@@ -88,12 +88,12 @@ class _Recorder:
         if "loss" in row:
             yield f"loss {row['loss']:.5f}"
         if "valid" in row:
-            yield f"{self.metric} {row['valid'][self.metric]:.5f} (best {self.trainer.progress.best_value:.5f})"
+            yield f"validation {row['valid'][self.metric]:.5f} (best {self.trainer.progress.best_value:.5f})"
         status = self.status(0)
         yield f"patience {status.patience}"
         yield f"{row.get('seconds_train', 0.0) + row.get('seconds_eval', 0.0):.2f} s"
         if status.seconds_left:
-            yield f"at most {status.time_left} left"
+            yield f"at most {status.time_left}"
 
     def best(self, model: nn.Module, test: Evaluation) -> None:
         write = self.directory.write
@@ -230,6 +230,7 @@ def _train(
                 logger.info("  %s", note)
             logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
             logger.info("%s", directory.path)
+            logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:
                 logger.info("%s", note)
             if checkpoint.exists():
@@ -364,10 +365,15 @@ def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dic
     }
 
 
+def _when_it_ends(config: Config, cap: int) -> str:
+    patience = f"{count(config['stopping_step'], 'evaluation')} without a better validation {config['valid_metric']} (patience)"
+    return f"at most {count(cap, 'epoch')}; ends after {patience}"
+
+
 def _why_it_ended(config: Config, result: dict[str, Any]) -> str:
     """result: what result.json holds."""
     if result["stopped_by"] == "patience":
-        why = f"no better validation {config['valid_metric']} for {config['stopping_step']} evaluations"
+        why = f"no better validation {config['valid_metric']} for {count(config['stopping_step'], 'evaluation')}"
     else:
         why = f"the cap of {count(result['epochs'], 'epoch')} is reached"
     return f"ended: {why}. Best epoch {result['best_epoch'] + 1} of {result['epochs']}"

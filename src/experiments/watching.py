@@ -99,7 +99,15 @@ class _Table:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         metric = next(iter(self.rows.values())).metric
         table.add_column("\nrunning", ratio=1)
-        for title in ("\nepoch", "\nof it", "\nloss", f"{metric}\nnow", "\nbest", "patience\nleft", "time left\nat most"):
+        for title in (
+            "\nepoch",
+            "\nof it",
+            "\nloss",
+            f"validation\n{metric}",
+            "\nbest",
+            "patience\nleft",
+            "time left\nat most",
+        ):
             table.add_column(title, justify="right", no_wrap=True)
         for name, status in self.rows.items():
             numbers = (f"{number:.4f}" if number is not None else "" for number in (status.loss, status.value, status.best))

@@ -37,7 +37,7 @@ def test_a_row_says_where_a_trial_is_and_fits_on_100_columns():
     lines = text.splitlines()
     assert all(len(line) <= 100 for line in lines)
     assert "…" not in text and set(NAMES[0].split()) <= set(text.split())
-    assert "13/200    34%  0.6931     0.1032  0.1041        18     12 min" in text
+    assert "13/200    34%  0.6931      0.1032  0.1041        18     12 min" in text
     assert "1000/1000" in text and lines[-1].rstrip().endswith("unknown")
     assert "running" in lines[1] and "patience  time left" in lines[0]
 
