@@ -97,70 +97,99 @@ class LocalProcesses:
     jobs: int
 
     def __call__(self, trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
-        waiting = deque(trials)
-        running: list[_Process] = []
-        saved: dict[str, int] = {}  # the last epoch of unfinished trials that is in the checkpoint
-        inbox: Inbox = SimpleQueue()
-        set_back: set[Path] = set()  # for want of memory; these wait until nothing else runs
-        needs = {trial.path.parent: _known_need(trial) for trial in trials}  # bytes, by model and data set
-        reserve = _RESERVE * psutil.virtual_memory().total
-        looked, asked = 0.0, False
-
-        def fits(trial: Trial) -> bool:
-            return trial.path not in set_back and free_memory() - needs[trial.path.parent] > reserve
-
-        def end_all() -> None:
-            for process in running:
-                process.end_at_once()
-            for process in running:
-                process.wait()
-
-        def last_words() -> str:
-            epochs = ", ".join(f"{name} after epoch {epoch}" for name, epoch in saved.items() if epoch)
-            return f"stopped. {f'Saved: {epochs}. ' if epochs else ''}The same command goes on"
-
-        stop.last_acts.append(end_all)
+        crew = _Crew(self.jobs, trials, show)
+        stop.last_acts.append(crew.end)
         try:
-            with stop.guard(lambda: bool(running), last_words):
-                while waiting or running:
-                    while waiting and not stop.signal and len(running) < self.jobs and (not running or fits(waiting[0])):
-                        with stop.held():
-                            running.append(_Process(waiting.popleft(), inbox))
-                    if stop.signal and not asked:
-                        asked = True
-                        get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
-                        for process in running:
-                            process.ask_to_stop()
-                    with suppress(Empty):
-                        process, message = inbox.get(timeout=_POLL_SECONDS)
-                        if isinstance(message, Status):
-                            saved[process.trial.name] = message.saved
-                            show(process.trial, message)
-                        elif message is not None:
-                            process.outcome = Outcome(process.trial, *message)
-                            saved.pop(process.trial.name, None)
-                        else:
-                            running.remove(process)
-                            show(process.trial, None)
-                            how = process.death()
-                            needs[process.trial.path.parent] = _known_need(process.trial)
-                            if process.outcome is None and (process.is_set_back or stop.signal):
-                                waiting.appendleft(process.trial)
-                            else:
-                                yield process.outcome or Outcome(process.trial, error=how)
-                    if stop.signal and waiting and not running:
-                        stop.end()
-                    active = [process for process in running if not process.is_set_back]
-                    if len(active) > 1 and time.monotonic() - looked > _LOOK_SECONDS:
-                        looked = time.monotonic()
-                        if free_memory() < reserve:
-                            active[-1].is_set_back = True
-                            active[-1].end_at_once()
-                            set_back.add(active[-1].trial.path)
-                            get_logger().warning("memory runs short: %s waits", active[-1].trial.name)
+            with stop.guard(lambda: bool(crew.running), crew.last_words):
+                yield from crew.work()
         finally:
-            end_all()
-            stop.last_acts.remove(end_all)
+            crew.end()
+            stop.last_acts.remove(crew.end)
+
+
+class _Crew:
+    """The processes of one call of LocalProcesses, and the trials that wait for one."""
+
+    def __init__(self, jobs: int, trials: Sequence[Trial], show: Show):
+        self.jobs, self.waiting, self.show = jobs, deque(trials), show
+        self.running: list[_Process] = []
+        self.inbox: Inbox = SimpleQueue()
+        self.saved: dict[str, int] = {}  # the last epoch of unfinished trials that is in the checkpoint
+        self.set_back: set[Path] = set()  # for want of memory; these wait until nothing else runs
+        self.needs = {trial.path.parent: _known_need(trial) for trial in trials}  # bytes, by model and data set
+        self.reserve = _RESERVE * psutil.virtual_memory().total
+        self.looked_at = 0.0
+        self.asked_to_stop = False
+
+    def work(self) -> Iterator[Outcome]:
+        """Outcomes of all trials as they end; ends the process instead when it was asked to, and all have saved."""
+        while self.waiting or self.running:
+            if stop.signal:
+                self._stop()
+            else:
+                self._start()
+            with suppress(Empty):
+                process, message = self.inbox.get(timeout=_POLL_SECONDS)
+                if isinstance(message, Status):
+                    self.saved[process.trial.name] = message.saved
+                    self.show(process.trial, message)
+                elif message is not None:
+                    process.outcome = Outcome(process.trial, *message)
+                    self.saved.pop(process.trial.name, None)
+                elif outcome := self._dismiss(process):
+                    yield outcome
+            if time.monotonic() - self.looked_at > _LOOK_SECONDS:
+                self._look_at_memory()
+
+    def _start(self) -> None:
+        """Start as many as there are places and memory for, and one in any case."""
+        while self.waiting and len(self.running) < self.jobs and (not self.running or self._fits(self.waiting[0])):
+            with stop.held():
+                self.running.append(_Process(self.waiting.popleft(), self.inbox))
+
+    def _fits(self, trial: Trial) -> bool:
+        return trial.path not in self.set_back and free_memory() - self.needs[trial.path.parent] > self.reserve
+
+    def _stop(self) -> None:
+        if not self.running:
+            stop.end()
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
+            get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
+            for process in self.running:
+                process.ask_to_stop()
+
+    def _dismiss(self, process: _Process) -> Outcome | None:
+        """Clear up after a process that has ended; its outcome, or None where its trial is to go on later."""
+        self.running.remove(process)
+        self.show(process.trial, None)
+        how = process.death()
+        self.needs[process.trial.path.parent] = _known_need(process.trial)
+        if process.outcome is None and (process.is_set_back or stop.signal):
+            self.waiting.appendleft(process.trial)
+            return None
+        return process.outcome or Outcome(process.trial, error=how)
+
+    def _look_at_memory(self) -> None:
+        """Stop the trial that started last when memory runs short."""
+        self.looked_at = time.monotonic()
+        active = [process for process in self.running if not process.is_set_back]
+        if len(active) > 1 and free_memory() < self.reserve:
+            active[-1].is_set_back = True
+            active[-1].end_at_once()
+            self.set_back.add(active[-1].trial.path)
+            get_logger().warning("memory runs short: %s waits", active[-1].trial.name)
+
+    def end(self) -> None:
+        """End all processes, wherever they are."""
+        for process in self.running:
+            process.end_at_once()
+        for process in self.running:
+            process.wait()
+
+    def last_words(self) -> str:
+        epochs = ", ".join(f"{name} after epoch {epoch}" for name, epoch in self.saved.items() if epoch)
+        return f"stopped. {f'Saved: {epochs}. ' if epochs else ''}The same command goes on"
 
 
 def _known_need(trial: Trial) -> float:

@@ -30,7 +30,7 @@ class Stop:
         """From now on SIGINT and SIGTERM end this process with status 130 or 143; one that is ignored stays so."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_signal)
+                signal.signal(number, self.on_signal)
 
     @contextmanager
     def guard(self, unsaved: Callable[[], bool], words: Callable[[], str]) -> Iterator[None]:
@@ -54,9 +54,10 @@ class Stop:
         finally:
             waiting, self._held = self._held, None
             for number in waiting:
-                self._on_signal(number, None)
+                self.on_signal(number, None)
 
-    def _on_signal(self, number: int, frame: Any) -> None:
+    def on_signal(self, number: int, frame: Any) -> None:
+        """The handler of a signal."""
         if self._held is not None:
             self._held.append(number)
             return
