@@ -19,7 +19,7 @@ from utils.configurator import SRC, Config
 from utils.dataset import RecDataset
 from utils.errors import DataError
 from utils.extras import optional
-from utils.logger import silence_console
+from utils.logger import get_logger, silence_console
 from utils.stopping import stop
 
 _RETRIES = 3  # of a trial whose worker or node was lost
@@ -45,6 +45,7 @@ class RayCluster:
             code = {"working_dir": str(SRC), "excludes": ["__pycache__"]}
             address = os.environ.get("RAY_ADDRESS")
             ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
+            stop.listen_again()
         markers = {trial.config["results_dir"]: _mark(Path(trial.config["results_dir"])) for trial in trials}
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
         remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
@@ -59,6 +60,7 @@ class RayCluster:
                 while running:
                     done, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
                     if stop.signal:
+                        get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
                         _cancel(ray, list(running))
                         break
                     for task in done:
@@ -93,8 +95,7 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
 
 def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | None]:
     """On a node: run the trial; the files of its run where the driver cannot see them."""
-    silence_console()
-    signal.signal(signal.SIGINT, stop.on_signal)  # which Ray sends to a cancelled task
+    _set_up_node()
     torch.set_num_threads(trial.config["threads"])
     with tempfile.TemporaryDirectory(prefix="mambarec-") as place:
         config = trial.config
@@ -107,6 +108,17 @@ def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | 
         config = config.at(results_dir=f"{place}/results/")
         here = replace(trial, config=config, path=run_path(config, RecDataset(config)))
         return attempt(here), _pack(here.path) if here.path.exists() else None
+
+
+def _set_up_node() -> None:
+    silence_console()
+    stop.exit = _leave
+    signal.signal(signal.SIGINT, stop.on_signal)  # which Ray sends to a cancelled task
+
+
+def _leave(status: int) -> None:
+    """End a task, not its process, whose end Ray would report as a fault."""
+    raise KeyboardInterrupt
 
 
 def _has_data(trial: Trial) -> bool:

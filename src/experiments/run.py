@@ -104,8 +104,6 @@ class _Recorder:
             write("topk.npz", lambda file: np.savez_compressed(file, users=test.users, topk=test.topk))
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
-        if stop.signal:
-            self._tell_of_stop()
         if last or stop.signal or time.monotonic() - self.saved_at >= self.interval:
             state = trainer.state_dict()
             self.directory.write("checkpoint.pt", lambda file: torch.save(state, file))

@@ -22,15 +22,23 @@ class Stop:
         self.signal: int | None = None
         self.folders: set[Path] = set()
         self.last_acts: list[Callable[[], None]] = []
+        self.exit: Callable[[int], Any] = os._exit
+        self._listens = False
         self._held: list[int] | None = None  # signals that came in a block that must not be left half-way
         self._unsaved: Callable[[], bool] = lambda: False
         self._words: Callable[[], str] = lambda: "stopped"
 
     def listen(self) -> None:
         """From now on SIGINT and SIGTERM end this process with status 130 or 143; one that is ignored stays so."""
+        self._listens = True
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.on_signal)
+
+    def listen_again(self) -> None:
+        """After a library has put its own handlers in place, where this process listened."""
+        if self._listens:
+            self.listen()
 
     @contextmanager
     def guard(self, unsaved: Callable[[], bool], words: Callable[[], str]) -> Iterator[None]:
@@ -76,7 +84,7 @@ class Stop:
         start = "\n" if os.isatty(2) else ""  # the terminal shows ^C on the line of the moment
         with suppress(OSError):
             os.write(2, f"{start}{words}\n".encode())
-        os._exit(128 + (self.signal or signal.SIGTERM))
+        self.exit(128 + (self.signal or signal.SIGTERM))
 
     def remove_unfinished(self) -> None:
         """Remove this process's temporary files (utils.files) from `folders`."""
