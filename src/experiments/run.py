@@ -52,9 +52,8 @@ class _Recorder:
         self.saved = self.finished = trainer.progress.epoch + 1  # epochs
         self.loss: float | None = None
         self.value: float | None = None
-        self.pace = min(
-            paces(finished_results(directory.path.parent)), default=None
-        )  # seconds an epoch, before this run has one
+        known = paces(finished_results(directory.path.parent))
+        self.pace = statistics.mean(known) if known else None  # seconds an epoch; of this run as soon as it has one
         self.steps = 0
         self.stop_told = self.reported_unread = False
         self.tensorboard = _summary_writer(directory.path) if config["tensorboard"] else None
@@ -149,10 +148,8 @@ class _Recorder:
         """What a stop leaves, and how to go on."""
         if not self.saved:
             return f"stopped before an epoch was saved: {self.directory.path}. The same command starts anew"
-        how = "The same command" if resume else "The same command with --resume"
-        return (
-            f"stopped: epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}. {how} goes on after it"
-        )
+        saved = f"epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}"
+        return f"stopped: {saved}. The same command{'' if resume else ' with --resume'} goes on after it"
 
 
 _SHOW_SECONDS = 1.0
@@ -221,7 +218,9 @@ def _train(
         checkpoint = directory.file("checkpoint.pt")
         if checkpoint.exists() and not resume:
             raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
-        notes = [] if checkpoint.exists() else _beginning(config, dataset, directory, extend and not restart)
+        notes, before = [], None
+        if not checkpoint.exists():
+            notes, before = _beginning(config, dataset, directory, extend and not restart)
         with log_to(directory.file("train.log")):
             logger.info("%s on %s", config["model"], dataset.summary())
             for note in dataset.notes:
@@ -241,6 +240,8 @@ def _train(
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)
                 result = _result(config, trainer, directory.metrics())
+                if before:
+                    result["peak_memory_mb"] = max((result["peak_memory_mb"] or 0.0, before["peak_memory_mb"] or 0.0)) or None
                 directory.write_json("result.json", result)
                 logger.info("%s", _why_it_ended(config, result))
             if result["best_epoch"] == 0 and result["epochs"] > 1:
@@ -253,8 +254,13 @@ def _train(
     return result
 
 
-def _beginning(config: Config, dataset: RecDataset, directory: RunDirectory, extend: bool) -> list[str]:
-    """Take over a run of a smaller cap of epochs, if there is one; what to say of that, and of an earlier start of this run."""
+def _beginning(
+    config: Config, dataset: RecDataset, directory: RunDirectory, extend: bool
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Take over a run of a smaller cap of epochs, if there is one.
+
+    Returns what to say of that and of an earlier start of this run, and the result of the run that was taken over, if any.
+    """
     notes = []
     if directory.file("config.json").exists():
         notes.append("an earlier start of this run was stopped before its first checkpoint: it starts anew")
@@ -266,11 +272,11 @@ def _beginning(config: Config, dataset: RecDataset, directory: RunDirectory, ext
                 obstacle = _obstacle(config, other, epochs, trained)
                 if obstacle is None:
                     directory.adopt(other)
-                    return [*notes, f"goes on from {name}, after epoch {trained}"]
+                    return [*notes, f"goes on from {name}, after epoch {trained}"], other.result()
         except RunError as error:
             obstacle = str(error)
         notes.append(f"does not go on from {name}: {obstacle}")
-    return notes
+    return notes, None
 
 
 def _shorter_runs(config: Config, dataset: RecDataset, directory: RunDirectory) -> list[tuple[RunDirectory, int]]:

@@ -133,7 +133,7 @@ class _Clock:
     def __init__(self, trials: Sequence[Trial], workers: int):
         self.workers = workers
         self.running: dict[Path, Status | None] = {}
-        self.done = {trial.path: len(RunDirectory(trial.path).metrics()) for trial in trials}
+        self.done = {one.path: len(RunDirectory(one.path).metrics()) if one.state == "stopped" else 0 for one in trials}
         places = {trial.path.parent for trial in trials}
         self.paces = {place: paces(finished_results(place)) for place in places}
 

@@ -88,7 +88,7 @@ class Stop:
 
     def remove_unfinished(self) -> None:
         """Remove this process's temporary files (utils.files) from `folders`."""
-        for folder in self.folders:
+        for folder in list(self.folders):
             for path in folder.glob(f"*.{os.getpid()}.tmp"):
                 with suppress(OSError):
                     path.unlink()

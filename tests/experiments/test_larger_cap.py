@@ -58,6 +58,7 @@ def test_one_that_ended_early_only_ends_again(make_config, elsewhere, monkeypatc
     monkeypatch.setattr(Trainer, "_train_epoch", lambda *_: pytest.fail("trained"))
     longer = run(make_config("BPR", epochs=50, **EARLY))
     assert same_result(longer["directory"], expected["directory"]) == []
+    assert longer["peak_memory_mb"] >= shorter["peak_memory_mb"]
 
 
 def test_a_last_epoch_that_was_evaluated_out_of_turn_is_no_start(make_config, elsewhere):

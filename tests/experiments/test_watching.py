@@ -86,6 +86,8 @@ def test_time_to_go_is_the_epochs_up_to_the_cap_of_each_trial_and_not_the_length
     assert _Clock(trials, 2).time_for(left) == "at most 7 min"  # 5 min, and half of a trial that may begin last
     trials[1].path.mkdir(parents=True)
     (trials[1].path / "metrics.jsonl").write_text('{"epoch": 0}\n' * 5)
+    assert _Clock(trials, 1).time_for(left) == "at most 10 min"  # nothing of it is saved
+    (trials[1].path / "checkpoint.pt").touch()
     assert _Clock(trials, 1).time_for(left) == "at most 8 min"
 
 
