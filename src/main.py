@@ -1,8 +1,14 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. README.md shows what else it can do."""
 
+if __name__ == "__main__":
+    from utils.stopping import stop
+
+    stop.listen()  # before what takes long to import
+
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from analysis.comparison import METRICS, TESTED, compare
@@ -15,7 +21,8 @@ from experiments.ray_engine import RayCluster
 from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
-from experiments.trials import Engine, Outcome, one_after_the_other, prepare, run_trials
+from experiments.trials import Engine, Outcome, prepare, run_trials
+from experiments.watching import watching
 from utils.configurator import Config, available_datasets, available_models, override_pairs
 from utils.errors import exit_status
 
@@ -64,7 +71,10 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides.setdefault("threads", threads_each(options.jobs))
     configs = plan(options.model, options.dataset, overrides, options.search)
     if len(configs) == 1 and options.engine == "local":
-        print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
+        with watching(lines=False) as display:
+            watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
+            result = run(configs[0], resume=options.resume, restart=options.restart, watch=watch)
+        print(run_table(result))
         return 0
     outcomes = run_all(configs, options)
     print(trials_table(outcomes, by_test=options.legacy_test_selection))
@@ -84,14 +94,10 @@ def run_all(configs: Sequence[Config], options: argparse.Namespace) -> list[Outc
     if options.restart:
         for trial in prepare(configs):
             RunDirectory(trial.path).discard()
-    engine: Engine = one_after_the_other
-    if options.engine == "ray":
-        engine = RayCluster()
-    elif options.jobs > 1:
-        engine = LocalProcesses(options.jobs)
+    engine: Engine = RayCluster() if options.engine == "ray" else LocalProcesses(options.jobs)
 
     def run_some(some: Sequence[Config]) -> list[Outcome]:
-        return run_trials(prepare(some), engine, options.jobs)
+        return run_trials(prepare(some, anew=options.restart), engine, options.jobs)
 
     if options.sampler == "tpe":
         return search(configs, options.search_budget, options.jobs, run_some)

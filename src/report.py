@@ -1,5 +1,10 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
+if __name__ == "__main__":
+    from utils.stopping import stop
+
+    stop.listen()  # before what takes long to import
+
 import argparse
 import sys
 from pathlib import Path
@@ -15,7 +20,7 @@ from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
 from experiments.engines import LocalProcesses, threads_each
 from experiments.summary import failures
-from experiments.trials import Engine, one_after_the_other, prepare, run_trials
+from experiments.trials import prepare, run_trials
 from utils.configurator import SRC, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
 from utils.words import positive
@@ -138,8 +143,7 @@ def study(options: argparse.Namespace) -> int:
 
 def _run(plan: Plan, jobs: int) -> tuple[list[Record], bool]:
     """The records of a plan's runs, and whether one failed; RunError when all did."""
-    engine: Engine = LocalProcesses(jobs) if jobs > 1 else one_after_the_other
-    outcomes = run_trials(prepare(plan.trials), engine, jobs)
+    outcomes = run_trials(prepare(plan.trials), LocalProcesses(jobs), jobs)
     text = failures(outcomes)
     finished = [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
     if not finished:

@@ -8,6 +8,7 @@ import torch
 
 import utils.configurator as configurator
 from experiments.run import run
+from experiments.trials import one_after_the_other
 from utils.configurator import Config
 from utils.dataloader import TrainDataLoader
 from utils.dataset import RecDataset
@@ -58,6 +59,16 @@ def make_config(tmp_path, toy):
         return Config(model, "toy", {**places, **small, "use_gpu": False, **overrides})
 
     return make
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Lets main.py and report.py train trials in the test's process, which is faster than in processes of their own."""
+    import main
+    import report
+
+    for program in (main, report):
+        monkeypatch.setattr(program, "LocalProcesses", lambda jobs: one_after_the_other)
 
 
 @pytest.fixture

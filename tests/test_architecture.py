@@ -21,6 +21,7 @@ ALLOWED = {
     "utils.graph": ["utils.neighbours", "utils.precision"],
     "utils.sampling": [],
     "utils.logger": [],
+    "utils.stopping": [],
     "utils.configurator": ["utils.errors", "utils.metrics"],
     "utils.id_maps": ["utils.errors"],
     "utils.interactions": ["utils.errors"],

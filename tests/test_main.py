@@ -15,7 +15,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 
 @pytest.fixture
-def call(toy, tmp_path, capsys):
+def call(toy, tmp_path, capsys, in_this_process):
     """call(*words) -> (exit status, standard output, standard error), on the toy data."""
 
     def invoke(*words: str):
@@ -49,7 +49,7 @@ def test_a_single_trial_goes_to_the_engine_that_was_asked_for(call, monkeypatch)
     asked = []
 
     class Cluster:
-        def __call__(self, trials):
+        def __call__(self, trials, show):
             asked.extend(trials)
             return map(attempt, trials)
 

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from common.abstract_recommender import GeneralRecommender
 from common.generators import host_generators, restore_host_generators
@@ -51,6 +51,9 @@ _OPTIMISERS = {
 class Recorder(Protocol):
     """Where a trainer writes what happens; experiments.run has the one that writes a run directory."""
 
+    def step(self, done: int, steps: int) -> None:
+        """So many steps of the epoch that runs are done."""
+
     def epoch(self, row: dict[str, Any]) -> None:
         """One epoch is over: its number, loss, validation metrics and times."""
 
@@ -58,12 +61,12 @@ class Recorder(Protocol):
         """Validation improved: the model, and its evaluation on test."""
 
     def checkpoint(self, trainer: "Trainer", last: bool) -> None:
-        """The trainer can be saved here; `last` when training ends."""
+        """The trainer can be saved here, or the process be ended; `last` when training ends."""
 
 
 @dataclass
 class Progress:
-    """How far training has come. best_value is the unrounded validation metric of best_epoch."""
+    """How far training has come. best_value is the unrounded validation metric of best_epoch. Epochs count from 0."""
 
     epoch: int = -1  # the last one finished
     best_epoch: int = -1
@@ -86,6 +89,7 @@ class Trainer:
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
+        self.on_step: Callable[[int, int], None] = lambda done, steps: None
         self.trains: bool = config["req_training"]
         self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
         if self.trains:
@@ -134,8 +138,9 @@ class Trainer:
     def fit(self, train: TrainDataLoader, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder) -> Progress:
         """Train from where `progress` stands to the end; ModelError when the loss is not finite."""
         progress = self.progress
-        last_epoch = self.config["epochs"] - 1 if self.trains else 0
-        while progress.epoch < last_epoch and not self._has_converged():
+        self.on_step = recorder.step
+        last_epoch = self.cap - 1
+        while progress.epoch < last_epoch and not self.has_converged:
             row: dict[str, Any] = {"epoch": progress.epoch + 1}
             if self.trains:
                 started = time.perf_counter()
@@ -151,7 +156,14 @@ class Trainer:
         recorder.checkpoint(self, last=True)
         return progress
 
-    def _has_converged(self) -> bool:
+    @property
+    def cap(self) -> int:
+        """The most epochs that this training can have."""
+        return self.config["epochs"] if self.trains else 1
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether validation has not improved for `stopping_step` evaluations."""
         return self.progress.without_improvement >= self.config["stopping_step"]
 
     def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
@@ -160,10 +172,10 @@ class Trainer:
         with contract(self.name, "pre_epoch_processing"):
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
-        bar = tqdm(loader, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)
         recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self._stream) if self.records else None
-        for step, batch in enumerate(bar):
+        for step, batch in enumerate(loader):
             losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
+            self.on_step(step + 1, len(loader))
         if recorded and recorded.refusal:
             get_logger().warning("cuda_graphs has no effect: %s", recorded.refusal)
             self.records = False
@@ -175,7 +187,7 @@ class Trainer:
         if not values.isfinite().all():
             step = int((~values.isfinite()).nonzero()[0])
             raise ModelError(
-                f"{self.name}: the loss is {values[step]} at epoch {epoch}, step {step}. "
+                f"{self.name}: the loss is {values[step]} at epoch {epoch + 1}, step {step + 1}. "
                 f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
             )
         return float(values.mean())

@@ -6,10 +6,10 @@ result.json, written last: where it is, the run is finished.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ import torch
 
 from utils.equality import identical
 from utils.errors import RunError
+from utils.files import replacing
 
 RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
+ADOPTED = ("train.log", "metrics.jsonl", "per_user.npz", "topk.npz", "best.pt")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 
 
@@ -51,12 +53,8 @@ class RunDirectory:
 
     def write(self, name: str, save: Callable[[Any], None]) -> None:
         """Let `save` fill a binary file that becomes `name` once it is complete and on disk."""
-        temporary = self.file(f"{name}.tmp")
-        with temporary.open("wb") as file:
+        with replacing(self.file(name)) as file:
             save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.file(name))
 
     def write_json(self, name: str, content: Any) -> None:
         text = json.dumps(content, indent=2) + "\n"
@@ -67,6 +65,11 @@ class RunDirectory:
         path = self.file("result.json")
         return json.loads(path.read_text()) if path.exists() else None
 
+    def settings(self) -> dict[str, Any]:
+        """What config.json holds; empty where it is not there."""
+        path = self.file("config.json")
+        return json.loads(path.read_text()) if path.exists() else {}
+
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, one an epoch; a last line that a kill cut short does not count."""
         path = self.file("metrics.jsonl")
@@ -76,6 +79,13 @@ class RunDirectory:
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed."""
         return torch.load(self.file(name), map_location="cpu", weights_only=True)
+
+    def adopt(self, other: "RunDirectory") -> None:
+        """Take over what another run has learned and recorded; its checkpoint comes last, so that without it nothing counts."""
+        for name in (*ADOPTED, "checkpoint.pt"):
+            if other.file(name).exists():
+                with other.file(name).open("rb") as source:
+                    self.write(name, partial(shutil.copyfileobj, source))
 
     def discard(self) -> None:
         """Throw away a run, finished or not; RunError while another process has it."""

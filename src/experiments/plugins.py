@@ -35,6 +35,7 @@ from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError
 from utils.graph import most_shared
 from utils.logger import get_logger
+from utils.stopping import stop
 
 METHODS = ("pre_epoch_processing", "calculate_loss", "post_epoch_processing", "full_sort_predict")
 NEIGHBOURS = 200  # in a graph of users or items, as in MMRec
@@ -135,7 +136,7 @@ class _View:
     def place(self) -> Path:
         """A folder with links to the files of the data set's, made when it is asked for; it goes when the model does."""
         folder = Path(tempfile.mkdtemp(prefix="mambarec-"))
-        weakref.finalize(self.model(), shutil.rmtree, folder, ignore_errors=True)
+        stop.last_acts.append(weakref.finalize(self.model(), shutil.rmtree, folder, ignore_errors=True))
         place = folder / self.dataset.name
         place.mkdir()
         for path in self.dataset.folder.iterdir():

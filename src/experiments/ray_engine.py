@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import tarfile
 import tempfile
 import uuid
@@ -13,14 +14,18 @@ from typing import Any
 import torch
 
 from experiments.run import run_path
-from experiments.trials import Outcome, Trial, attempt
+from experiments.trials import Outcome, Show, Trial, attempt, show_nothing
 from utils.configurator import SRC, Config
 from utils.dataset import RecDataset
 from utils.errors import DataError
 from utils.extras import optional
-from utils.logger import silence_console
+from utils.logger import get_logger, silence_console
+from utils.stopping import stop
 
 _RETRIES = 3  # of a trial whose worker or node was lost
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 60.0  # that stopped trials have to save
+_STOPPED = "stopped. Trials whose nodes share the results are saved. The same command goes on"
 
 
 class RayCluster:
@@ -31,7 +36,7 @@ class RayCluster:
     a run comes back as a whole when it ends, and a lost one starts anew.
     """
 
-    def __call__(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+    def __call__(self, trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
         if not trials:
             return
         ray = _ray()
@@ -40,25 +45,41 @@ class RayCluster:
             code = {"working_dir": str(SRC), "excludes": ["__pycache__"]}
             address = os.environ.get("RAY_ADDRESS")
             ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
+            stop.listen_again()
         markers = {trial.config["results_dir"]: _mark(Path(trial.config["results_dir"])) for trial in trials}
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
-        remote = ray.remote(max_retries=_RETRIES)(_work)
+        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
+        running: dict[Any, Trial] = {}
         try:
-            running = {}
             for trial in trials:
                 config = trial.config
                 task = remote.options(num_cpus=config["threads"], num_gpus=int(config["device"].type == "cuda"))
                 reference = task.remote(trial, [data[_data_folder(config)]], str(markers[config["results_dir"]]))
                 running[reference] = trial
-            while running:
-                done, _ = ray.wait(list(running))
-                for task in done:
-                    yield _collect(ray, task, running.pop(task))
+            with stop.guard(lambda: True, lambda: _STOPPED):
+                while running:
+                    done, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
+                    if stop.signal:
+                        get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
+                        _cancel(ray, list(running))
+                        break
+                    for task in done:
+                        yield _collect(ray, task, running.pop(task))
         finally:
             for marker in markers.values():
                 marker.unlink(missing_ok=True)
             if started:
                 ray.shutdown()
+            if stop.signal and running:
+                with stop.guard(lambda: False, lambda: _STOPPED):
+                    stop.end()
+
+
+def _cancel(ray: Any, tasks: list[Any]) -> None:
+    """Let running tasks save and end, and the others not begin."""
+    for task in tasks:
+        ray.cancel(task, force=False)
+    ray.wait(tasks, num_returns=len(tasks), timeout=_STOP_SECONDS)
 
 
 def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
@@ -74,8 +95,7 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
 
 def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | None]:
     """On a node: run the trial; the files of its run where the driver cannot see them."""
-    silence_console()
-    os.environ["TQDM_DISABLE"] = "1"
+    _set_up_node()
     torch.set_num_threads(trial.config["threads"])
     with tempfile.TemporaryDirectory(prefix="mambarec-") as place:
         config = trial.config
@@ -88,6 +108,17 @@ def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | 
         config = config.at(results_dir=f"{place}/results/")
         here = replace(trial, config=config, path=run_path(config, RecDataset(config)))
         return attempt(here), _pack(here.path) if here.path.exists() else None
+
+
+def _set_up_node() -> None:
+    silence_console()
+    stop.exit = _leave
+    signal.signal(signal.SIGINT, stop.on_signal)  # which Ray sends to a cancelled task
+
+
+def _leave(status: int) -> None:
+    """End a task, not its process, whose end Ray would report as a fault."""
+    raise KeyboardInterrupt
 
 
 def _has_data(trial: Trial) -> bool:

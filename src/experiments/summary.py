@@ -16,7 +16,7 @@ def run_table(result: dict[str, Any]) -> str:
     lines = [f"{'test':10}" + "".join(f"{'@' + cutoff:>9}" for cutoff in cutoffs)]
     lines += [f"{name:10}" + "".join(f"{result['test'][f'{name}@{k}']:>9.4f}" for k in cutoffs) for name in names]
     title = f"{result['model']} on {result['dataset']}, seed {result['seed']}: "
-    title += f"best epoch {result['best_epoch']} (of 0 to {result['epochs'] - 1})"
+    title += f"best epoch {result['best_epoch'] + 1} of {result['epochs']}"
     return "\n".join(["", title, "", *lines, "", f"files: {result['directory']}"])
 
 

@@ -1,20 +1,23 @@
 """Many trials: what is finished stays, what was stopped goes on, what fails is reported and stops nothing else."""
 
-import json
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from experiments.directory import RunDirectory
 from experiments.grid import describe
-from experiments.run import open_dataset, run, run_path
+from experiments.run import finished_results, open_dataset, paces, run, run_path
+from experiments.watching import Status, Watch, watch_nothing, watching
 from utils.configurator import Config
 from utils.dataset import RecDataset
 from utils.errors import UserError
 from utils.logger import get_logger
-from utils.words import duration
+from utils.stopping import stop
+from utils.words import count, duration
 
 SHOWN = 40  # trials that the plan lists one by one
 _DATA_KEYS = frozenset(
@@ -25,11 +28,15 @@ _DATA_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class Trial:
-    """One run to be made: its configuration, its directory, and what to call it on the console."""
+    """One run to be made: its configuration, its directory, and what to call it on the console.
+
+    anew: it does not go on from a run of a smaller cap of epochs.
+    """
 
     config: Config
     path: Path
     name: str
+    anew: bool = False
 
     @property
     def state(self) -> str:
@@ -47,10 +54,15 @@ class Outcome:
     error: str | None = None
 
 
-Engine = Callable[[Sequence[Trial]], Iterable[Outcome]]  # gives outcomes as trials end
+Show = Callable[[Trial, Status | None], None]  # is told how running trials come on; None: this one no longer runs
+Engine = Callable[[Sequence[Trial], Show], Iterable[Outcome]]  # gives outcomes as trials end
 
 
-def prepare(configs: Sequence[Config]) -> list[Trial]:
+def show_nothing(trial: Trial, status: Status | None) -> None:
+    """For engines whose trials nobody watches."""
+
+
+def prepare(configs: Sequence[Config], anew: bool = False) -> list[Trial]:
     """Trials of configurations, each once; reads every data set they name, so that its defects are met before training."""
     datasets: dict[str, RecDataset] = {}
     trials: dict[Path, Trial] = {}
@@ -59,14 +71,14 @@ def prepare(configs: Sequence[Config]) -> list[Trial]:
         if read not in datasets:
             datasets[read] = open_dataset(config)
         path = run_path(config, datasets[read])
-        trials.setdefault(path, Trial(config, path, describe(config, configs)))
+        trials.setdefault(path, Trial(config, path, describe(config, configs), anew))
     return list(trials.values())
 
 
-def attempt(trial: Trial) -> Outcome:
+def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
     try:
-        return Outcome(trial, result=run(trial.config, resume=True))
+        return Outcome(trial, result=run(trial.config, resume=True, extend=not trial.anew, watch=watch))
     except UserError as error:
         return Outcome(trial, error=str(error))
     except Exception as error:  # a model's own mistake must not end the other trials
@@ -76,30 +88,38 @@ def attempt(trial: Trial) -> Outcome:
         return Outcome(trial, error=f"{type(error).__name__}: {error} (traceback in {trial.path / 'train.log'})")
 
 
-def one_after_the_other(trials: Sequence[Trial]) -> Iterator[Outcome]:
-    """The engine without workers: trials in this process, their epochs on the console."""
+def one_after_the_other(trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
+    """The engine without workers: trials in this process, with their epochs on the console, and sharing its peak of memory."""
     for number, trial in enumerate(trials, 1):
         if len(trials) > 1:
             get_logger().info("\n%d of %d: %s", number, len(trials), trial.name)
-        yield attempt(trial)
+        yield attempt(trial, partial(show, trial))
+        if stop.signal:
+            stop.end()
 
 
 def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, workers: int = 1) -> list[Outcome]:
     """Outcomes of all trials, in their order; finished ones are not run again.
 
-    Prints the plan first, and after each trial how long the rest may take when `workers` trials run at a time.
+    Prints the plan first, and after each trial how long the rest takes at most when `workers` trials run at a time.
     """
     states = [trial.state for trial in trials]
     outcomes = {trial.path: _finished(trial) for trial, state in zip(trials, states, strict=True) if state == "finished"}
     left = {trial.path: trial for trial in trials if trial.path not in outcomes}
     clock = _Clock(trials, workers)
     _show_plan(trials, states, clock.time_for(left.values()))
-    for outcome in engine(list(left.values())):
-        outcomes[outcome.trial.path] = outcome
-        del left[outcome.trial.path]
-        if outcome.result:
+    with watching(lines=engine is not one_after_the_other) as display:
+
+        def show(trial: Trial, status: Status | None) -> None:
+            clock.running[trial.path] = status
+            display.show(trial.name, status)
+
+        for outcome in engine(list(left.values()), show):
+            outcomes[outcome.trial.path] = outcome
+            del left[outcome.trial.path]
             clock.add(outcome)
-        _show_outcome(outcome, f"{len(outcomes)}/{len(trials)}", clock.time_for(left.values()))
+            display.show(outcome.trial.name, None)
+            _show_outcome(outcome, f"{len(outcomes)}/{len(trials)}", clock.time_for(left.values()))
     return [outcomes[trial.path] for trial in trials]
 
 
@@ -107,30 +127,37 @@ def _finished(trial: Trial) -> Outcome:
     return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
 
 
-def finished_results(place: Path) -> list[dict[str, Any]]:
-    """The results of the finished runs in results/<dataset>/<model>."""
-    return [json.loads(path.read_text()) for path in sorted(place.glob("*/result.json"))]
-
-
 class _Clock:
-    """How long trials take, learned from the finished ones of the same model and data set."""
+    """How long trials take at most: their epochs up to the cap, at the pace of finished runs of their model on their data."""
 
     def __init__(self, trials: Sequence[Trial], workers: int):
         self.workers = workers
+        self.running: dict[Path, Status | None] = {}
+        self.done = {one.path: len(RunDirectory(one.path).metrics()) if one.state == "stopped" else 0 for one in trials}
         places = {trial.path.parent for trial in trials}
-        self.seconds = {place: [result["seconds_total"] for result in finished_results(place)] for place in places}
+        self.paces = {place: paces(finished_results(place)) for place in places}
 
     def add(self, outcome: Outcome) -> None:
-        self.seconds[outcome.trial.path.parent].append(outcome.result["seconds_total"])  # type: ignore[index]
+        self.running.pop(outcome.trial.path, None)
+        if outcome.result:
+            self.paces[outcome.trial.path.parent] += paces([outcome.result])
 
     def time_for(self, trials: Collection[Trial]) -> str:
         """What is known of the time that `trials` will take, in words; empty when nothing is."""
-        known = [self.seconds[trial.path.parent] for trial in trials if self.seconds[trial.path.parent]]
+        known = [seconds for trial in trials if (seconds := self._seconds(trial)) is not None]
         if not known:
             return ""
-        total = sum(sum(seconds) / len(seconds) for seconds in known) / min(self.workers, len(trials))
+        # Whichever way they fall to the workers, the last one starts no later than when all others are shared out evenly.
+        total = sum(known) / self.workers + max(known) * (1 - 1 / self.workers)
         unknown = len(trials) - len(known)
-        return f"about {duration(total)}" + (f" and {unknown} of unknown length" if unknown else "")
+        text = f"at most {duration(total)}"
+        return text + (f" for {count(len(known), 'trial')}, unknown for the other {unknown}" if unknown else "")
+
+    def _seconds(self, trial: Trial) -> float | None:
+        if status := self.running.get(trial.path):
+            return status.seconds_left
+        known = self.paces[trial.path.parent]
+        return mean(known) * (trial.config["epochs"] - self.done[trial.path]) if known else None
 
 
 _STATES = {"finished": "finished", "stopped": "stopped, to go on with", "new": "to train"}
@@ -140,11 +167,15 @@ def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -
     if len(trials) == 1:
         return
     counts = [f"{states.count(state)} {text}" for state, text in _STATES.items() if state in states]
-    get_logger().info("%d trials: %s%s", len(trials), ", ".join(counts), f"; {time_left}" if time_left else "")
+    get_logger().info("%d trials: %s", len(trials), "; ".join(counts))
     for trial, state in list(zip(trials, states, strict=True))[:SHOWN]:
         get_logger().info("  %-8s  %s", state, trial.name)
     if len(trials) > SHOWN:
         get_logger().info("  … and %d more", len(trials) - SHOWN)
+    if time_left:
+        get_logger().info("time to go: %s", time_left)
+    elif set(states) != {"finished"}:
+        get_logger().info("time to go: unknown until a first run of these models on this data has finished")
 
 
 def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
@@ -153,4 +184,4 @@ def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
         text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {duration(outcome.result['seconds_total'])}"
     else:
         text = f"failed: {outcome.error}"
-    get_logger().info("[%s%s] %s: %s", progress, f", {time_left} left" if time_left else "", outcome.trial.name, text)
+    get_logger().info("[%s] %s: %s%s", progress, outcome.trial.name, text, f". To go: {time_left}" if time_left else "")

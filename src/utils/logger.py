@@ -1,6 +1,7 @@
 """Log lines that go to the console without breaking the progress bar, and to the run's own file."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ LOGGER_NAME = "mambarec"
 class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record))
+        sys.stdout.flush()  # a log file is read while the program runs
 
 
 def get_logger() -> logging.Logger:

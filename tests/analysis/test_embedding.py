@@ -52,7 +52,7 @@ def test_a_compact_record_has_no_vectors():
         item_directions([Path("kept.record.npz")])
 
 
-def test_the_study_maps_the_items_of_both_models(toy, tmp_path):
+def test_the_study_maps_the_items_of_both_models(toy, tmp_path, in_this_process):
     settings = {"data_path": toy.parent, "results_dir": tmp_path / "results", "embedding_size": 8, "train_batch_size": 512}
     settings |= {"epochs": 1, "threads": 1, "use_gpu": "false"}
     assert report.main(["embedding", "-d", "toy", *(f"--{key}={value}" for key, value in settings.items())]) == 0

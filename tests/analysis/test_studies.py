@@ -26,7 +26,7 @@ def places(toy, tmp_path):
 
 
 @pytest.fixture
-def call(places, capsys):
+def call(places, capsys, in_this_process):
     """call(*words) -> (exit status, standard output, standard error) of report.py on the toy data, with small runs."""
 
     def invoke(*words: str):

@@ -27,7 +27,7 @@ def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(mak
     packed = _pack(Path(_data_folder(config)))
     toy.rename(toy.parent / "hidden")
     monkeypatch.setattr(ray, "get", lambda reference: packed)
-    monkeypatch.setattr("experiments.ray_engine.silence_console", lambda: None)  # this process is not a node
+    monkeypatch.setattr("experiments.ray_engine._set_up_node", lambda: None)  # this process is not a node
     outcome, files = _work(trial, [object()], str(tmp_path / "no marker here"))
     assert outcome.error is None and not trial.path.exists()
     _unpack(files, trial.path)

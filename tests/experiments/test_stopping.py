@@ -1,0 +1,173 @@
+"""Ctrl-C and SIGTERM at any moment: what is finished is saved, nothing is left half-written, and no process stays behind."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from experiments.directory import same_result
+from preparation.demo import ensure_demo
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+SINGLE = "-m BPR --epochs 4 --resume"
+GRID = "-m BPR LightGCN --seed 1 2 --epochs 3 --jobs 2"
+UNTIL_THE_END = "--checkpoint_seconds 3600"  # so that nothing is saved before a stop
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """A data_path with the demo in it."""
+    folder = tmp_path_factory.mktemp("data")
+    ensure_demo(folder / "demo")
+    return folder
+
+
+@pytest.fixture
+def command(demo, tmp_path):
+    """command(words, place) -> what starts main.py on the demo, small, with results in tmp_path / place."""
+
+    def make(words: str, place: str = "results") -> list[str]:
+        small = f"-d demo --data_path {demo} --results_dir {tmp_path / place} --embedding_size 8 --threads 1 --use_gpu false"
+        return [sys.executable, str(SRC / "main.py"), *words.split(), *small.split()]
+
+    return make
+
+
+@contextmanager
+def started(command: list[str]):
+    """The process of a command, first of a group as in a terminal; killed with all it started when the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for one in of_session(process.pid):
+            one.kill()
+        process.communicate()
+
+
+def of_session(leader: int) -> list[psutil.Process]:
+    """All processes that a command and its children started and that still run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, ProcessLookupError):
+            pass
+    return found
+
+
+def stop(process: subprocess.Popen, number: signal.Signals) -> None:
+    """Ctrl-C reaches a terminal's whole group; SIGTERM one process."""
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+
+
+def ended_clean(process: subprocess.Popen, place: Path, number: signal.Signals) -> str:
+    """Wait for the end of a stopped command, check that it left nothing behind, and return the last line that it said."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode in (STATUS[number], 0), (process.returncode, out, err)
+    assert "Traceback" not in out + err and "leaked" not in err and "Exception" not in out + err, err
+    assert not [path for path in place.rglob("*") if ".tmp" in path.name]
+    time.sleep(0.1)
+    assert not of_session(process.pid)
+    return (err.strip().splitlines() or [""])[-1]
+
+
+def wait_for(process: subprocess.Popen, text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"'{text}' was not printed: {process.stderr.read()}")
+
+
+def only_run(place: Path, model: str = "BPR") -> Path:
+    (path,) = (place / "demo" / model).iterdir()
+    return path
+
+
+def test_a_run_that_is_stopped_saves_the_epoch_it_is_in_and_goes_on_to_the_same_result(command, tmp_path):
+    with started(command(f"{SINGLE} {UNTIL_THE_END}")) as process:
+        wait_for(process, "epoch 1/4")
+        stop(process, signal.SIGINT)
+        words = ended_clean(process, tmp_path / "results", signal.SIGINT)
+        assert process.returncode == 130
+    run = only_run(tmp_path / "results")
+    assert words == f"stopped: epoch 2 of at most 4 is saved: {run}. The same command goes on after it"
+    assert "stopping: epoch 2 is trained to its end and saved first" in (run / "train.log").read_text()
+    subprocess.run(command(SINGLE), check=True, capture_output=True)
+    assert "resumed after epoch 2" in (run / "train.log").read_text()
+    subprocess.run(command(SINGLE, "whole"), check=True, capture_output=True)
+    assert same_result(run, only_run(tmp_path / "whole")) == []
+
+
+def test_workers_save_and_end_with_the_command_that_started_them(command, tmp_path):
+    with started(command(f"-m BPR --seed 1 2 --epochs 400 --jobs 2 {UNTIL_THE_END}")) as process:
+        logs = [tmp_path / "results" / "demo" / "BPR"]
+        while not any("epoch   1/400" in log.read_text() for log in logs[0].glob("*/train.log")):
+            time.sleep(0.05)
+        stop(process, signal.SIGTERM)
+        words = ended_clean(process, tmp_path / "results", signal.SIGTERM)
+        assert process.returncode == 143
+    assert words.startswith("stopped. Saved: BPR on demo seed=") and words.endswith(". The same command goes on")
+    assert list((tmp_path / "results").rglob("checkpoint.pt"))
+
+
+def test_a_second_signal_stops_at_once(command, tmp_path):
+    with started(command(f"-m BPR --epochs 400 --train_batch_size 16 {UNTIL_THE_END}")) as process:
+        wait_for(process, "epoch   1/400")
+        stop(process, signal.SIGTERM)
+        time.sleep(0.2)  # an epoch takes longer than that
+        stop(process, signal.SIGINT)
+        words = ended_clean(process, tmp_path / "results", signal.SIGINT)
+    assert words.startswith("stopped before an epoch was saved")
+
+
+def test_a_stop_during_the_imports_is_one_line(command, tmp_path):
+    with started(command(SINGLE)) as process:
+        time.sleep(0.5)
+        stop(process, signal.SIGINT)
+        assert ended_clean(process, tmp_path / "results", signal.SIGINT).startswith("stopped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [SINGLE, GRID], ids=["one run", "a grid"])
+@pytest.mark.parametrize("interval", ["0", "3600"])
+def test_stopped_at_random_moments_a_command_ends_like_one_never_stopped(command, tmp_path, words, interval):
+    """checkpoint_seconds 0: a stop comes into the writing of checkpoints; 3600: every stop has epochs to save."""
+    begun = time.monotonic()
+    subprocess.run(command(words, "whole"), check=True, capture_output=True)
+    length = time.monotonic() - begun
+    moments = random.Random(length)
+    finished = stops = 0
+    while stops < 40:
+        place = f"stopped-{finished}"
+        number = moments.choice([signal.SIGINT, signal.SIGTERM])
+        with started(command(f"{words} --checkpoint_seconds {interval}", place)) as process:
+            time.sleep(moments.uniform(0.1, length))
+            stops += process.poll() is None
+            stop(process, number) if process.poll() is None else None
+            if moments.random() < 0.2:
+                time.sleep(moments.uniform(0, 0.3))
+                if process.poll() is None:
+                    stop(process, number)
+            ended_clean(process, tmp_path / place, number)
+        finished += process.returncode == 0
+    subprocess.run(command(words, f"stopped-{finished}"), check=True, capture_output=True)
+    for path in (tmp_path / "whole" / "demo").glob("*/seed*"):
+        for number in range(finished + 1):
+            assert (
+                same_result(path, tmp_path / f"stopped-{number}" / "demo" / path.relative_to(tmp_path / "whole" / "demo")) == []
+            )
