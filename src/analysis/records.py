@@ -6,6 +6,8 @@ values are float16 in both, so that a table is the same from either.
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +20,7 @@ from experiments.directory import RunDirectory
 from utils import configurator
 from utils.configurator import NEUTRAL_KEYS, read_yaml
 from utils.errors import RunError
+from utils.files import is_intact, replacing, sealed
 
 SUFFIX = ".record.npz"
 MACHINE_KEYS = frozenset("threads use_gpu device".split())
@@ -81,10 +84,10 @@ class Record:
         if result is None:
             raise RunError(f"{path} is not finished: it has no result.json")
         try:
-            config, environment = (json.loads(directory.file(name).read_text()) for name in ("config.json", "environment.json"))
-            with np.load(directory.file("per_user.npz"), allow_pickle=False) as values:
-                per_user = {name: values[name].astype(np.float16) for name in values.files if name != "users"}
-                users = values["users"].astype(np.int32)
+            config, environment = (directory.read_json(name) for name in ("config.json", "environment.json"))
+            values = directory.arrays("per_user.npz")
+            per_user = {name: values[name].astype(np.float16) for name in values if name != "users"}
+            users = values["users"].astype(np.int32)
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
         return cls(config, environment, result, directory.metrics(), users, per_user, path)
@@ -93,11 +96,14 @@ class Record:
     def of_file(cls, path: Path) -> "Record":
         """Read what `save` wrote; RunError when it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            content = path.read_bytes()
+            if is_intact(content) is False:
+                raise RunError(f"{path} is damaged: its content is not what was written. Get it again, or write it anew")
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 text = json.loads(stored["json"].tobytes())
                 users = stored["users"]
                 per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(f"{path} is no record of a run: {error}") from None
         return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
 
@@ -110,9 +116,8 @@ class Record:
         np.savez_compressed(buffer, json=encoded, users=self.users, **kept)
         path = folder / self.dataset / f"{self.model}-{self.name}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(sealed(buffer.getvalue()))
         return path
 
 

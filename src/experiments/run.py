@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,7 @@ class _Recorder:
         self.tensorboard = _summary_writer(directory.path) if config["tensorboard"] else None
 
     def epoch(self, row: dict[str, Any]) -> None:
-        with self.directory.file("metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.directory.add_metrics(row)
         metric = self.config["valid_metric"].lower()
         parts = [f"epoch {row['epoch']:>3}"]
         if "loss" in row:
@@ -69,17 +68,18 @@ class _Recorder:
                 get_logger().warning("warning: %s", line)
 
     def best(self, model: nn.Module, test: Evaluation) -> None:
-        write = self.directory.write
-        write("best.pt", lambda file: torch.save(model.state_dict(), file))
         per_user: dict[str, Any] = {"users": test.users, **test.per_user}
-        write("per_user.npz", lambda file: np.savez_compressed(file, **per_user))
+        files: dict[str, Callable[[Any], None]] = {
+            "best.pt": lambda file: torch.save(model.state_dict(), file),
+            "per_user.npz": lambda file: np.savez_compressed(file, **per_user),
+        }
         if self.config["save_recommended_topk"]:
-            write("topk.npz", lambda file: np.savez_compressed(file, users=test.users, topk=test.topk))
+            files["topk.npz"] = lambda file: np.savez_compressed(file, users=test.users, topk=test.topk)
+        self.directory.write_all(files)
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
         if last or time.monotonic() - self.saved_at >= self.interval:
-            state = trainer.state_dict()
-            self.directory.write("checkpoint.pt", lambda file: torch.save(state, file))
+            self.directory.save_checkpoint(trainer.state_dict())
             self.saved_at = time.monotonic()
 
 
@@ -109,8 +109,8 @@ def run(config: Config, resume: bool = False, restart: bool = False) -> dict[str
     logger = get_logger()
     dataset = open_dataset(config)
     directory = RunDirectory(run_path(config, dataset))
-    finished = directory.result()
-    if finished and not restart:
+    finished = None if restart else directory.result()
+    if finished:
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         return {**finished, "directory": str(directory.path)}
 
@@ -128,8 +128,9 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
     with directory.lock():
         if restart:
             directory.clear()
-        checkpoint = directory.file("checkpoint.pt")
-        if checkpoint.exists() and not resume:
+        elif finished := directory.result():  # by another process, while this one waited
+            return finished
+        if directory.is_stopped and not resume:
             raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
         with log_to(directory.file("train.log")):
             logger.info("%s on %s", config["model"], dataset.summary())
@@ -137,15 +138,16 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
                 logger.info("  %s", note)
             logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
             logger.info("%s", directory.path)
-            if checkpoint.exists():
-                trainer.load_state_dict(directory.load("checkpoint.pt"))
+            if state := directory.last_checkpoint():
+                trainer.load_state_dict(state)
                 logger.info("resumed after epoch %d", trainer.progress.epoch)
-            directory.cut_metrics(trainer.progress.epoch + 1)
+            else:
+                directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
             trainer.fit(train, valid, test, _Recorder(config, directory))
             result = _result(config, trainer, directory.metrics())
-            directory.write_json("result.json", result)
+            directory.finish(result)
             if result["best_epoch"] == 0 and result["epochs"] > 1:
                 logger.warning(
                     "WARNING: the first epoch was the best of %d: validation %s only fell afterwards. The model may not have "

@@ -1,8 +1,8 @@
 """Many trials: what is finished stays, what was stopped goes on, what fails is reported and stops nothing else."""
 
-import json
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from experiments.grid import describe
 from experiments.run import open_dataset, run, run_path
 from utils.configurator import Config
 from utils.dataset import RecDataset
-from utils.errors import UserError
+from utils.errors import RunError, UserError, explained
+from utils.files import naming
 from utils.logger import get_logger
 from utils.words import duration
 
@@ -34,8 +35,11 @@ class Trial:
     @property
     def state(self) -> str:
         """'finished', 'stopped' before its end, or 'new'."""
-        finished = (self.path / "result.json").exists()
-        return "finished" if finished else "stopped" if (self.path / "checkpoint.pt").exists() else "new"
+        directory = RunDirectory(self.path)
+        try:
+            return "finished" if directory.is_finished else "stopped" if directory.is_stopped else "new"
+        except OSError:  # the trial will say what is wrong
+            return "new"
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,23 @@ def attempt(trial: Trial) -> Outcome:
         return Outcome(trial, result=run(trial.config, resume=True))
     except UserError as error:
         return Outcome(trial, error=str(error))
-    except Exception as error:  # a model's own mistake must not end the other trials
-        if trial.path.is_dir():
-            with (trial.path / "train.log").open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-        return Outcome(trial, error=f"{type(error).__name__}: {error} (traceback in {trial.path / 'train.log'})")
+    except MemoryError as error:
+        return Outcome(trial, error=f"memory does not suffice: {error or 'it is used up'}. Use fewer --jobs, or a smaller model")
+    except (Exception, SystemExit) as error:  # a mistake of a model, or a full disk, must not end the other trials
+        if isinstance(error, OSError) and (text := explained(error)):
+            return Outcome(trial, error=text)
+        return Outcome(trial, error=f"{type(error).__name__}: {error} ({_kept(traceback.format_exc(), trial)})")
+
+
+def _kept(text: str, trial: Trial) -> str:
+    """Where a traceback was put: into the trial's log, or where this cannot be, here."""
+    log = trial.path / "train.log"
+    try:
+        with naming(log), log.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return f"its traceback: {text}"
+    return f"traceback in {log}"
 
 
 def one_after_the_other(trials: Sequence[Trial]) -> Iterator[Outcome]:
@@ -104,12 +120,21 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
 
 
 def _finished(trial: Trial) -> Outcome:
-    return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+    try:
+        return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+    except RunError as error:  # it is damaged
+        return Outcome(trial, error=str(error))
+    except OSError as error:
+        return Outcome(trial, error=explained(error) or str(error))
 
 
 def finished_results(place: Path) -> list[dict[str, Any]]:
-    """The results of the finished runs in results/<dataset>/<model>."""
-    return [json.loads(path.read_text()) for path in sorted(place.glob("*/result.json"))]
+    """The results of the finished runs in results/<dataset>/<model>; those that cannot be read are left out."""
+    results = []
+    for path in sorted(place.glob("*/result.json")):
+        with suppress(RunError, OSError):
+            results.append(RunDirectory(path.parent).read_json(path.name))
+    return results
 
 
 class _Clock:
