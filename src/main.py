@@ -51,8 +51,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
-    options, words = parse(arguments)
-    return exit_status(lambda: work(options, words), "stopped. The same command with --resume goes on from the last checkpoint")
+    return exit_status(
+        lambda: work(*parse(arguments)), "stopped. The same command with --resume goes on from the last checkpoint"
+    )
 
 
 def work(options: argparse.Namespace, words: list[str]) -> int:

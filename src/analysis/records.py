@@ -6,6 +6,7 @@ values are float16 in both, so that a table is the same from either.
 
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -129,6 +130,11 @@ def _defaults(configs: Path, model: str) -> dict[str, Any]:
     return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
 
 
+def _refuse(error: OSError) -> None:
+    """Of a folder that cannot be read: to leave its runs out would give other figures."""
+    raise error
+
+
 def load_records(paths: Iterable[Path]) -> list[Record]:
     """Records of run directories, of compact files, and of all of these below a folder; RunError where there is none."""
     records = []
@@ -136,7 +142,8 @@ def load_records(paths: Iterable[Path]) -> list[Record]:
         if path.name.endswith(SUFFIX):
             found = [Record.of_file(path)]
         else:
-            runs = [file.parent for file in sorted(path.rglob("result.json"))]
+            walk = os.walk(path, onerror=_refuse) if path.exists() else ()
+            runs = sorted(Path(place) for place, _, names in walk if "result.json" in names)
             found = [*map(Record.of_run, runs), *map(Record.of_file, sorted(path.rglob(f"*{SUFFIX}")))]
         if not found:
             raise RunError(f"{path}: no finished run and no *{SUFFIX} there; train with main.py first, or name another place")

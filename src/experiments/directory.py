@@ -176,8 +176,8 @@ class RunDirectory:
     def last_checkpoint(self) -> dict[str, Any] | None:
         """The state to go on from, with metrics.jsonl cut to its epochs; None when there is no checkpoint.
 
-        Where checkpoint.pt is damaged, it is the one before, and the log says so. Where best.pt or a file beside it is damaged, a
-        checkpoint from before the best epoch serves: training writes these files again. RunError when none serves.
+        Where checkpoint.pt is damaged, it is the one before, and the log says so. Where best.pt or a file beside it is damaged,
+        a checkpoint from before the best epoch serves: training writes these files again. RunError when none serves.
         """
         names = [name for name in (CHECKPOINT, OLDER) if self.file(name).exists()]
         if names and not self._digests():
@@ -363,12 +363,12 @@ def same_result(first: Path, second: Path) -> list[str]:
         if list(left) != list(right) or any(not np.array_equal(left[key], right[key]) for key in left):
             differing.append(name)
     for name in ("best.pt", CHECKPOINT):
-        left, right = a.load(name), b.load(name)
-        for state in (left, right):
+        states = a.load(name), b.load(name)
+        for state in states:
             state.pop("metrics", None)  # compared already
             if "progress" in state:
                 state["progress"] = _without(state["progress"], EPOCH_TIMES)
-        if not identical(left, right):
+        if not identical(*states):
             differing.append(name)
     return differing
 

@@ -74,7 +74,7 @@ def attempt(trial: Trial) -> Outcome:
     except UserError as error:
         return Outcome(trial, error=str(error))
     except MemoryError as error:
-        return Outcome(trial, error=f"memory does not suffice: {error or 'it is used up'}. Use fewer --jobs, or a smaller model")
+        return Outcome(trial, error=f"memory does not suffice ({error}). Use fewer --jobs, or a smaller model")
     except (Exception, SystemExit) as error:  # a mistake of a model, or a full disk, must not end the other trials
         if isinstance(error, OSError) and (text := explained(error)):
             return Outcome(trial, error=text)

@@ -31,8 +31,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 def placed(path: Path) -> Iterator[Path]:
     """A place beside `path` to write a file to, which becomes `path` when the block ends, complete and on disk.
 
-    When the block raises, what was written is removed, and what stood at `path` stays. A link stays one, and what it leads to is
-    replaced; a device or a pipe is written to as it is. An OSError of the block names `path`.
+    When the block raises, what was written is removed, and what stood at `path` stays. A link stays one, and what it leads
+    to is replaced; a device or a pipe is written to as it is. An OSError of the block names `path`.
     """
     target = Path(os.path.realpath(path))
     with naming(path):
@@ -120,9 +120,9 @@ def mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
 def replacing_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
     """A hidden folder to write to, which takes the place of `folder` when the block ends well, and is removed when not.
 
-    One process at a time: another waits where `wait` says so, else it gets filelock.Timeout. What a process left that was killed
-    in here is cleared up first; where it had moved the old folder away and not put the new one in its place, the old one
-    comes back.
+    A block that removes the hidden folder leaves all as it is. One process at a time: another waits where `wait` says so, else
+    it gets filelock.Timeout. What a process left that was killed in here is cleared up first; where it had moved the old
+    folder away and not put the new one in its place, the old one comes back.
     """
     new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -135,10 +135,11 @@ def replacing_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
             new.mkdir()
             with naming(folder):
                 yield new
-            if folder.exists() and not _exchange(new, folder):
-                folder.rename(old)
-            if new.exists() and not folder.exists():
-                new.rename(folder)
+            if new.exists():
+                if folder.exists() and not _exchange(new, folder):
+                    folder.rename(old)
+                if not folder.exists():
+                    new.rename(folder)
         finally:
             _clear(old, new)
             with suppress(OSError):
@@ -155,6 +156,4 @@ def _exchange(first: Path, second: Path) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    return rename is not None and not rename(
-        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
-    )
+    return rename is not None and not rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
