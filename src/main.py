@@ -92,7 +92,7 @@ def run_all(configs: Sequence[Config], options: argparse.Namespace) -> list[Outc
         engine = LocalProcesses(options.jobs)
 
     def run_some(some: Sequence[Config]) -> list[Outcome]:
-        return run_trials(prepare(some), engine, options.jobs)
+        return run_trials(prepare(some, configs), engine, options.jobs)
 
     if options.sampler == "tpe":
         return search(configs, options.search_budget, options.jobs, run_some)

@@ -54,8 +54,11 @@ class Outcome:
 Engine = Callable[[Sequence[Trial]], Iterable[Outcome]]  # gives outcomes as trials end
 
 
-def prepare(configs: Sequence[Config]) -> list[Trial]:
-    """Trials of configurations, each once; reads every data set they name, so that its defects are met before training."""
+def prepare(configs: Sequence[Config], among: Sequence[Config] = ()) -> list[Trial]:
+    """Trials of configurations, each once; reads every data set they name, so that its defects are met before training.
+
+    among: all of the command's, from which they differ by the settings in their names; without it, these.
+    """
     datasets: dict[str, RecDataset] = {}
     trials: dict[Path, Trial] = {}
     for config in configs:
@@ -63,7 +66,7 @@ def prepare(configs: Sequence[Config]) -> list[Trial]:
         if read not in datasets:
             datasets[read] = open_dataset(config)
         path = run_path(config, datasets[read])
-        trials.setdefault(path, Trial(config, path, describe(config, configs)))
+        trials.setdefault(path, Trial(config, path, describe(config, among or configs)))
     return list(trials.values())
 
 

@@ -67,7 +67,7 @@ def explained(error: OSError) -> str | None:
     reason = _REASONS.get(error.errno or 0)
     if reason is None:
         return None
-    if error.filename is None and _failure(sys.stdout):
+    if error.filename is None and _failure(sys.stdout, "\n"):
         error.filename = _STANDARD_OUTPUT
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "a file"
     return f"{place}: {reason}"
@@ -101,13 +101,21 @@ def exit_status(work: Callable[[], int | None], stopped: str) -> int:
         if not _was_interrupted(error):
             raise
         status = _end(f"\n{stopped}", 130)
+    except SystemExit:  # of argparse, after its help
+        if lost := _lost_output():
+            return _end(lost, 2)
+        raise
+    lost = _lost_output()
+    return _end(lost, 2) if lost and status == 0 else status
+
+
+def _lost_output() -> str | None:
+    """What to say where standard output could not be written to its end."""
     failure = _failure(sys.stdout)
     if failure is None or isinstance(failure, BrokenPipeError):
-        return status
-    if status == 0:
-        failure.filename = _STANDARD_OUTPUT
-        status = _end(f"error: {explained(failure) or failure}", 2)
-    return status
+        return None
+    failure.filename = _STANDARD_OUTPUT
+    return f"error: {explained(failure) or failure}"
 
 
 def _was_interrupted(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ WHOLE is false in `make test`, where a test tries a seeded sample, and true in `
 
 import ctypes
 import hashlib
+import importlib
 import multiprocessing
 import os
 import random
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import forkserver
@@ -88,28 +90,26 @@ def call(door: str, words: Sequence[Any], configs: Path, root: Path, befalls: Be
     _start_forks()
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         arguments = (door, [str(word) for word in words], str(configs), str(root), befalls or Befalls(), place)
+        for name in ("out", "err"):
+            os.mkfifo(Path(place, name))  # a file would have the limits of the command's
         process = _FORKS.Process(target=_work, args=arguments)
         process.start()
+        with ThreadPoolExecutor(2) as readers:
+            out, err = readers.map(lambda name: Path(place, name).read_text(errors="replace"), ("out", "err"))
         process.join(300)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        text = {name: _read(Path(place) / name) for name in ("out", "err", "steps")}
-        return Ending(process.exitcode or 0, text["out"], text["err"], int(text["steps"] or 0))
-
-
-def _read(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
+        steps = Path(place, "steps")
+        return Ending(process.exitcode or 0, out, err, int(steps.read_text() or 0) if steps.exists() else 0)
 
 
 def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls, place: str) -> None:
     """In the fork: end it as an interpreter would that runs the door's file."""
     for name, number in (("out", 1), ("err", 2)):
-        path = "/dev/full" if name == "out" and befalls.full else f"{place}/{name}"
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(f"{place}/{name}", os.O_WRONLY), number)
+    if befalls.full:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.argv = [door, *words]
-    module = __import__(door)
+    module = importlib.import_module(door)
     import torch
 
     import utils.configurator as configurator

@@ -119,8 +119,7 @@ def test_an_overwriting_preparation_killed_at_any_step_leaves_the_old_data_or_th
     _killed_preparations(table, configs, tmp_path, folder, "data set overwritten, killed before a step", "prepare")
 
 
-def test_the_same_where_the_system_cannot_exchange_folders(table, configs, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAULTS_NO_EXCHANGE", "1")
+def test_the_same_where_the_system_cannot_exchange_folders(table, configs, tmp_path):
     folder = tmp_path / "data" / "mine"
     kind = "data set overwritten without exchange, killed before a step"
     _killed_preparations(table, configs, tmp_path, folder, kind, "faults.without_exchange")
@@ -164,11 +163,10 @@ def test_a_preparation_killed_at_any_step_is_done_or_can_be_done_again(table, co
         yaml.touch()
 
 
-@pytest.mark.parametrize("interrupt", [True])
-def test_an_interrupted_preparation_says_so(table, configs, tmp_path, interrupt):
+def test_an_interrupted_preparation_says_so(table, configs, tmp_path):
     whole = call("prepare", table(1), configs, tmp_path)
     for step in sample(range(1, whole.steps + 1), 4):
-        ending = call("prepare", table(2, "--overwrite"), configs, tmp_path, Befalls(step=step, interrupt=interrupt))
+        ending = call("prepare", table(2, "--overwrite"), configs, tmp_path, Befalls(step=step, interrupt=True))
         assert TALLY.count("preparation interrupted at a step", ending.is_explained), (step, ending)
 
 
