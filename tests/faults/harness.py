@@ -122,7 +122,7 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
     if befalls.size is not None or befalls.limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN if befalls.size is None else signal.SIG_DFL)
         limit = befalls.size if befalls.size is not None else befalls.limit
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, _no_limit()))
     sys.addaudithook(steps.audit)
     status = 1
     try:
@@ -136,10 +136,13 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
         sys.stdout.flush()
     except OSError:
         status = 120
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    if befalls.size is None and befalls.limit is None:
-        Path(place, "steps").write_text(str(steps.count))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_no_limit(), _no_limit()))
+    Path(place, "steps").write_text(str(steps.count))
     os._exit(status or 0)
+
+
+def _no_limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
 
 class _Steps:
