@@ -31,6 +31,15 @@ def words(toy, tmp_path):
     return make
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test fails for what it has noted as lost."""
+    before = len(TALLY.lost)
+    result = yield
+    assert len(TALLY.lost) == before, "\n".join(TALLY.lost[before:])
+    return result
+
+
 def pytest_terminal_summary(terminalreporter):
     """What was tried, how often, and how it went."""
     if TALLY.rows:

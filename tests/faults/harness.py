@@ -206,10 +206,10 @@ class Disk:
         subprocess.run(["umount", "-l", str(self.place)], check=False, capture_output=True)
 
 
-def sample(numbers: Iterable[int], few: int, seed: int = 0) -> list[int]:
-    """All of some numbers in the whole form; else the first, the last and some between, always the same."""
+def sample(numbers: Iterable[int], few: int, seed: int = 0, always: bool = False) -> list[int]:
+    """The first of some numbers, the last and some between, always the same; all in the whole form, but for `always`."""
     every = sorted(numbers)
-    if WHOLE or len(every) <= few:
+    if (WHOLE and not always) or len(every) <= few:
         return every
     return sorted({every[0], every[-1], *random.Random(seed).sample(every[1:-1], few - 2)})
 
@@ -225,12 +225,15 @@ class Tally:
     """How often something was tried, and how it went; the figures of docs/reliability.md."""
 
     rows: dict[str, list[int]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
 
-    def count(self, kind: str, went_well: bool) -> bool:
+    def count(self, kind: str, went_well: bool, *details: Any) -> None:
+        """Note how it went; a test that noted a loss fails at its end, after all that it tries."""
         row = self.rows.setdefault(kind, [0, 0])
         row[0] += 1
         row[1] += went_well
-        return went_well
+        if not went_well:
+            self.lost.append(f"{kind}: {details}")
 
 
 TALLY = Tally()

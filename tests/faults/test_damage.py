@@ -70,7 +70,7 @@ def test_damage_to_a_finished_run_is_noticed_where_it_is_read(name, finished):
         except UserError as error:
             said = str(error)
             well = name in said and "damaged" in said
-        assert TALLY.count("finished run, a byte turned", well), (place, said)
+        TALLY.count("finished run, a byte turned", well, (place, said))
 
 
 @pytest.mark.parametrize("name", [*FILES[:6], "manifest.json", "checkpoint.pt", "checkpoint.older.pt"])
@@ -99,7 +99,7 @@ def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, t
         except UserError as error:
             said = str(error)
             well = "damaged" in said and str(path) in said and "--restart" in said
-        assert TALLY.count("stopped run, a byte turned", well), (place, said)
+        TALLY.count("stopped run, a byte turned", well, (place, said))
         if name in ("checkpoint.pt", "checkpoint.older.pt"):
             assert not said  # the other one serves
         shutil.rmtree(path)
@@ -137,7 +137,7 @@ def test_a_damaged_compact_record_is_noticed(finished, tmp_path):
             well = repr((found.result, found.per_user, found.epochs)) == repr((record.result, kept(record), record.epochs))
         except UserError as error:
             well = path.name in str(error)
-        assert TALLY.count("compact record, a byte turned", well), place
+        TALLY.count("compact record, a byte turned", well, place)
 
 
 def kept(record):
@@ -160,7 +160,7 @@ def test_damaged_neighbours_are_found_again(tmp_path, monkeypatch):
         for place in turned(path, 3):
             found = nearest_neighbours(features, 4)
             well = all(torch.equal(one, other) for one, other in zip(found, whole, strict=True))
-            assert TALLY.count("neighbours kept on disk, a byte turned", well), place
+            TALLY.count("neighbours kept on disk, a byte turned", well, place)
 
 
 def test_a_run_without_a_manifest_is_read_and_it_is_said_once(finished, capsys, monkeypatch):

@@ -38,7 +38,7 @@ def test_a_training_on_a_full_disk_says_so_and_resumes_to_the_same_bits(words, c
         again = call("main", [*words(results), "--resume"], configs, results)
         well = ending.is_explained and str(disk.place) in ending.err + again.out and again.status == 0
         well = well and (ending.status in (0, 2)) and same_result(run_of(results), undisturbed) == []
-        assert TALLY.count("training on a full disk", well), (room, ending, again)
+        TALLY.count("training on a full disk", well, (room, ending, again))
 
 
 TPE = ["--search-budget", "3", "--sampler", "tpe"]
@@ -60,7 +60,7 @@ def test_a_grid_on_a_full_disk_tries_every_trial_and_lists_those_that_failed(wor
             well = well and "of 3 trials failed" in ending.err and "reg_weight=" in ending.err
         well = well and "seeds  validation" in ending.out
         again = call("main", line, configs, results)
-        assert TALLY.count("grid on a full disk", well and again.status == 0), (room, ending, again)
+        TALLY.count("grid on a full disk", well and again.status == 0, (room, ending, again))
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_a_preparation_on_a_full_disk_says_so_and_keeps_the_old_data(dump, confi
         disk.resize(needed + room)
         ending = call("prepare", [*line, "--overwrite"], configs, data)
         well = ending.is_explained and ending.status in (0, 2) and contents(data, but=["report.json"]) == old
-        assert TALLY.count("preparation on a full disk", well), (room, ending)
+        TALLY.count("preparation on a full disk", well, (room, ending))
     disk.resize(65536)
     shutil.rmtree(data)
     for room in rooms(needed, 3):
         disk.resize(room)
         ending = call("prepare", line, configs, data)
         well = ending.is_explained and ending.status in (0, 2) and (ending.status == 0 or not (data / "mine").exists())
-        assert TALLY.count("preparation on a full disk", well), (room, ending)
+        TALLY.count("preparation on a full disk", well, (room, ending))
 
 
 OUTPUTS = [
@@ -125,7 +125,7 @@ def test_an_output_on_a_full_disk_says_so_and_keeps_the_old_file(door, command, 
         ending = call(door, line, configs, disk.place)
         well = ending.is_explained and ending.status in (0, 2) and contents(disk.place) == old
         well = well and (ending.status == 0 or str(disk.place) in ending.err)
-        assert TALLY.count("output on a full disk", well), (room, ending)
+        TALLY.count("output on a full disk", well, (room, ending))
 
 
 def test_a_file_that_may_not_grow_is_said_for_every_size(words, configs, tmp_path, undisturbed):
@@ -138,7 +138,7 @@ def test_a_file_that_may_not_grow_is_said_for_every_size(words, configs, tmp_pat
         again = call("main", [*words(results), "--resume"], configs, results)
         well = ending.status == 2 and ending.is_explained and again.status == 0
         well = well and same_result(run_of(results), undisturbed) == []
-        assert TALLY.count("training with a limit of a file's size", well), (size, ending, again)
+        TALLY.count("training with a limit of a file's size", well, (size, ending, again))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_full_standard_output_is_said(door, command, configs, toy, tmp_path, u
     places = {"results": tmp_path / "undisturbed", "out": tmp_path / "out", "path": undisturbed, "data": toy.parent}
     ending = call(door, [word.format(**places) for word in command], configs, tmp_path, Befalls(full=True))
     well = ending.status == 2 and "standard output: the disk is full" in ending.err and ending.is_explained
-    assert TALLY.count("full standard output", well), ending
+    TALLY.count("full standard output", well, ending)
 
 
 @pytest.mark.parametrize("grid", [False, True])
@@ -167,4 +167,4 @@ def test_training_goes_on_without_its_console(words, configs, tmp_path, undistur
     ending = call("main", line, configs, results, Befalls(full=True))
     well = ending.status == 2 and "standard output: the disk is full" in ending.err and ending.is_explained
     well = well and len(list(results.rglob("result.json"))) == 1 + grid
-    assert TALLY.count("full standard output", well), ending
+    TALLY.count("full standard output", well, ending)

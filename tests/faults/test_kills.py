@@ -34,7 +34,7 @@ def test_a_training_killed_at_any_step_resumes_to_the_same_bits(words, configs, 
         again = call("main", [*words(results), "--resume"], configs, results)
         path = run_of(results)
         well = again.status == 0 and same_result(path, undisturbed) == [] and not list(path.glob("*.tmp"))
-        assert TALLY.count("training killed before a step", well), (step, again)
+        TALLY.count("training killed before a step", well, (step, again))
 
 
 def test_a_training_killed_within_a_write_resumes_to_the_same_bits(words, configs, tmp_path, undisturbed):
@@ -45,7 +45,7 @@ def test_a_training_killed_within_a_write_resumes_to_the_same_bits(words, config
         assert call("main", words(results), configs, results, Befalls(size=size)).status < 0
         again = call("main", [*words(results), "--resume"], configs, results)
         well = again.status == 0 and same_result(run_of(results), undisturbed) == []
-        assert TALLY.count("training killed within a write", well), (size, again)
+        TALLY.count("training killed within a write", well, (size, again))
 
 
 def test_a_restart_killed_at_any_step_leaves_the_old_run_or_ends_as_the_new_one(words, configs, tmp_path, undisturbed):
@@ -66,7 +66,7 @@ def test_a_restart_killed_at_any_step_leaves_the_old_run_or_ends_as_the_new_one(
         assert call("main", [*words(results), "--restart"], configs, results, Befalls(step=step)).status == KILLED
         again = call("main", [*words(results), "--resume"], configs, results)
         well = again.status == 0 and (same_result(place, undisturbed) == [] or same_result(place, old) == [])
-        assert TALLY.count("restart killed before a step", well), (step, again)
+        TALLY.count("restart killed before a step", well, (step, again))
 
 
 def test_an_interrupted_training_says_so_and_resumes_to_the_same_bits(words, configs, tmp_path, undisturbed):
@@ -77,7 +77,7 @@ def test_an_interrupted_training_says_so_and_resumes_to_the_same_bits(words, con
         ending = call("main", words(results), configs, results, Befalls(step=step, interrupt=True))
         again = call("main", [*words(results), "--resume"], configs, results)
         well = ending.is_explained and again.status == 0 and same_result(run_of(results), undisturbed) == []
-        assert TALLY.count("training interrupted at a step", well), (step, ending)
+        TALLY.count("training interrupted at a step", well, (step, ending))
 
 
 def test_two_processes_on_one_run_leave_one_run(words, configs, tmp_path, undisturbed):
@@ -91,7 +91,7 @@ def test_two_processes_on_one_run_leave_one_run(words, configs, tmp_path, undist
                 both.map(lambda more: call("main", [*words(results), *more], configs, results), (list(first), list(second)))
             )
         well = same_result(run_of(results), undisturbed) == [] and all(one.is_explained for one in endings)
-        assert TALLY.count("two processes on one run", well and 0 in [one.status for one in endings]), endings
+        TALLY.count("two processes on one run", well and 0 in [one.status for one in endings], endings)
 
 
 # preparation
@@ -143,7 +143,7 @@ def _killed_preparations(table, configs, tmp_path, folder, kind, door):
             end(2)  # without --overwrite: puts back what a kill left beside its place, or makes it
             well = folder.exists() and contents(folder, but=["report.json"]) in (old, new)
         well = well and end(2, "--overwrite").status == 0 and contents(folder, but=["report.json"]) == new
-        assert TALLY.count(kind, well and not list(folder.parent.glob(".mine*"))), step
+        TALLY.count(kind, well and not list(folder.parent.glob(".mine*")), step)
 
 
 def test_a_preparation_killed_at_any_step_is_done_or_can_be_done_again(table, configs, tmp_path):
@@ -159,7 +159,7 @@ def test_a_preparation_killed_at_any_step_is_done_or_can_be_done_again(table, co
         else:
             well = call("prepare", table(1), configs, tmp_path).status == 0
         well = well and contents(folder, but=["report.json"]) == new
-        assert TALLY.count("preparation killed before a step", well and yaml.exists()), step
+        TALLY.count("preparation killed before a step", well and yaml.exists(), step)
         yaml.touch()
 
 
@@ -167,7 +167,7 @@ def test_an_interrupted_preparation_says_so(table, configs, tmp_path):
     whole = call("prepare", table(1), configs, tmp_path)
     for step in sample(range(1, whole.steps + 1), 4):
         ending = call("prepare", table(2, "--overwrite"), configs, tmp_path, Befalls(step=step, interrupt=True))
-        assert TALLY.count("preparation interrupted at a step", ending.is_explained), (step, ending)
+        TALLY.count("preparation interrupted at a step", ending.is_explained, (step, ending))
 
 
 # what else is written
@@ -202,7 +202,7 @@ def test_an_output_killed_at_any_step_is_the_old_file_or_the_new(door, command, 
         assert call(door, line, configs, folder, Befalls(step=step)).status == KILLED
         well = output.read_bytes() in (b"old", new)
         well = well and call(door, line, configs, folder).status == 0 and output.read_bytes() == new
-        assert TALLY.count("output killed before a step", well and not list(folder.rglob("*.tmp"))), (step, name)
+        TALLY.count("output killed before a step", well and not list(folder.rglob("*.tmp")), (step, name))
 
 
 def test_checkpoints_of_a_killed_training_are_two(words, configs, tmp_path):
