@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from utils.configurator import SRC
-from utils.errors import ConfigError, UserError
+from utils.errors import ConfigError, exit_status
+from utils.files import replacing
 
 MODEL = "models.mambarec"
 THEIRS = frozenset({"common.abstract_recommender"})  # modules that MMRec has under the same name, with the same interface
@@ -44,7 +45,8 @@ def export(checkout: Path, force: bool = False) -> list[Path]:
             f"{checkout} has other files of these names: {names}. Nothing was copied; --force (make … FORCE=1) does"
         )
     for path, content in contents.items():
-        path.write_bytes(content)
+        with replacing(path) as file:
+            file.write(content)
     return list(contents)
 
 
@@ -63,15 +65,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("checkout", type=Path, help="the folder that holds MMRec's src/")
     parser.add_argument("--force", action="store_true", help="overwrite other files of the same names")
     options = parser.parse_args(arguments)
-    checkout = options.checkout.resolve()
-    try:
+
+    def work() -> None:
+        checkout = options.checkout.resolve()
         for path in export(checkout, options.force):
             print(path)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
-    return 0
+        print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
+
+    return exit_status(work, "stopped")
 
 
 if __name__ == "__main__":

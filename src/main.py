@@ -58,8 +58,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
-    options, words = parse(arguments)
-    return exit_status(lambda: work(options, words), "stopped. The same command with --resume goes on from the last checkpoint")
+    return exit_status(
+        lambda: work(*parse(arguments)), "stopped. The same command with --resume goes on from the last checkpoint"
+    )
 
 
 def work(options: argparse.Namespace, words: list[str]) -> int:
@@ -97,7 +98,7 @@ def run_all(configs: Sequence[Config], options: argparse.Namespace) -> list[Outc
     engine: Engine = RayCluster() if options.engine == "ray" else LocalProcesses(options.jobs)
 
     def run_some(some: Sequence[Config]) -> list[Outcome]:
-        return run_trials(prepare(some, anew=options.restart), engine, options.jobs)
+        return run_trials(prepare(some, anew=options.restart, among=configs), engine, options.jobs)
 
     if options.sampler == "tpe":
         return search(configs, options.search_budget, options.jobs, run_some)

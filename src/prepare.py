@@ -30,8 +30,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 where `check` found something wrong, 2 for a mistake that the message explains, 130 when interrupted."""
-    options = parse(arguments)
-    return exit_status(lambda: options.does(options), "stopped; nothing half-made is left")
+
+    def work() -> int | None:
+        options = parse(arguments)
+        return options.does(options)
+
+    return exit_status(work, "stopped; nothing half-made is left")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,12 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, 2 for a mistake that the message explains, 130 when interrupted."""
-    options = parse(arguments)
-    return exit_status(lambda: run(options, load_trained(options.run, options.data_path)), "stopped")
+
+    def work() -> None:
+        options = parse(arguments)
+        run(options, load_trained(options.run, options.data_path))
+
+    return exit_status(work, "stopped")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from experiments.summary import failures
 from experiments.trials import prepare, run_trials
 from utils.configurator import SRC, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
+from utils.files import write_text
 from utils.words import positive
 
 RESULTS = SRC.parent / "results"
@@ -92,7 +93,7 @@ def table(options: argparse.Namespace) -> None:
     comparison = compare(_records(options), options.reference, options.legacy_test_selection, options.split)
     text = rendered(comparison, options.format, options.metrics)
     if options.output:
-        _write(options.output, text + "\n")
+        write_text(options.output, text + "\n")
     else:
         print(text)
 
@@ -107,7 +108,7 @@ def html(options: argparse.Namespace) -> None:
         folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
         page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
         path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
-        _write(path, page)
+        write_text(path, page)
         print(path)
 
 
@@ -161,14 +162,6 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
         print(*picture.save(folder), sep="\n", end="\n\n")
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}); name another file with --output") from None
-
-
 def _records(options: argparse.Namespace) -> list[Record]:
     """The records that the options name, models in the order given."""
     found = load_records(options.results)
@@ -188,8 +181,12 @@ def _records(options: argparse.Namespace) -> list[Record]:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
-    options = parse(arguments)
-    return exit_status(lambda: options.does(options), "stopped. The same command goes on from the last checkpoint")
+
+    def work() -> int | None:
+        options = parse(arguments)
+        return options.does(options)
+
+    return exit_status(work, "stopped. The same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

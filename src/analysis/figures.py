@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from utils.extras import optional
+from utils.files import replacing, write_text
 
 WIDTH = 3.3  # inches, a column of a two-column paper
 # Okabe and Ito's palette, told apart with every kind of colour vision; beyond it, and in grey, markers and dashes tell.
@@ -80,10 +81,11 @@ class Picture:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}.{suffix}" for suffix in ("png", "svg", "csv", "txt")]
         with matplotlib().rc_context(STYLE):
-            self.figure.savefig(paths[0], metadata={"Software": None})
-            self.figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-        self.numbers.to_csv(paths[2], index=False)
-        paths[3].write_text(self.caption + "\n", encoding="utf-8")
+            for path, metadata in ((paths[0], {"Software": None}), (paths[1], {"Date": None, "Creator": None})):
+                with replacing(path) as file:
+                    self.figure.savefig(file, format=path.suffix[1:], metadata=metadata)
+        write_text(paths[2], self.numbers.to_csv(index=False))
+        write_text(paths[3], self.caption + "\n")
         return paths
 
 

@@ -6,6 +6,9 @@ values are float16 in both, so that a table is the same from either.
 
 import io
 import json
+import os
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +21,7 @@ from experiments.directory import RunDirectory
 from utils import configurator
 from utils.configurator import NEUTRAL_KEYS, read_yaml
 from utils.errors import RunError
+from utils.files import is_intact, replacing, sealed
 
 SUFFIX = ".record.npz"
 MACHINE_KEYS = frozenset("threads use_gpu device".split())
@@ -81,10 +85,10 @@ class Record:
         if result is None:
             raise RunError(f"{path} is not finished: it has no result.json")
         try:
-            config, environment = (json.loads(directory.file(name).read_text()) for name in ("config.json", "environment.json"))
-            with np.load(directory.file("per_user.npz"), allow_pickle=False) as values:
-                per_user = {name: values[name].astype(np.float16) for name in values.files if name != "users"}
-                users = values["users"].astype(np.int32)
+            config, environment = (directory.read_json(name) for name in ("config.json", "environment.json"))
+            values = directory.arrays("per_user.npz")
+            per_user = {name: values[name].astype(np.float16) for name in values if name != "users"}
+            users = values["users"].astype(np.int32)
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
         return cls(config, environment, result, directory.metrics(), users, per_user, path)
@@ -93,11 +97,14 @@ class Record:
     def of_file(cls, path: Path) -> "Record":
         """Read what `save` wrote; RunError when it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            content = path.read_bytes()
+            if is_intact(content) is False:
+                raise RunError(f"{path} is damaged: its content is not what was written. Get it again, or write it anew")
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 text = json.loads(stored["json"].tobytes())
                 users = stored["users"]
                 per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(f"{path} is no record of a run: {error}") from None
         return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
 
@@ -110,9 +117,8 @@ class Record:
         np.savez_compressed(buffer, json=encoded, users=self.users, **kept)
         path = folder / self.dataset / f"{self.model}-{self.name}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(sealed(buffer.getvalue()))
         return path
 
 
@@ -124,6 +130,11 @@ def _defaults(configs: Path, model: str) -> dict[str, Any]:
     return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
 
 
+def _refuse(error: OSError) -> None:
+    """Of a folder that cannot be read: to leave its runs out would give other figures."""
+    raise error
+
+
 def load_records(paths: Iterable[Path]) -> list[Record]:
     """Records of run directories, of compact files, and of all of these below a folder; RunError where there is none."""
     records = []
@@ -131,7 +142,8 @@ def load_records(paths: Iterable[Path]) -> list[Record]:
         if path.name.endswith(SUFFIX):
             found = [Record.of_file(path)]
         else:
-            runs = [file.parent for file in sorted(path.rglob("result.json"))]
+            walk = os.walk(path, onerror=_refuse) if path.exists() else ()
+            runs = sorted(Path(place) for place, _, names in walk if "result.json" in names)
             found = [*map(Record.of_run, runs), *map(Record.of_file, sorted(path.rglob(f"*{SUFFIX}")))]
         if not found:
             raise RunError(f"{path}: no finished run and no *{SUFFIX} there; train with main.py first, or name another place")

@@ -33,6 +33,7 @@ from utils.configurator import MODELS, Config, model_files
 from utils.contract import contract
 from utils.dataset import RecDataset
 from utils.errors import ConfigError, ModelError
+from utils.files import replacing
 from utils.graph import most_shared
 from utils.logger import get_logger
 from utils.stopping import stop
@@ -189,6 +190,5 @@ def write_graph(path: Path, interactions: sparse.spmatrix) -> None:
     rows = zip(*(np.split(part, offsets[1:-1]) for part in parts), strict=True)
     graph = {row: [ids.tolist(), counts.astype(float).tolist()] for row, (ids, counts) in enumerate(rows)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+    with replacing(path) as file:
         np.save(file, np.array(graph, dtype=object), allow_pickle=True)
-    Path(file.name).replace(path)

@@ -17,8 +17,9 @@ from experiments.run import run_path
 from experiments.trials import Outcome, Show, Trial, attempt, show_nothing
 from utils.configurator import SRC, Config
 from utils.dataset import RecDataset
-from utils.errors import DataError
+from utils.errors import DataError, explained
 from utils.extras import optional
+from utils.files import replacing_folder
 from utils.logger import get_logger, silence_console
 from utils.stopping import stop
 
@@ -88,7 +89,11 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
     except ray.exceptions.RayError as error:
         return Outcome(trial, error=f"lost by the cluster: {str(error).splitlines()[0]}")
     if files:
-        _unpack(files, trial.path)
+        try:
+            with replacing_folder(trial.path) as place:
+                _unpack(files, place)
+        except OSError as error:
+            return Outcome(trial, error=explained(error) or str(error))
     result = outcome.result and {**outcome.result, "directory": str(trial.path)}
     return Outcome(trial, result, outcome.error)
 

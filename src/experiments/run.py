@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,7 @@ class _Recorder:
             self._show(done)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        with self.directory.file("metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.directory.add_metrics(row)
         self.finished = row["epoch"] + 1
         self.loss, self.value = row.get("loss"), row["valid"][self.metric] if "valid" in row else self.value
         get_logger().info("  ".join(self._line(row)))
@@ -95,17 +94,18 @@ class _Recorder:
             yield f"at most {status.time_left}"
 
     def best(self, model: nn.Module, test: Evaluation) -> None:
-        write = self.directory.write
-        write("best.pt", lambda file: torch.save(model.state_dict(), file))
         per_user: dict[str, Any] = {"users": test.users, **test.per_user}
-        write("per_user.npz", lambda file: np.savez_compressed(file, **per_user))
+        files: dict[str, Callable[[Any], None]] = {
+            "best.pt": lambda file: torch.save(model.state_dict(), file),
+            "per_user.npz": lambda file: np.savez_compressed(file, **per_user),
+        }
         if self.config["save_recommended_topk"]:
-            write("topk.npz", lambda file: np.savez_compressed(file, users=test.users, topk=test.topk))
+            files["topk.npz"] = lambda file: np.savez_compressed(file, users=test.users, topk=test.topk)
+        self.directory.write_all(files)
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
         if last or stop.signal or time.monotonic() - self.saved_at >= self.interval:
-            state = trainer.state_dict()
-            self.directory.write("checkpoint.pt", lambda file: torch.save(state, file))
+            self.directory.save_checkpoint(trainer.state_dict())
             self.saved, self.saved_at = self.finished, time.monotonic()
         self._show(0)
         if stop.signal and not last:
@@ -171,8 +171,12 @@ def open_dataset(config: Config) -> RecDataset:
 
 
 def finished_results(place: Path) -> list[dict[str, Any]]:
-    """The results of the finished runs in results/<dataset>/<model>."""
-    return [json.loads(path.read_text()) for path in sorted(place.glob("*/result.json"))]
+    """The results of the finished runs in results/<dataset>/<model>; those that cannot be read are left out."""
+    results = []
+    for path in sorted(place.glob("*/result.json")):
+        with suppress(RunError, OSError):
+            results.append(RunDirectory(path.parent).read_json(path.name))
+    return results
 
 
 def paces(results: Sequence[dict[str, Any]]) -> list[float]:
@@ -193,8 +197,8 @@ def run(
     logger = get_logger()
     dataset = open_dataset(config)
     directory = RunDirectory(run_path(config, dataset))
-    finished = directory.result()
-    if finished and not restart:
+    finished = None if restart else directory.result()
+    if finished:
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         return {**finished, "directory": str(directory.path)}
 
@@ -215,11 +219,12 @@ def _train(
     with directory.lock():
         if restart:
             directory.clear()
-        checkpoint = directory.file("checkpoint.pt")
-        if checkpoint.exists() and not resume:
+        elif finished := directory.result():  # by another process, while this one waited
+            return finished
+        if directory.is_stopped and not resume:
             raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
         notes, before = [], None
-        if not checkpoint.exists():
+        if not directory.is_stopped:
             notes, before = _beginning(config, dataset, directory, extend and not restart)
         with log_to(directory.file("train.log")):
             logger.info("%s on %s", config["model"], dataset.summary())
@@ -230,10 +235,11 @@ def _train(
             logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:
                 logger.info("%s", note)
-            if checkpoint.exists():
-                trainer.load_state_dict(directory.load("checkpoint.pt"))
+            if state := directory.last_checkpoint():
+                trainer.load_state_dict(state)
                 logger.info("resumed after epoch %d", trainer.progress.epoch + 1)
-            directory.cut_metrics(trainer.progress.epoch + 1)
+            else:
+                directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
             recorder = _Recorder(config, directory, trainer, watch)
@@ -242,7 +248,7 @@ def _train(
                 result = _result(config, trainer, directory.metrics())
                 if before:
                     result["peak_memory_mb"] = max((result["peak_memory_mb"] or 0.0, before["peak_memory_mb"] or 0.0)) or None
-                directory.write_json("result.json", result)
+                directory.finish(result)
                 logger.info("%s", _why_it_ended(config, result))
             if result["best_epoch"] == 0 and result["epochs"] > 1:
                 logger.warning(

@@ -3,7 +3,8 @@
 Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS 2011. Optuna is the optional extra [search].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,6 +13,7 @@ from experiments.grid import by_model, by_point, varied
 from experiments.trials import Outcome
 from utils.configurator import Config
 from utils.extras import optional
+from utils.logger import get_logger
 
 Run = Callable[[list[Config]], list[Outcome]]
 
@@ -27,9 +29,12 @@ def search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) -> 
 
 def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) -> list[Outcome]:
     points, keys = by_point(configs), varied(configs)
+    first = configs[0]
     axes = {key: list(dict.fromkeys(str(config[key]) for config in configs)) for key in keys}
     optuna = _optuna()
-    study = _study(optuna, configs, axes)
+    sampler = optuna.samplers.TPESampler(seed=first["seed"], n_startup_trials=5, constant_liar=True)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    record = _Record(optuna, Path(first["results_dir"]) / first["dataset"] / first["model"] / "search.db", axes)
     distributions = {key: _distribution(optuna, [config[key] for config in configs], len(axes[key])) for key in keys}
     failed = optuna.trial.TrialState.FAIL
 
@@ -42,7 +47,7 @@ def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) ->
             if point in points and point not in outcomes and point not in asked:
                 asked[point] = trial
                 continue
-            study.tell(trial, state=failed)  # known already: let the first point come that is not
+            record.add(study.tell(trial, state=failed))  # known already: let the first point come that is not
             point = next(one for one in points if one not in outcomes and one not in asked)
             study.enqueue_trial({key: axes[key].index(value) for key, value in zip(keys, point, strict=True)})
             asked[point] = study.ask(distributions)
@@ -50,7 +55,7 @@ def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) ->
         for point, trial in asked.items():
             outcomes[point] = [one for one in done if any(one.trial.config is config for config in points[point])]
             value = _value(outcomes[point])
-            study.tell(trial, value, state=failed if value is None else None)
+            record.add(study.tell(trial, value, state=failed if value is None else None))
     return [outcome for group in outcomes.values() for outcome in group]
 
 
@@ -60,17 +65,37 @@ def _value(outcomes: Sequence[Outcome]) -> float | None:
     return mean(values) if len(values) == len(outcomes) else None
 
 
-def _study(optuna: Any, configs: Sequence[Config], axes: dict[str, list[str]]) -> Any:
-    """A new study in the place of an earlier one of the same grid."""
-    first = configs[0]
-    folder = Path(first["results_dir"]) / first["dataset"] / first["model"]
-    folder.mkdir(parents=True, exist_ok=True)
-    storage = f"sqlite:///{folder / 'search.db'}"
-    name = " × ".join(f"{key} {' '.join(values)}" for key, values in axes.items())
-    if name in optuna.get_all_study_names(storage):
-        optuna.delete_study(study_name=name, storage=storage)
-    sampler = optuna.samplers.TPESampler(seed=first["seed"], n_startup_trials=5, constant_liar=True)
-    return optuna.create_study(study_name=name, storage=storage, sampler=sampler, direction="maximize")
+class _Record:
+    """The study on disk, for Optuna's own tools, in the place of an earlier one of the same grid.
+
+    The search does not read it. Where it cannot be written, the search goes on and says so once.
+    """
+
+    def __init__(self, optuna: Any, path: Path, axes: dict[str, list[str]]):
+        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+
+        self.failures = (SQLAlchemyError, optuna.exceptions.OptunaError, OSError)
+        self.path, self.study = path, None
+        storage, name = f"sqlite:///{path}", " × ".join(f"{key} {' '.join(values)}" for key, values in axes.items())
+        with self._kept():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name in optuna.get_all_study_names(storage):
+                optuna.delete_study(study_name=name, storage=storage)
+            self.study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+
+    def add(self, trial: Any) -> None:
+        if self.study is not None:
+            with self._kept():
+                self.study.add_trial(trial)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except self.failures as error:
+            self.study = None
+            reason = str(error).strip().splitlines()[0]
+            get_logger().warning("%s cannot be written (%s). The search goes on without it", self.path, reason)
 
 
 def _distribution(optuna: Any, values: Sequence[Any], count: int) -> Any:

@@ -5,9 +5,6 @@ config.json is known, its state fits the model, and the model's scores give the 
 these fails, the error names it, with the commits on both sides.
 """
 
-import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +49,12 @@ class FinishedRun:
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         """Test users (N,) and the items (N, K) recommended to them, best first, -1 where there are fewer."""
         path = self.directory.file("topk.npz")
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["users"], stored["topk"]
-        except FileNotFoundError:
-            raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false") from None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} cannot be read: {error}") from None
+        if not path.exists():
+            raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false")
+        stored = self.directory.arrays(path.name)
+        if not {"users", "topk"} <= stored.keys():
+            raise RunError(f"{path} cannot be read: expected users and topk, found {', '.join(stored) or 'nothing'}")
+        return stored["users"], stored["topk"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
     A key that came after the run has its default.
     """
     stored = _read_json(directory, "config.json")
-    if not directory.file("result.json").exists():
+    if not directory.is_finished:
         raise RunError(f"{directory.path} is not finished: it has no result.json. Go on with it by main.py … --resume")
     stored["use_gpu"] = stored["device"] != "cpu"
     name = stored["model"], stored["dataset"]
@@ -125,10 +121,7 @@ def build_model(config: Config, dataset: RecDataset) -> GeneralRecommender:
 
 def best_state(directory: RunDirectory) -> dict[str, Tensor]:
     """What best.pt holds; RunError when it cannot be read."""
-    try:
-        return directory.load("best.pt")
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise RunError(f"{directory.file('best.pt')} cannot be read: {str(error).splitlines()[0]}") from error
+    return directory.load("best.pt")
 
 
 def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: FinishedRun) -> None:
@@ -151,10 +144,9 @@ def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: Fini
 
 
 def _read_json(directory: RunDirectory, name: str) -> dict[str, Any]:
-    try:
-        return json.loads(directory.file(name).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{directory.path} is no run's directory: {name} cannot be read ({error})") from None
+    if not directory.file(name).exists():
+        raise RunError(f"{directory.path} is no run's directory: {name} cannot be read (it does not exist)")
+    return directory.read_json(name)
 
 
 def _versions(directory: RunDirectory) -> str:

@@ -14,7 +14,8 @@ from experiments.run import finished_results, open_dataset, paces, run, run_path
 from experiments.watching import Status, Watch, watch_nothing, watching
 from utils.configurator import Config
 from utils.dataset import RecDataset
-from utils.errors import UserError
+from utils.errors import RunError, UserError, explained
+from utils.files import naming
 from utils.logger import get_logger
 from utils.stopping import stop
 from utils.words import count, duration
@@ -41,8 +42,11 @@ class Trial:
     @property
     def state(self) -> str:
         """'finished', 'stopped' before its end, or 'new'."""
-        finished = (self.path / "result.json").exists()
-        return "finished" if finished else "stopped" if (self.path / "checkpoint.pt").exists() else "new"
+        directory = RunDirectory(self.path)
+        try:
+            return "finished" if directory.is_finished else "stopped" if directory.is_stopped else "new"
+        except OSError:  # the trial will say what is wrong
+            return "new"
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,11 @@ def show_nothing(trial: Trial, status: Status | None) -> None:
     """For engines whose trials nobody watches."""
 
 
-def prepare(configs: Sequence[Config], anew: bool = False) -> list[Trial]:
-    """Trials of configurations, each once; reads every data set they name, so that its defects are met before training."""
+def prepare(configs: Sequence[Config], anew: bool = False, among: Sequence[Config] = ()) -> list[Trial]:
+    """Trials of configurations, each once; reads every data set they name, so that its defects are met before training.
+
+    among: all of the command's, from which they differ by the settings in their names; without it, these.
+    """
     datasets: dict[str, RecDataset] = {}
     trials: dict[Path, Trial] = {}
     for config in configs:
@@ -71,7 +78,7 @@ def prepare(configs: Sequence[Config], anew: bool = False) -> list[Trial]:
         if read not in datasets:
             datasets[read] = open_dataset(config)
         path = run_path(config, datasets[read])
-        trials.setdefault(path, Trial(config, path, describe(config, configs), anew))
+        trials.setdefault(path, Trial(config, path, describe(config, among or configs), anew))
     return list(trials.values())
 
 
@@ -81,11 +88,23 @@ def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
         return Outcome(trial, result=run(trial.config, resume=True, extend=not trial.anew, watch=watch))
     except UserError as error:
         return Outcome(trial, error=str(error))
-    except Exception as error:  # a model's own mistake must not end the other trials
-        if trial.path.is_dir():
-            with (trial.path / "train.log").open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-        return Outcome(trial, error=f"{type(error).__name__}: {error} (traceback in {trial.path / 'train.log'})")
+    except MemoryError as error:
+        return Outcome(trial, error=f"memory does not suffice ({error}). Use fewer --jobs, or a smaller model")
+    except (Exception, SystemExit) as error:  # a mistake of a model, or a full disk, must not end the other trials
+        if isinstance(error, OSError) and (text := explained(error)):
+            return Outcome(trial, error=text)
+        return Outcome(trial, error=f"{type(error).__name__}: {error} ({_kept(traceback.format_exc(), trial)})")
+
+
+def _kept(text: str, trial: Trial) -> str:
+    """Where a traceback was put: into the trial's log, or where this cannot be, here."""
+    log = trial.path / "train.log"
+    try:
+        with naming(log), log.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return f"its traceback: {text}"
+    return f"traceback in {log}"
 
 
 def one_after_the_other(trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
@@ -124,7 +143,12 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
 
 
 def _finished(trial: Trial) -> Outcome:
-    return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+    try:
+        return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+    except RunError as error:  # it is damaged
+        return Outcome(trial, error=str(error))
+    except OSError as error:
+        return Outcome(trial, error=explained(error) or str(error))
 
 
 class _Clock:

@@ -4,13 +4,11 @@ A user's taste has a visual and a textual part; image features show the first, t
 projection with noise. Popularity is long-tailed, so that many items have few interactions and content has something to say.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import DataError
+from utils.files import replacing_folder
 from utils.logger import get_logger
 
 SEED = 2025
@@ -21,21 +19,14 @@ TASTE, POPULARITY, NOISE = 8.0, 0.55, 0.5  # strength of taste, exponent of popu
 
 
 def ensure_demo(folder: Path) -> None:
-    """Generate the demo data into `folder` unless it is there; DataError when it cannot be written."""
+    """Generate the demo data into `folder` unless it is there; OSError when it cannot be written."""
     if (folder / "demo.inter").exists():
         return
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))
-        try:
-            write_demo(temporary)
-            temporary.chmod(0o755)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written ({error.strerror}); name another place with --data_path") from None
+    with replacing_folder(folder, wait=True) as temporary:
+        if (folder / "demo.inter").exists():  # by another process, while this one waited
+            temporary.rmdir()
+            return
+        write_demo(temporary)
     get_logger().info("generated the demo data: %s", folder)
 
 

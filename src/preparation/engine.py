@@ -3,6 +3,8 @@
 Why DuckDB and not Polars: data/README.md has the figures of both.
 """
 
+import errno
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from utils.errors import DataError, RunError
 from utils.extras import optional
+from utils.files import naming
 
 
 class Engine:
@@ -29,8 +32,9 @@ class Engine:
             "memory_limit": f"{memory_gb * 1000:.0f}MB",
             "temp_directory": str(spill),
         }
-        self._connection = duckdb.connect(":memory:", config=settings)
-        self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+        with self._explained():
+            self._connection = duckdb.connect(":memory:", config=settings)
+            self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
 
     def __enter__(self) -> "Engine":
         return self
@@ -43,16 +47,8 @@ class Engine:
 
         DataError for a file that the engine cannot read, RunError when memory or disk runs out.
         """
-        try:
-            with self._bar(progress) if progress else _no_bar():
-                return self._connection.execute(sql, list(parameters)).fetchall()
-        except self.duckdb.OutOfMemoryException as error:
-            raise RunError(
-                f"{self.memory_gb:g} GB of memory and the disk of {self.spill} do not suffice; give more by --memory, or "
-                f"another disk by --data_path ({_first_line(error)})"
-            ) from None
-        except (self.duckdb.IOException, self.duckdb.InvalidInputException) as error:
-            raise DataError(_first_line(error)) from None
+        with self._explained(), self._bar(progress) if progress else _no_bar():
+            return self._connection.execute(sql, list(parameters)).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """The first column of the first row."""
@@ -61,14 +57,39 @@ class Engine:
     def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows to a table, given column by column in the table's order."""
         frame = pd.DataFrame({name: _array(values) for name, values in columns.items()}, dtype=None)
-        self._connection.register("appended", frame)
-        self._connection.execute(f"INSERT INTO {table} SELECT * FROM appended")
-        self._connection.unregister("appended")
+        with self._explained():
+            self._connection.register("appended", frame)
+            self._connection.execute(f"INSERT INTO {table} SELECT * FROM appended")
+            self._connection.unregister("appended")
 
     def names(self, table: str) -> pd.Index:
         """The column `name` of a table in the order of its column `number`."""
-        frame = self._connection.execute(f"SELECT name FROM {table} ORDER BY number").df()
+        with self._explained():
+            frame = self._connection.execute(f"SELECT name FROM {table} ORDER BY number").df()
         return pd.Index(frame["name"].astype(object))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the engine that a user can mend, in our words; and Ctrl-C, which it takes for an error of its own."""
+        duckdb = self.duckdb
+        try:
+            with naming(self.spill.parent):
+                yield
+        except duckdb.OutOfMemoryException as error:
+            raise RunError(
+                f"{self.memory_gb:g} GB of memory and the disk of {self.spill} do not suffice; give more by --memory, or "
+                f"another disk by --data_path ({_first_line(error)})"
+            ) from None
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spill.parent)) from None
+            raise DataError(_first_line(error)) from None
+        except RuntimeError as error:
+            if "interrupted" not in str(error).lower():
+                raise
+            raise KeyboardInterrupt from None
 
     @contextmanager
     def _bar(self, name: str) -> Iterator[None]:

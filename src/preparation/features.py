@@ -7,7 +7,6 @@ in hidden files beside them, with the number of rows that are done.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from utils.errors import DataError, RunError
+from utils.files import mapped, naming, replacing, write_text
 from utils.logger import get_logger
 
 SAVE_SECONDS = 5.0  # between two notes of how many rows are done
@@ -63,7 +63,7 @@ class FeatureFiles:
         """
         shape = (len(original_ids), width)
         try:
-            with filelock.FileLock(self.lock, timeout=0):
+            with naming(self.table), filelock.FileLock(self.lock, timeout=0):
                 table, mask = self._fill(shape, {**made_by, "shape": list(shape)}, blocks)
                 if not mask.any():
                     self._discard()
@@ -76,8 +76,6 @@ class FeatureFiles:
                 self._finish(table, pd.DataFrame(rows, columns=["item_id", "original_id", "reason"]))
         except filelock.Timeout:
             raise RunError(f"another process is writing {self.table}; wait for it") from None
-        except OSError as error:
-            raise RunError(f"{self.table} cannot be written: {error.strerror or error}") from None
         get_logger().info("%s: %s items, %d wide", self.table, f"{shape[0]:,}", width)
         if len(missing):
             get_logger().info("%s items have none and got the mean, see %s", f"{len(missing):,}", self.missing)
@@ -92,7 +90,7 @@ class FeatureFiles:
         def save() -> None:
             table.flush()
             mask.flush()
-            _write(self.progress, json.dumps({"made_by": made_by, "done": done}).encode())
+            write_text(self.progress, json.dumps({"made_by": made_by, "done": done}))
 
         saved_at = time.monotonic()
         try:
@@ -117,8 +115,11 @@ class FeatureFiles:
         """How many rows a stopped command has left that can be kept."""
         if not self.progress.exists():
             return 0
-        progress = json.loads(self.progress.read_text(encoding="utf-8"))
-        if progress["made_by"] != made_by or not self.partial_table.exists():
+        try:
+            progress = json.loads(self.progress.read_text(encoding="utf-8"))
+        except ValueError:
+            progress = {}
+        if progress.get("made_by") != made_by or not (self.partial_table.exists() and self.partial_mask.exists()):
             get_logger().info("a stopped command left features of another model or of other items: starting over")
             return 0
         get_logger().info("going on after %s items", f"{progress['done']:,}")
@@ -130,28 +131,20 @@ class FeatureFiles:
         if needed > free:  # a write to a mapped file on a full disk ends the process without a word
             raise RunError(f"{self.table} needs {needed / 1e9:.1f} GB; its disk has {free / 1e9:.1f} GB left")
         for path, dtype, size in ((self.partial_table, np.float32, shape), (self.partial_mask, np.bool_, shape[:1])):
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=size)
+            mapped(path, dtype, size)
 
     def _finish(self, table: np.memmap, missing: pd.DataFrame) -> None:
         """Give the files their names, the table's last: where it is new, the others are."""
         table.flush()
-        _write(self.missing, missing.to_csv(index=False, lineterminator="\n").encode())
-        _write(self.mask, self.partial_mask.read_bytes())
+        write_text(self.missing, missing.to_csv(index=False, lineterminator="\n"))
+        with replacing(self.mask) as file:
+            file.write(self.partial_mask.read_bytes())
         self.partial_table.replace(self.table)
         self._discard()
 
     def _discard(self) -> None:
         for path in (self.progress, self.partial_table, self.partial_mask):
             path.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _replace_missing_by_mean(table: np.memmap, mask: np.memmap) -> None:

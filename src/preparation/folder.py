@@ -1,9 +1,8 @@
 """The folder of a data set as preparation writes it: beside its place and renamed when complete; and its YAML."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -12,6 +11,7 @@ import utils.configurator as configurator
 from preparation.engine import Engine, quoted
 from preparation.report import Report
 from utils.errors import ConfigError, DataError, RunError
+from utils.files import replacing_folder, write_text
 from utils.logger import get_logger
 
 
@@ -19,32 +19,17 @@ from utils.logger import get_logger
 def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A hidden folder to write to, which takes the place of `folder` when the block ends well, and is removed when not.
 
-    DataError when `folder` exists and may not be overwritten, RunError when it cannot be written or another process does.
+    DataError when `folder` exists and may not be overwritten, RunError when another process is at it.
     """
-    if folder.exists() and not overwrite:
-        raise DataError(f"{folder} exists already; --overwrite replaces it and all that is in it, or give -d another name")
-    temporary, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with lock:
-            try:
-                shutil.rmtree(temporary, ignore_errors=True)  # of a preparation that was killed
-                temporary.mkdir()
-                yield temporary
-                shutil.rmtree(old, ignore_errors=True)
-                if folder.exists():
-                    folder.rename(old)
-                temporary.rename(folder)
-            finally:
-                for leftover in (temporary, old):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                with suppress(OSError):
-                    Path(lock.lock_file).unlink()
+        with replacing_folder(folder) as temporary:
+            if folder.exists() and not overwrite:
+                raise DataError(
+                    f"{folder} exists already; --overwrite replaces it and all that is in it, or give -d another name"
+                )
+            yield temporary
     except filelock.Timeout:
         raise RunError(f"another process is preparing {folder}; wait for it") from None
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror or error}); name another place by --data_path") from None
 
 
 def write_interactions(engine: Engine, folder: Path, name: str, item_column: str) -> None:
@@ -85,7 +70,7 @@ def _copy(engine: Engine, query: str, path: Path, delimiter: str) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    (folder / "report.json").write_text(json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
 
 
 def describe(name: str, image: bool, text: bool) -> None:
@@ -104,10 +89,8 @@ def describe(name: str, image: bool, text: bool) -> None:
     if not lines:
         return
     start = path.read_text(encoding="utf-8").rstrip("\n") if there else "# Written by prepare.py."
-    temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text("\n".join([start, *lines]) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, "\n".join([start, *lines]) + "\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); it needs the lines {lines}") from None
     get_logger().info("%s: %s", path, ", ".join(lines))

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             if dump.about:
                 dump.about(engine, report)
             known = write_items(engine, temporary, dump.columns)
+            kinds = {"image": bool(dump.vectors or options.images or known.get("image")), "text": bool(known["text"])}
             n_items = engine.value("SELECT count(*) FROM items")
             report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
             if dump.vectors:
@@ -101,10 +103,11 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
         if spill.exists():
             spill.rmdir()
         write_report(temporary, report)
+        with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
+            describe(name, **kinds)
     print(report.text())
     get_logger().info("%s", folder)
-    has_pictures = bool(dump.vectors or options.images or known.get("image"))
-    describe(name, image=has_pictures, text=bool(known["text"]))
+    describe(name, **kinds)
     _features(options, folder, "image" if known.get("image") else None)
 
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from preparation.report import Report
 from utils.errors import DataError
+from utils.files import mapped
 
 WIDTH = 4096
 RECORD = np.dtype([("name", "S10"), ("feature", "<f4", WIDTH)])
@@ -29,7 +30,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
             "it is cut short or no file of image features. Get it again"
         )
     codes = pd.Index(names.astype(object))
-    table = np.lib.format.open_memmap(folder / "image_feat.npy", mode="w+", dtype=np.float32, shape=(len(names), WIDTH))
+    table = mapped(folder / "image_feat.npy", np.float32, (len(names), WIDTH))
     reasons = np.full(len(names), "no image", dtype=object)
     mask = np.zeros(len(names), dtype=bool)
     with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:

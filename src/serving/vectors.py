@@ -11,10 +11,10 @@ from torch import Tensor
 from experiments.trained import ROUNDING, Trained
 from serving.identifiers import item_identifiers, user_identifiers
 from serving.lists import unit_features
-from serving.writers import completed
 from utils.dataloader import user_batches
 from utils.errors import ConfigError, RunError
 from utils.extras import optional
+from utils.files import replacing
 from utils.topk_evaluator import masked_scores
 
 N_CHECKED = 64  # users whose scores must be the inner products of what is exported
@@ -74,8 +74,8 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
             raise ConfigError(f"--output {output}: the index needs another ending than .npz, which the vectors beside it have")
         index = faiss.IndexFlatIP(items.shape[1])
         index.add(arrays["items"])
-        with completed(output) as temporary:
-            faiss.write_index(index, str(temporary))
-    with completed(archive) as temporary, temporary.open("wb") as file:
+        with replacing(output) as file:
+            file.write(faiss.serialize_index(index).data)
+    with replacing(archive) as file:
         np.savez(file, allow_pickle=False, **arrays)
     return list(dict.fromkeys((output, archive)))

@@ -1,30 +1,17 @@
 """Tables written as they come, block by block: CSV, JSON lines or Parquet."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
 
-from utils.errors import ConfigError, RunError
+from utils.errors import ConfigError
 from utils.extras import optional
+from utils.files import placed
 
 FORMATS = ("csv", "jsonl", "parquet")
-
-
-@contextmanager
-def completed(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, renamed to it at the end and removed after an error; RunError without permission."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}); name another place with --output") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None) -> int:
@@ -35,12 +22,12 @@ def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None)
     if form == "parquet":
         if output is None:
             raise ConfigError("--format parquet is not for the console; name a file with --output")
-        with completed(output) as temporary:
+        with placed(output) as temporary:
             return _write_parquet(frames, temporary)
     write = {"csv": _write_csv, "jsonl": _write_jsonl}[form]
     if output is None:
         return _write_text(frames, sys.stdout, write)
-    with completed(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with placed(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return _write_text(frames, file, write)
 
 

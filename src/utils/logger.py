@@ -8,13 +8,33 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.files import naming
+
 LOGGER_NAME = "mambarec"
 
 
 class _ConsoleHandler(logging.Handler):
+    """Writes to standard output. Where that is full, training goes on, and the command says so when it ends."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record))
-        sys.stdout.flush()  # a log file is read while the program runs
+        try:
+            tqdm.write(self.format(record))
+            sys.stdout.flush()  # a log file is read while the program runs
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass
+
+
+class _FileHandler(logging.FileHandler):
+    """Lets an error of the file leave, in place of a traceback on the console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(Path(self.baseFilename)):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 def get_logger() -> logging.Logger:
@@ -37,11 +57,12 @@ def silence_console() -> None:
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append every log line to `path` as well, with its time, while the context is open."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     get_logger().addHandler(handler)
     try:
         yield
     finally:
         get_logger().removeHandler(handler)
-        handler.close()
+        with naming(path):
+            handler.close()

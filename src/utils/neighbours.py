@@ -1,9 +1,8 @@
 """Nearest neighbours by cosine: exact in blocks, or approximate above a size, and kept on disk between runs."""
 
 import hashlib
+import io
 import math
-import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.extras import optional
+from utils.files import is_intact, replacing, sealed
 
 Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
 
@@ -159,23 +159,23 @@ def _key(approximately: bool, features: Tensor, k: int) -> str:
 
 
 def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor, float] | None:
-    """What _write has left there; None where there is nothing that can be read."""
+    """What _write has left there; None where there is nothing, or something else by now."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            similarity, index, share = stored["similarity"], stored["index"].astype(np.int64), float(stored["recall"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        content = path.read_bytes()
+    except OSError:
         return None
+    if not is_intact(content):
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        similarity, index, share = stored["similarity"], stored["index"].astype(np.int64), float(stored["recall"])
     return torch.from_numpy(similarity).to(device), torch.from_numpy(index).to(device), share
 
 
 def _write(path: Path, similarity: Tensor, index: Tensor, share: float) -> None:
     """Keep neighbours beside the results, where these can be written."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    buffer = io.BytesIO()
+    np.savez(buffer, similarity=similarity.cpu().numpy(), index=index.cpu().numpy().astype(np.int32), recall=share)
+    with suppress(OSError):  # to write results is tried, and refused with its reason, elsewhere
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, similarity=similarity.cpu().numpy(), index=index.cpu().numpy().astype(np.int32), recall=share)
-        temporary.replace(path)
-    except OSError:  # to write results is tried, and refused with its reason, elsewhere
-        with suppress(OSError):
-            temporary.unlink()
+        with replacing(path) as file:
+            file.write(sealed(buffer.getvalue()))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.breakdown import by_item_popularity, by_user_activity, coverage, gini, quantile_groups
+from experiments.directory import RunDirectory
 from utils.errors import RunError
 
 PAIRS = {  # (user, item); training popularity of items 0 … 5: 4 2 1 0 0 1, activity of users 0 … 3: 3 2 1 2
@@ -25,8 +26,9 @@ def small(make_run, toy):
     rows = [f"{user}\t{item}\t{label}" for label, pairs in PAIRS.items() for user, item in pairs]
     (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *rows]) + "\n")
     directory = make_run("BPR", topk=[2], valid_metric="Recall@2", epochs=1)
-    np.savez(directory / "topk.npz", users=np.arange(4), topk=LISTS)
-    np.savez(directory / "per_user.npz", **{"users": np.arange(4), "recall@2": RECALL})
+    files = RunDirectory(directory)
+    files.write("topk.npz", lambda file: np.savez(file, users=np.arange(4), topk=LISTS))
+    files.write("per_user.npz", lambda file: np.savez(file, **{"users": np.arange(4), "recall@2": RECALL}))
     return directory
 
 

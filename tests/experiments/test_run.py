@@ -186,6 +186,7 @@ def test_tensorboard_writes_the_metrics_when_asked(make_config):
 
 def test_a_line_of_metrics_that_a_kill_cut_short_does_not_count(finished):
     _, _, directory = finished
+    directory.file("result.json").unlink()
     with directory.file("metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "lo')
     assert [row["epoch"] for row in directory.metrics()] == [0, 1, 2]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from common.abstract_recommender import GeneralRecommender
+from experiments.directory import RunDirectory
 from experiments.run import run
 from experiments.trained import load_trained, open_run
 from models.bpr import BPR
@@ -48,7 +49,7 @@ class ScoresOnly(GeneralRecommender):
 def edit_json(path, change):
     content = json.loads(path.read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    RunDirectory(path.parent).write_json(path.name, content)
 
 
 @pytest.mark.parametrize("name", available_models())
@@ -135,7 +136,7 @@ def test_a_state_of_another_version_is_refused_with_the_tensors(make_run):
     state["user_bias"] = torch.zeros(3)
     state["item_embedding.weight"] = torch.zeros(64, 9)
     del state["user_embedding.weight"]
-    torch.save(state, directory / "best.pt")
+    RunDirectory(directory).write("best.pt", lambda file: torch.save(state, file))
     with pytest.raises(
         RunError, match=r"user_embedding\.weight is in this version's model only; user_bias is in best\.pt only; "
     ) as e:
@@ -145,7 +146,7 @@ def test_a_state_of_another_version_is_refused_with_the_tensors(make_run):
 
 def test_a_broken_state_is_refused(make_run):
     directory = make_run("BPR")
-    (directory / "best.pt").write_bytes(b"not a model")
+    RunDirectory(directory).write("best.pt", lambda file: file.write(b"not a model"))
     with pytest.raises(RunError, match=r"best\.pt cannot be read"):
         load_trained(directory)
 
@@ -154,7 +155,7 @@ def test_scores_that_give_other_lists_are_refused(make_run):
     directory = make_run("BPR")
     state = torch.load(directory / "best.pt", weights_only=True)
     state["item_embedding.weight"] = state["item_embedding.weight"].roll(1, 0)
-    torch.save(state, directory / "best.pt")
+    RunDirectory(directory).write("best.pt", lambda file: torch.save(state, file))
     with pytest.raises(
         RunError, match=r"the saved BPR does not recommend what the run recorded: \d+ of \d+ users get other items"
     ):
@@ -166,7 +167,7 @@ def test_scores_that_differ_by_rounding_are_taken(make_run):
     state = torch.load(directory / "best.pt", weights_only=True)
     noise = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     state["item_embedding.weight"] *= 1 + 1e-6 * noise
-    torch.save(state, directory / "best.pt")
+    RunDirectory(directory).write("best.pt", lambda file: torch.save(state, file))
     load_trained(directory)
 
 
