@@ -1,7 +1,5 @@
 """The base class of every model: what a model is given, and what it must provide."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +36,7 @@ class GeneralRecommender(nn.Module):
             raise ValueError("needs item features, but the data set gives none (vision_feature_file, text_feature_file)")
         return self.features
 
-    def feature_parameters(self, config) -> Mapping[str, Tensor]:
+    def feature_parameters(self, config) -> dict[str, Tensor] | nn.ParameterDict:
         """`require_features` as parameters, for a model that trains them too; as they are with `train_features: false`."""
         features = self.require_features()
         if not config["train_features"]:
