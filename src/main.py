@@ -89,22 +89,21 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
     """The grid on validation, what was chosen of it, and the tables of a comparison of several rows."""
     by_test = options.legacy_test_selection
     comparison, problem = compared(outcomes, experiment, options)
-    chosen = {record.source for entry in comparison.entries.values() for record in entry.records} if comparison else set()
+    entries = comparison.entries.values() if comparison else []
+    searched = any(entry.n_points > 1 for entry in entries)
+    chosen = {record.source for entry in entries for record in entry.records} if searched else set()
     parts = [trials_table(outcomes, chosen, options.show_test or by_test)]
     if problem:
         parts.append(f"No comparison: {problem}")
-    if comparison and len(comparison.entries) == 1:
-        parts.append(chosen_lines(comparison))
-    elif comparison:
-        computed = all(any(metric in one.result["test"] for metric in METRICS) for one in outcomes if one.result)
-        parts.append(rendered(comparison) if computed else chosen_lines(comparison))
+    if comparison:
+        records = [record for entry in entries for record in entry.records]
+        has_table = len(entries) > 1 and any(all(metric in one.result["test"] for one in records) for metric in METRICS)
+        parts.append(rendered(comparison) if has_table else chosen_lines(comparison))
     parts.append(f"experiment {experiment.name}: report.py table --experiment {experiment.name} prints this again")
     return "\n\n".join(parts)
 
 
-def compared(
-    outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace
-) -> tuple[Comparison | None, str]:
+def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> tuple[Comparison | None, str]:
     """The comparison of an experiment's finished runs; None where they cannot be compared, and why."""
     if not any(outcome.result for outcome in outcomes):
         return None, ""

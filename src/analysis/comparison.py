@@ -221,10 +221,11 @@ def _tests(comparison: Comparison) -> list[Versus]:
     pairs = []
     for dataset in comparison.datasets:
         own = comparison.entries.get((comparison.reference or "", dataset))
-        for other in comparison.peers(dataset) if own else []:
-            if other is own or not all(TESTED in record.per_user for record in [*own.records, *other.records]):
+        for other in comparison.peers(dataset):
+            if own is None or other is own:
                 continue
-            pairs.append((dataset, other.label, paired(own.per_user(TESTED), other.per_user(TESTED))))
+            if all(TESTED in record.per_user for record in [*own.records, *other.records]):
+                pairs.append((dataset, other.label, paired(own.per_user(TESTED), other.per_user(TESTED))))
     wilcoxon, t_test = holm([test.wilcoxon for *_, test in pairs]), holm([test.t_test for *_, test in pairs])
     return [Versus(*pair, w, t) for pair, w, t in zip(pairs, wilcoxon, t_test, strict=True)]
 
@@ -241,7 +242,12 @@ def _about_tests(comparison: Comparison) -> list[str]:
             f"No difference was tested for significance, because {reason}. To test one row against the others, name it with "
             f"--reference: {names}."
         ]
-    notes = []
+    notes = [
+        f"The two tests disagree on {test.label} on {test.dataset}: the Wilcoxon test sees a difference (p "
+        f"{test.wilcoxon_adjusted:.4f}), the t-test of the means sees none (p {test.t_test_adjusted:.4f})."
+        for test in comparison.tests
+        if test.is_significant and test.t_test_adjusted >= ALPHA
+    ]
     tested = {(test.dataset, test.label) for test in comparison.tests}
     for dataset in comparison.datasets:
         own = comparison.entries.get((comparison.reference, dataset))

@@ -50,7 +50,8 @@ def identity(record: Record) -> dict[str, Any]:
     declared = [*(defaults.get("model_identity") or []), *(record.config.get("model_identity") or [])]
     keys = dict.fromkeys([*declared, *IDENTITY_KEYS, *(key for key in settings if key.endswith(_FEATURE_SUFFIX))])
     found = {key: settings.get(key, defaults.get(key)) for key in keys if key in settings or key in defaults}
-    if found.get("modalities") and set(found["modalities"]) == _declared_modalities(settings):
+    modalities = found.get("modalities")
+    if modalities and set(modalities) == _declared_modalities(settings):
         found["modalities"] = ["all"]
     return found
 
@@ -101,7 +102,7 @@ def row_labels(records: Sequence[Record], split: Sequence[str] = ()) -> list[str
     values: dict[tuple[str, ...], set[str]] = {}  # of a key, among the runs that it is to tell apart
     found = [(record, record.settings(), identity(record), budget(record)) for record in records]
     for record, settings, kind, limits in found:
-        places = [((record.model,), key, settings.get(key)) for key in split]
+        places: list[tuple[tuple[str, ...], str, Any]] = [((record.model,), key, settings.get(key)) for key in split]
         places += [((record.model, record.dataset), key, value) for key, value in kind.items()]
         places += [((record.dataset,), key, value) for key, value in limits.items()]
         for place, key, value in places:
@@ -176,7 +177,8 @@ def common_seeds(dataset: str, rows: Mapping[str, Point]) -> tuple[list[int], li
         lines = "\n".join(f"  {label}: {seeds_text(runs)}" for label, runs in rows.items())
         raise RunError(
             f"the rows of {dataset} have no seed in common, so they cannot be compared:\n{lines}\n"
-            "Run the same seeds for each of them (--seed 1 2 3), or leave rows out: -m NAME, --where KEY=VALUE, --experiment NAME"
+            "Run the same seeds for each of them (--seed 1 2 3), or leave rows out: -m NAME, --where KEY=VALUE, --experiment "
+            "NAME"
         )
     unused = []
     for seed in sorted({seed for runs in rows.values() for seed in runs} - set(common)):
@@ -196,8 +198,8 @@ def check_same_data(records: Sequence[Record]) -> None:
             other_digest, other = seen.setdefault(known, (digest, record))
             if digest != other_digest:
                 raise RunError(
-                    f"{record.source} and {other.source} were made on different data: {name} is not the same file. Compare runs "
-                    "of one form of the data: --experiment NAME, or --results with a folder of these alone"
+                    f"{record.source} and {other.source} were made on different data: {name} is not the same file. Compare "
+                    "runs of one form of the data: --experiment NAME, or --results with a folder of these alone"
                 )
         if not np.array_equal(record.users, records[0].users):
             raise RunError(

@@ -112,7 +112,9 @@ def _runs(records: Sequence[Record], comparison: Comparison) -> list[Run]:
     """Each run once, in the table's order of rows; the runs that the table shows before the others of the row."""
     chosen = {_key(record) for entry in comparison.entries.values() for record in entry.records}
     unique = {_key(record): record for record in records}
-    rows = {_key(record): comparison.labels.index(entry.label) for entry in comparison.entries.values() for record in entry.runs}
+    rows = {
+        _key(record): comparison.labels.index(entry.label) for entry in comparison.entries.values() for record in entry.runs
+    }
     defaults = {model: _defaults(model, records[0].dataset) for model in {record.model for record in records}}
     labels = _labels(unique, defaults)
     order = sorted(unique, key=lambda key: (rows.get(key, len(rows)), key not in chosen, _natural(labels[key])))

@@ -53,7 +53,9 @@ def select(places: Sequence[Path], wanted: Wanted) -> Selection:
         missing = [name for name in wanted.experiments if name not in there]
         if missing:
             names = ", ".join(sorted(there)) or "none"
-            raise RunError(f"--experiment {missing[0]}: {listed([str(place) for place in plans])} has none of this name; it has: {names}")
+            raise RunError(
+                f"--experiment {missing[0]}: {listed([str(place) for place in plans])} has none of this name; it has: {names}"
+            )
     selection = Selection()
     for place, found in plans.items():
         _take(selection, place, found, wanted)

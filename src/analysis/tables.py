@@ -107,8 +107,8 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     ]
     if comparison.tests:
         parts.append(
-            f"*: the row differs from {comparison.reference} in Recall@20 (Wilcoxon signed-rank test over users, values averaged "
-            f"over seeds, p < 0.05 after Holm's correction for {count(len(comparison.tests), 'test')})."
+            f"*: the row differs from {comparison.reference} in Recall@20 (Wilcoxon signed-rank test over users, values "
+            f"averaged over seeds, p < 0.05 after Holm's correction for {count(len(comparison.tests), 'test')})."
         )
         if any(len(seeds) == 1 for seeds in comparison.seeds.values()):
             parts.append("With one seed, a star speaks of these runs: another seed may give another result.")
@@ -150,7 +150,8 @@ def _seeds_sentence(comparison: Comparison) -> str:
         which = "; ".join(f"{dataset} {text}" for dataset, text in seeds.items())
         where = "the test splits"
     several = any(len(found) > 1 for found in comparison.seeds.values())
-    return f"Figures of {where}, {'mean ± standard deviation over ' if several else ''}{which}, the same for all rows."
+    same = ", the same for all rows" * (len(comparison.labels) > 1)
+    return f"Figures of {where}, {'mean ± standard deviation over ' if several else ''}{which}{same}."
 
 
 def _budgets_differ(comparison: Comparison) -> bool:
@@ -162,17 +163,20 @@ def _budgets_differ(comparison: Comparison) -> bool:
 
 
 def _budget_sentences(comparison: Comparison) -> list[str]:
-    """What limited the runs; of each data set where these differ, and as far as all rows of it have the same."""
+    """What limited the runs; of each data set where these differ. What rows have differently, their names say."""
     texts: dict[str, list[str]] = {}
     for dataset in comparison.datasets:
         budgets = [entry.budget for entry in comparison.column(dataset)]
-        first = {
-            key: budgets[0][key] if len({str(one[key]) for one in budgets}) == 1 else "as the row says" for key in BUDGET_KEYS
-        }
-        often = f", every {first['eval_step']} epochs" if first["eval_step"] != 1 else ""
+        first = budgets[0]
+        varied = {key for key in BUDGET_KEYS if len({str(one[key]) for one in budgets}) > 1}
+        epochs = "the epochs that the row names" if "epochs" in varied else count(first["epochs"], "epoch")
+        step = "the evaluations that the row names" if "stopping_step" in varied else f"{first['stopping_step']} evaluations"
+        often = f", one every {first['eval_step']} epochs," if first["eval_step"] != 1 and "eval_step" not in varied else ""
+        metric = "metric" if "valid_metric" in varied else first["valid_metric"]
+        start = "the epoch that the row names" if "min_epochs" in varied else f"epoch {first['min_epochs']}"
         text = (
-            f"epochs at most {first['epochs']}; a run stops after {first['stopping_step']} evaluations{often} without a better "
-            f"validation {first['valid_metric']}, counted from epoch {first['min_epochs']}, and its best epoch by that is shown"
+            f"at most {epochs}; a run stops early after {step}{often} without a better validation {metric}, counted from "
+            f"{start}, and its best epoch by that metric is shown"
         )
         texts.setdefault(text, []).append(dataset)
     if len(texts) == 1:
@@ -185,9 +189,7 @@ def _cap_sentence(comparison: Comparison) -> str:
     if not entries:
         return "No run ended at its last epoch: all stopped early."
     where = len(comparison.datasets) > 1
-    texts = [
-        f"{entry.label}{f' on {entry.dataset}' * where} {entry.at_cap} of {len(entry.records)}" for entry in entries
-    ]
+    texts = [f"{entry.label}{f' on {entry.dataset}' * where} {entry.at_cap} of {len(entry.records)}" for entry in entries]
     return f"{CAPPED}: runs that ended at their last epoch and might have improved: {', '.join(texts)}."
 
 
@@ -369,7 +371,9 @@ def _latex_cell(cell: Cell) -> str:
     return text + "$^*$" * cell.star + _latex(cell.mark)
 
 
-_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$", "†": r"$\dagger$"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
+_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$", "†": r"$\dagger$"} | {
+    mark: f"\\{mark}" for mark in "&%$#_{}"
+}
 
 
 def _latex(text: str) -> str:

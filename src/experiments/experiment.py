@@ -213,4 +213,6 @@ def _one_or_all(values: Iterable[Any]) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return "not set"
-    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else f"{value}"
+    return (
+        ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else f"{value}"
+    )

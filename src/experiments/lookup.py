@@ -12,6 +12,7 @@ import filelock
 from experiments.directory import RunDirectory
 from utils.configurator import NEUTRAL_KEYS, parse_value
 from utils.errors import ConfigError, RunError
+from utils.words import count
 
 SHOWN = 20  # candidates that an error lists
 _ALIKE = NEUTRAL_KEYS | {"model_code"}  # what is not shown to tell runs apart
@@ -46,7 +47,7 @@ class FoundRun:
         metric = self.config["valid_metric"].lower()
         if self.result:
             valid = f"validation {metric} {self.result['valid'][metric]:.4f}"
-            return f"{self.result['epochs']} epochs, best {self.result['best_epoch']}, {valid}"
+            return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch']}, {valid}"
         rows = RunDirectory(self.path).metrics()
         return f"last epoch {rows[-1]['epoch']} of 0 to {self.config['epochs'] - 1}" if rows else "no epoch ended yet"
 
@@ -90,7 +91,9 @@ def choose_run(
     finished = [run for run in found if run.result]
     if len(finished) == 1:
         return finished[0].path
-    asked = " ".join([*models, *(f"on {name}" for name in datasets), *(f"seed {seed}" for seed in seeds), *where]) or "any model"
+    asked = (
+        " ".join([*models, *(f"on {name}" for name in datasets), *(f"seed {seed}" for seed in seeds), *where]) or "any model"
+    )
     if finished:
         lines = "\n".join(describe_runs(finished)[:SHOWN])
         more = f"\n  and {len(finished) - SHOWN} more" if len(finished) > SHOWN else ""
