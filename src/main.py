@@ -18,7 +18,7 @@ from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, Trial, one_after_the_other, prepare, run_trials
-from utils.configurator import Config, available_datasets, available_models, override_pairs
+from utils.configurator import SRC, Config, available_datasets, available_models, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
 
 
@@ -68,7 +68,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if options.jobs > 1 or options.engine == "ray":
         overrides.setdefault("threads", threads_each(options.jobs))
     configs = plan(options.model, options.dataset, overrides, options.search)
-    if options.name and len(configs) == 1:
+    if options.name is not None and len(configs) == 1:
         raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
     if len(configs) == 1 and options.engine == "local":
         print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
@@ -99,7 +99,9 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
         records = [record for entry in entries for record in entry.records]
         has_table = len(entries) > 1 and any(all(metric in one.result["test"] for one in records) for metric in METRICS)
         parts.append(rendered(comparison) if has_table else chosen_lines(comparison))
-    parts.append(f"experiment {experiment.name}: report.py table --experiment {experiment.name} prints this again")
+    place = Path(outcomes[0].trial.config["results_dir"])
+    elsewhere = f" --results {place}" if place != SRC.parent / "results" else ""
+    parts.append(f"The table again at any time: python report.py table --experiment {experiment.name}{elsewhere}")
     return "\n\n".join(parts)
 
 

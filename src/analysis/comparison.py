@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.fairness import (
+    BUDGET_KEYS,
     at_cap,
     budget,
     check_same_data,
@@ -202,14 +203,16 @@ def _rows(
 
 
 def _reference(name: str | None, labels: Sequence[str]) -> str | None:
-    """The row that `name`, or MambaRec, stands for; RunError when a given name fits no row, or several."""
+    """The row that `name` stands for, or MambaRec as it is by default; RunError when a given name fits no row, or several."""
     wanted = (REFERENCE if name is None else name).lower()
+    of_model = [label for label in labels if label.partition(" ")[0].lower() == wanted]
+    plain = [label for label in of_model if all(word.split("=")[0] in BUDGET_KEYS for word in label.split(" ")[1:])]
     exact = [label for label in labels if label.lower() == wanted]
-    fitting = exact or [label for label in labels if label.partition(" ")[0].lower() == wanted]
+    fitting = next((some for some in (exact, plain, of_model) if some), [])
+    if name is None:
+        return plain[0] if len(plain) == 1 else exact[0] if exact else None
     if len(fitting) == 1:
         return fitting[0]
-    if name is None:
-        return None
     if fitting:
         texts = ", ".join(f"'{label}'" for label in fitting)
         raise RunError(f"--reference {name}: several rows are of this model. Name one of them: {texts}")
@@ -235,8 +238,9 @@ def _about_tests(comparison: Comparison) -> list[str]:
     if not any(len(comparison.column(dataset)) > 1 for dataset in comparison.datasets):
         return []
     if comparison.reference is None:
-        among = [label for label in comparison.labels if label.partition(" ")[0] == REFERENCE]
-        reason = f"several rows are of {REFERENCE}" if among else f"there is no row {REFERENCE}"
+        reason = f"no row is {REFERENCE} as it is by default, or several are"
+        if not any(label.partition(" ")[0] == REFERENCE for label in comparison.labels):
+            reason = f"there is no row {REFERENCE}"
         names = ", ".join(f"'{label}'" if " " in label else label for label in comparison.labels)
         return [
             f"No difference was tested for significance, because {reason}. To test one row against the others, name it with "

@@ -62,7 +62,7 @@ def experiments_list(
         models_text = ", ".join(plan.models) if len(plan.models) <= 5 else count(len(plan.models), "model")
         settings = [f"{key}={_text(value)}" for key, value in plan.settings.items() if key not in BUDGET_KEYS]
         settings += [f"epochs={_text(plan.budget.get('epochs'))}"]
-        axes = dict.fromkeys(f"{key}={_text(values)}" for keys in plan.axes.values() for key, values in keys.items())
+        axes = dict.fromkeys(f"{key}={_span(values)}" for keys in plan.axes.values() for key, values in keys.items())
         rows.append(
             [
                 plan.name,
@@ -87,6 +87,11 @@ def _is_finished(place: Path, trial: str) -> bool:
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _span(values: Sequence[object]) -> str:
+    """Up to four values, or the first and the last and how many there are."""
+    return _text(values) if len(values) <= 4 else f"{values[0]}…{values[-1]} ({len(values)})"
 
 
 def _text(value: object) -> str:

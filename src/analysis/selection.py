@@ -15,6 +15,8 @@ from experiments.lookup import fits, parse_where
 from utils.errors import RunError
 from utils.words import count, listed
 
+SHOWN = 6  # runs without a result that a table names
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -127,14 +129,10 @@ def _take_experiment(
     selection.plans.append(plan)
     selection.records += sorted(found, key=lambda one: (plan.datasets.index(one.dataset), plan.models.index(one.model)))
     if missing:
-        by_model: dict[str, int] = {}
-        for trial in missing:
-            dataset, model, run = trial.split("/")
-            name = f"{model} on {dataset} {run.partition('-')[0].replace('seed', 'seed ')}"
-            by_model[name] = by_model.get(name, 0) + 1
-        names = [name + (f" ({number} runs)" if number > 1 else "") for name, number in by_model.items()]
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         selection.notes.append(
-            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} are not finished: {', '.join(names)}."
+            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count nowhere: "
+            f"{', '.join(missing[:SHOWN])}{more}."
         )
     if plan.purpose == "search" and plan.finished is None:
         selection.notes.append(f"The search {plan.name} has not ended.")
@@ -189,6 +187,9 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
         asked = [f"--seed {' '.join(map(str, wanted.seeds))}"] * bool(wanted.seeds)
         asked += [f"--where {' '.join(wanted.where)}"] * bool(wanted.where)
         raise RunError(f"no finished run fits {' '.join(asked)}; report.py runs lists them")
+    gone = sorted({record.model for record in records} - {record.model for record in kept})
+    if gone:
+        selection.said.append(f"no run of {listed(gone)} fits --seed and --where, so it has no row")
     return kept
 
 

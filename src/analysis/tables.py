@@ -247,8 +247,9 @@ def significance_table(comparison: Comparison) -> Table:
     seeds = "; ".join(
         seeds_text(found) + f" on {dataset}" * (len(comparison.datasets) > 1) for dataset, found in comparison.seeds.items()
     )
+    averaged = "averaged over " if any(len(found) > 1 for found in comparison.seeds.values()) else ""
     caption = (
-        f"{comparison.reference} minus the other row, test Recall@20 of each user, averaged over {seeds}. Interval: percentile "
+        f"{comparison.reference} minus the other row, test Recall@20 of each user, {averaged}{seeds}. Interval: percentile "
         "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
         f"for {count(len(comparison.tests), 'test')}. *: p < 0.05."
     )

@@ -143,7 +143,9 @@ def plan_experiment(
     fingerprint = hashlib.sha256(everything.encode()).hexdigest()
     if name is None:
         shown = models if len(models) <= 3 else [count(len(models), "model")]
-        words = [*shown, *datasets, *(purpose.split()[1:] if purpose.startswith("study") else [])]
+        keys = list(dict.fromkeys(key for keys in axes.values() for key in keys))
+        about = purpose.split()[1:] if purpose.startswith("study") else keys if purpose == "grid" else []
+        words = [*shown, *datasets, *about[:3]]
         name = "-".join([re.sub(r"[^\w.]+", "-", word) for word in words] + [fingerprint[:_DIGITS]])
     elif not _NAME.fullmatch(name) or name.startswith("."):
         raise ConfigError(f"--name {name}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
