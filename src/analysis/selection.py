@@ -131,8 +131,8 @@ def _take_experiment(
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         selection.notes.append(
-            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count nowhere: "
-            f"{', '.join(missing[:SHOWN])}{more}."
+            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count "
+            f"nowhere: {', '.join(missing[:SHOWN])}{more}."
         )
     if plan.purpose == "search" and plan.finished is None:
         selection.notes.append(f"The search {plan.name} has not ended.")

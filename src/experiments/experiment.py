@@ -23,7 +23,7 @@ from utils.words import count
 FOLDER = "experiments"
 BUDGET_KEYS = ("epochs", "min_epochs", "stopping_step", "eval_step")
 PURPOSES = ("comparison", "grid", "search", "study")
-_NAME = re.compile(r"[\w.-]+")
+_NAME = re.compile(r"(?!\.)[\w.-]+")  # of an experiment, and of each part of a run's name
 _DIGITS = 6  # of the fingerprint, in a name that nobody gave
 
 
@@ -147,7 +147,7 @@ def plan_experiment(
         about = purpose.split()[1:] if purpose.startswith("study") else keys if purpose == "grid" else []
         words = [*shown, *datasets, *about[:3]]
         name = "-".join([re.sub(r"[^\w.]+", "-", word) for word in words] + [fingerprint[:_DIGITS]])
-    elif not _NAME.fullmatch(name) or name.startswith("."):
+    elif not _NAME.fullmatch(name):
         raise ConfigError(f"--name {name}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
     plan = Experiment(name, purpose, models, datasets, axes, settings, seeds, budget, points, fingerprint)
     return replace(plan, trials=[trial_name(path) for path in (paths if trials is None else trials)])
@@ -177,8 +177,8 @@ def read_experiment(path: Path) -> Experiment | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {one.name for one in fields(Experiment)}
         plan = Experiment(**{key: value for key, value in content.items() if key in known})
-        if any(trial.count("/") != 2 for trial in plan.trials):
-            raise ValueError("trials must be DATASET/MODEL/RUN")
+        if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in plan.trials):
+            raise ValueError("a trial is DATASET/MODEL/RUN")
         return replace(plan, name=path.stem)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None

@@ -239,10 +239,19 @@ def test_a_run_is_chosen_by_what_it_is_and_an_ambiguous_choice_lists_the_candida
 def test_a_damaged_plan_is_named(results):
     (results / "experiments").mkdir(parents=True)
     path = results / "experiments" / "x.json"
-    for text in ("{", "[]", '{"name": "x"}'):
-        path.write_text(text)
+    whole = dict.fromkeys(("name", "purpose", "fingerprint"), "x") | dict.fromkeys(("models", "datasets", "seeds"), [])
+    whole |= dict.fromkeys(("axes", "settings", "budget", "points"), {})
+    for content in (
+        "{",
+        "[]",
+        '{"name": "x"}',
+        *(json.dumps(whole | {"trials": [one]}) for one in ("a/b", "../../x", "a/../x")),
+    ):
+        path.write_text(content)
         with pytest.raises(RunError, match=r"x\.json is no plan of an experiment"):
             read_experiment(path)
+    path.write_text(json.dumps(whole | {"trials": ["toy/BPR/seed1-a"]}))
+    assert read_experiment(path).trials == ["toy/BPR/seed1-a"]
     assert read_experiment(results / "none.json") is None
 
 
