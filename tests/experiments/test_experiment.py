@@ -239,8 +239,8 @@ def test_a_run_is_chosen_by_what_it_is_and_an_ambiguous_choice_lists_the_candida
 def test_a_damaged_plan_is_named(results):
     (results / "experiments").mkdir(parents=True)
     path = results / "experiments" / "x.json"
-    whole = dict.fromkeys(("name", "purpose", "fingerprint"), "x") | dict.fromkeys(("models", "datasets", "seeds"), [])
-    whole |= dict.fromkeys(("axes", "settings", "budget", "points"), {})
+    whole = dict.fromkeys(("name", "purpose", "fingerprint"), "x") | {key: [] for key in ("models", "datasets", "seeds")}
+    whole |= {key: {} for key in ("axes", "settings", "budget", "points")}
     for content in (
         "{",
         "[]",
