@@ -6,18 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.lookup import choose_run
 from experiments.trained import Trained, load_trained
 from serving.lists import evaluated_users, listed_users, recommend, trained_users
 from serving.vectors import export_vectors, similar_items
 from serving.writers import FORMATS, write_tables
-from utils.errors import exit_status
+from utils.configurator import SRC
+from utils.errors import ConfigError, exit_status
 from utils.words import positive
+
+RESULTS = SRC.parent / "results"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command, `lists` where none is named, and its options."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--run", required=True, type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…")
+    shared.add_argument("--run", type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…; or name it by:")
+    shared.add_argument("-m", "--model", metavar="NAME", help="its model")
+    shared.add_argument("-d", "--dataset", metavar="NAME", help="its data set")
+    shared.add_argument("--seed", type=int, metavar="N", help="its seed")
+    shared.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="its settings, such as n_layers=3")
+    shared.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of runs to look in (results)")
     shared.add_argument("--data_path", type=Path, metavar="FOLDER", help="the folder above the data set's, if it has moved")
     table = argparse.ArgumentParser(add_help=False)
     table.add_argument("-k", type=positive, default=20, metavar="N", help="how many items (20)")
@@ -45,6 +54,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
     named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help"))
     return parser.parse_args(arguments if named else ["lists", *arguments])
+
+
+def directory(options: argparse.Namespace) -> Path:
+    """The run that is named by its directory, or else by what it is."""
+    described = [options.model, options.dataset, options.seed, *options.where]
+    if options.run:
+        if any(one is not None for one in described):
+            raise ConfigError("--run names the run already: leave out -m, -d, --seed and --where")
+        return options.run
+    if all(one is None for one in described):
+        raise ConfigError("name a finished run: --run DIRECTORY, or -m NAME -d NAME --seed N. `report.py runs` lists them")
+    models, datasets = ([name] if name else [] for name in (options.model, options.dataset))
+    seeds = [] if options.seed is None else [options.seed]
+    return choose_run([options.results], models, datasets, seeds, options.where)
 
 
 def run(options: argparse.Namespace, trained: Trained) -> None:
@@ -75,7 +98,7 @@ def main(arguments: list[str]) -> int:
 
     def work() -> None:
         options = parse(arguments)
-        run(options, load_trained(options.run, options.data_path))
+        run(options, load_trained(directory(options), options.data_path))
 
     return exit_status(work, "stopped")
 

@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 
 from analysis.beyond import breakdown_pictures, missing_pictures
-from analysis.comparison import METRICS, compare
+from analysis.comparison import compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
 from analysis.html import report
+from analysis.listing import experiments_list, runs_list
 from analysis.records import Record, load_records
+from analysis.selection import Selection, Wanted, select
 from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
 from experiments.engines import LocalProcesses, threads_each
+from experiments.experiment import experiments_in, plan_experiment
+from experiments.lookup import find_runs
 from experiments.summary import failures
 from experiments.trials import prepare, run_trials
 from utils.configurator import SRC, override_pairs
@@ -34,15 +38,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
     doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    def door(name: str, does, text: str, one_dataset: bool = False) -> argparse.ArgumentParser:
+    def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
         one = doors.add_parser(name, help=text, description=text, allow_abbrev=False)
         one.set_defaults(does=does)
         if one_dataset:
             one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
         else:
-            one.add_argument("-d", "--dataset", nargs="+", metavar="NAME", help="data sets (all that were run)")
-        one.add_argument("-m", "--model", nargs="+", metavar="NAME", help="models (all that were run)")
+            one.add_argument("-d", "--dataset", nargs="+", default=[], metavar="NAME", help="data sets (all of the experiment)")
+        one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="models (all of the experiment)")
+        one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="runs with these seeds alone")
+        one.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="runs with these settings: epochs=12")
         one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help="folders of runs, records")
+        if of_experiments:
+            which = one.add_mutually_exclusive_group()
+            which.add_argument("--experiment", nargs="+", default=[], metavar="NAME", help="these (the last comparison)")
+            which.add_argument("--all", action="store_true", help="every finished run, of whatever experiment or of none")
+            one.add_argument("--studies", action="store_true", help="with --all, the runs of studies too")
         return one
 
     def study_door(name: str) -> None:
@@ -58,21 +69,26 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
         one.add_argument("--jobs", type=positive, default=1, metavar="N", help="trials side by side, sharing the threads (1)")
         one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
+        one.add_argument("--name", metavar="NAME", help="of the experiment that its runs are")
         one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
 
     one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
-    one.add_argument("--reference", metavar="MODEL", help="tested against the others (MambaRec)")
-    one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
+    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
     one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
-    one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
-    one.add_argument("--reference", metavar="MODEL", help="tested against the others (MambaRec)")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
+    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument("--split", nargs="+", default=[], metavar="KEY", help="keys whose values make rows, such as variant")
     one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on test, as MMRec does")
     one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
+    one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
+    one.add_argument("--unfinished", action="store_true", help="those that are running or were stopped")
+    one = door("experiments", experiments, "list experiments: commands of several trials", of_experiments=False)
+    one.add_argument("--unfinished", action="store_true", help="those whose trials are not all finished")
     for name in STUDIES:
         study_door(name)
     for name, draw, text in (
@@ -90,7 +106,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def table(options: argparse.Namespace) -> None:
-    comparison = compare(_records(options), options.reference, options.legacy_test_selection, options.split)
+    found = _selected(options)
+    comparison = compare(found.records, options.reference, options.legacy_test_selection, options.split, found.notes)
     text = rendered(comparison, options.format, options.metrics)
     if options.output:
         write_text(options.output, text + "\n")
@@ -99,27 +116,44 @@ def table(options: argparse.Namespace) -> None:
 
 
 def html(options: argparse.Namespace) -> None:
+    found = _selected(options)
     groups: dict[str, list[Record]] = {}
-    for record in _records(options):
+    for record in found.records:
         groups.setdefault(record.dataset, []).append(record)
     if options.output and len(groups) > 1:
         raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
-    for dataset, found in groups.items():
+    for dataset, some in groups.items():
         folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
-        page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
+        page = report(some, [folder / "figures" for folder in folders], options.reference, options.metrics, found.notes)
         path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
         write_text(path, page)
         print(path)
 
 
 def records(options: argparse.Namespace) -> None:
-    for record in _records(options):
+    found = _selected(options)
+    for record in found.records:
         print(record.save(options.output))
+    kept = [record.trial for record in found.records]
+    for plan in found.plans:
+        print(plan.restricted(kept).save(options.output))
+
+
+def runs(options: argparse.Namespace) -> None:
+    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
+    found = [run for run in found if not (options.unfinished and run.result)]
+    print(runs_list(found) if found else "no such run")
+
+
+def experiments(options: argparse.Namespace) -> None:
+    asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
+    lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
+    print("\n\n".join(line for line in lines if line) or "no such experiment")
 
 
 def beyond(options: argparse.Namespace) -> None:
     matplotlib()
-    found = _records(options)
+    found = _selected(options).records
     _save(options.draw(found), options.output or RESULTS / found[0].dataset / "figures", with_numbers=True)
 
 
@@ -136,15 +170,19 @@ def study(options: argparse.Namespace) -> int:
         if options.jobs > 1:
             given.setdefault("threads", threads_each(options.jobs))
         plan = plan_study(options.command, options.dataset, given)
-        found, failed = _run(plan, options.jobs)
+        found, failed = _run(plan, options.jobs, options.name)
     folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
     _save(pictures(find(plan, found)), folder)
     return int(failed)
 
 
-def _run(plan: Plan, jobs: int) -> tuple[list[Record], bool]:
-    """The records of a plan's runs, and whether one failed; RunError when all did."""
-    outcomes = run_trials(prepare(plan.trials), LocalProcesses(jobs), jobs)
+def _run(plan: Plan, jobs: int, name: str | None = None) -> tuple[list[Record], bool]:
+    """The records of a plan's runs, which are an experiment, and whether one failed; RunError when all did."""
+    place, trials = Path(plan.trials[0]["results_dir"]), prepare(plan.trials)
+    paths = [trial.path for trial in trials]
+    experiment = plan_experiment(name, f"study {plan.name}", plan.trials, paths, plan.given).begun(place)
+    outcomes = run_trials(trials, LocalProcesses(jobs), jobs)
+    experiment.ended(place, paths, all(outcome.result for outcome in outcomes))
     text = failures(outcomes)
     finished = [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
     if not finished:
@@ -162,20 +200,14 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
         print(*picture.save(folder), sep="\n", end="\n\n")
 
 
-def _records(options: argparse.Namespace) -> list[Record]:
-    """The records that the options name, models in the order given."""
-    found = load_records(options.results)
-    for option, wanted in {"dataset": options.dataset, "model": options.model}.items():
-        if wanted:
-            there = sorted({getattr(record, option) for record in found})
-            spelled = {name.lower(): name for name in there}
-            missing = [name for name in wanted if name.lower() not in spelled]
-            if missing:
-                raise RunError(f"no finished run of {option} '{missing[0]}'; there are runs of: {', '.join(there)}")
-            order = [spelled[name.lower()] for name in wanted]
-            found = sorted(
-                (one for one in found if getattr(one, option) in order), key=lambda one: order.index(getattr(one, option))
-            )
+def _selected(options: argparse.Namespace) -> Selection:
+    """The runs that the options name; what was left aside is said on standard error."""
+    wanted = Wanted(
+        options.model, options.dataset, options.seed, options.where, options.experiment, options.all, options.studies
+    )
+    found = select(options.results, wanted)
+    for line in found.said:
+        print(line, file=sys.stderr)
     return found
 
 

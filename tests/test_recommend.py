@@ -95,7 +95,7 @@ def test_similar_items_and_vectors(call, make_run, tmp_path):
         (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a number above 0"),
         (["--run", "{run}", "--explain"], "error: BPR reads no item features"),
         (["similar", "--run", "{run}"], "the following arguments are required: --item"),
-        ([], "the following arguments are required: --run"),
+        ([], "error: name a finished run: --run DIRECTORY, or -m NAME -d NAME --seed N"),
     ],
 )
 def test_a_mistake_ends_with_one_message_and_status_2(call, make_run, words, message):

@@ -25,11 +25,11 @@ def breakdown_pictures(records: Sequence[Record]) -> list[Picture]:
     """Recall@20 by user activity and by item popularity, and coverage and Gini, of the models run on one data set."""
     entries = _entries(records)
     runs, about = _directories(entries), _about(entries)
-    activity = _over_seeds(by_user_activity(runs), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"])
+    activity = _over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"])
     popularity = _over_seeds(
-        by_item_popularity(runs, K), ["group", "items", "fewest", "most", "pairs"], [RECALL, "share_of_lists"]
+        _by_row(by_item_popularity(runs, K), entries), ["group", "items", "fewest", "most", "pairs"], [RECALL, "share_of_lists"]
     )
-    shown = _over_seeds(coverage(runs, K), ["items"], [f"coverage@{K}", f"gini@{K}"])
+    shown = _over_seeds(_by_row(coverage(runs, K), entries), ["items"], [f"coverage@{K}", f"gini@{K}"])
     panel = [Panel(metric_name(RECALL), {RECALL: ""}, from_zero=True)]
     share = Panel(f"share of the\nlists of {K}", {"share_of_lists": ""}, from_zero=True)
     users_axis = Axis("group", "training pairs of a user (quintiles)", ticks="pairs of a user")
@@ -67,7 +67,7 @@ def missing_pictures(records: Sequence[Record]) -> list[Picture]:
     for run in _directories(entries):
         get_logger().info("missing modalities of %s", run)
         frames.append(missing_modality([run]))
-    frame = pd.concat(frames)
+    frame = _by_row(pd.concat(frames), entries)
     modalities = list(dict.fromkeys(frame["modality"]))
     wide = frame.pivot(index=["model", "seed", "share", "items"], columns="modality", values=RECALL).reset_index()
     wide = wide.rename(columns={modality: f"{RECALL} without {modality}" for modality in modalities})
@@ -100,6 +100,12 @@ def _directories(entries: Sequence[Entry]) -> list[Path]:
         if not run.is_dir():
             raise RunError(f"{run} is a compact record, without lists and model; name the folder of the runs with --results")
     return runs
+
+
+def _by_row(frame: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
+    """With the label of its row as each run's model: two rows may be of one model."""
+    labels = {str(record.source): entry.label for entry in entries for record in entry.records}
+    return frame.assign(model=frame["run"].map(labels))
 
 
 def _over_seeds(frame: pd.DataFrame, keys: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.comparison import METRICS, Comparison, compare
+from analysis.comparison import Comparison, compare
 from analysis.records import Record
 from analysis.tables import Table, all_tables
 from utils.configurator import NEUTRAL_KEYS, SRC, Config
@@ -71,14 +71,15 @@ def report(
     records: Iterable[Record],
     figures: Iterable[Path] = (),
     reference: str | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
-    """The page, HTML, of runs of one data set and of the figures in some folders.
+    """The page, HTML, of runs of one data set and of the figures in some folders; metrics and notes as in the tables.
 
     RunError as compare, and for a figure that cannot be read; ConfigError for a metric that the runs did not compute.
     """
     records = list(records)
-    comparison = compare(records, reference)
+    comparison = compare(records, reference, notes=notes)
     runs = _runs(records, comparison)
     css, js = (Markup((PAGE / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     templates = Environment(
@@ -108,12 +109,15 @@ Key = tuple[str, str, int]  # model, settings, seed
 
 
 def _runs(records: Sequence[Record], comparison: Comparison) -> list[Run]:
-    """Each run once, in the table's order of models; the runs of a model's chosen grid point before the others."""
+    """Each run once, in the table's order of rows; the runs that the table shows before the others of the row."""
     chosen = {_key(record) for entry in comparison.entries.values() for record in entry.records}
     unique = {_key(record): record for record in records}
-    defaults = {model: _defaults(model, records[0].dataset) for model in comparison.labels}
+    rows = {
+        _key(record): comparison.labels.index(entry.label) for entry in comparison.entries.values() for record in entry.runs
+    }
+    defaults = {model: _defaults(model, records[0].dataset) for model in {record.model for record in records}}
     labels = _labels(unique, defaults)
-    order = sorted(unique, key=lambda key: (comparison.labels.index(key[0]), key not in chosen, _natural(labels[key])))
+    order = sorted(unique, key=lambda key: (rows.get(key, len(rows)), key not in chosen, _natural(labels[key])))
     return [
         Run(labels[key], record, key in chosen, _command(record), _differing(record.config, defaults[record.model]))
         for key in order

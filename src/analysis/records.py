@@ -65,12 +65,21 @@ class Record:
     def valid_metric(self) -> str:
         return self.config["valid_metric"].lower()
 
+    @property
+    def trial(self) -> str:
+        """The run as experiments name it: its directory below results_dir."""
+        return f"{self.dataset}/{self.model}/{self.name}"
+
+    def defaults(self) -> dict[str, Any]:
+        """What this version's YAMLs set for the run's model and data set, as far as they are here."""
+        return _defaults(configurator.CONFIGS, self.model, self.dataset)
+
     def settings(self) -> dict[str, Any]:
-        """What makes a run a grid point: all that its figures depend on but the seed and the machine.
+        """All that a run's figures depend on but the seed and the machine.
 
         A key that is younger than the run has the value of this version's YAMLs.
         """
-        config = {**_defaults(configurator.CONFIGS, self.model), **self.config}
+        config = {**self.defaults(), **self.config}
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
 
     def machine(self) -> dict[str, Any]:
@@ -123,9 +132,9 @@ class Record:
 
 
 @cache
-def _defaults(configs: Path, model: str) -> dict[str, Any]:
-    """What overall.yaml and the model's YAML set, if it has one here."""
-    paths = [configs / "overall.yaml", configs / "model" / f"{model}.yaml"]
+def _defaults(configs: Path, model: str, dataset: str) -> dict[str, Any]:
+    """What overall.yaml sets, and the YAMLs of the data set and of the model, if they are here."""
+    paths = [configs / "overall.yaml", configs / "dataset" / f"{dataset}.yaml", configs / "model" / f"{model}.yaml"]
     contents = [read_yaml(path) for path in paths if path.exists()]
     return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
 

@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 from analysis.comparison import METRICS, TESTED, Comparison, Entry
+from analysis.fairness import BUDGET_KEYS
 from utils.errors import ConfigError
-from utils.words import count
+from utils.words import count, listed, seeds_text
+
+CAPPED = "†"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text with its emphasis; starred where a test says so."""
+    """A text with its emphasis; starred where a test says so. mark: a sign behind it that the caption explains."""
 
     text: str
     bold: bool = False
     underlined: bool = False
     star: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,33 +49,37 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
     """Test metrics by model and data set, mean ± standard deviation over seeds, and the gain over the strongest baseline."""
     rows = []
     ranked = {
-        (dataset, metric): sorted({round(entry.mean(metric), 4) for entry in comparison.column(dataset)}, reverse=True)
+        (dataset, metric): sorted({round(entry.mean(metric), 4) for entry in comparison.peers(dataset)}, reverse=True)
         for dataset in comparison.datasets
         for metric in metrics
     }
+    ranks = {(entry.label, dataset) for dataset in comparison.datasets for entry in comparison.peers(dataset)}
     starred = {(test.dataset, test.label) for test in comparison.tests if test.is_significant}
+    capped = {entry.label for entry in comparison.entries.values() if entry.at_cap}
     for label in comparison.labels:
-        row = [Cell(label)]
+        row = [Cell(label, mark=f" {CAPPED}" * (label in capped))]
         for dataset in comparison.datasets:
             entry = comparison.entries.get((label, dataset))
             for metric in metrics:
                 if entry is None:
                     row.append(Cell("–"))
                     continue
-                place = ranked[dataset, metric].index(round(entry.mean(metric), 4))
+                value = round(entry.mean(metric), 4)
+                place = ranked[dataset, metric].index(value) if (label, dataset) in ranks else -1
                 star = metric == TESTED and (dataset, label) in starred
                 row.append(Cell(_figure(entry, metric), bold=place == 0, underlined=place == 1, star=star))
         rows.append(row)
-    if comparison.reference and len(comparison.labels) > 1:
-        gains = [comparison.gain(dataset, metric) for dataset in comparison.datasets for metric in metrics]
+    gains = [comparison.gain(dataset, metric) for dataset in comparison.datasets for metric in metrics]
+    has_gains = any(gain is not None for gain in gains)
+    if has_gains:
         rows.append([Cell("Improv."), *(Cell("–" if gain is None else f"{gain:+.2%}") for gain in gains)])
     return Table(
         "Test performance" + (", GRID POINTS CHOSEN ON TEST as MMRec does" if comparison.by_test else ""),
         ["Model", *(_short(metric) for _ in comparison.datasets for metric in metrics)],
         rows,
-        _caption(comparison),
+        _caption(comparison, has_gains),
         [("", 1), *((dataset, len(metrics)) for dataset in comparison.datasets)],
-        last_apart=bool(comparison.reference) and len(comparison.labels) > 1,
+        last_apart=has_gains,
     )
 
 
@@ -85,54 +93,120 @@ def _short(metric: str) -> str:
     return f"{ {'recall': 'R', 'ndcg': 'N'}.get(name, name.capitalize()) }@{cutoff}"
 
 
-def _caption(comparison: Comparison) -> str:
-    entries = list(comparison.entries.values())
-    seeds = sorted({len(entry.records) for entry in entries})
-    parts = [f"{'Mean ± standard deviation over' if seeds[-1] > 1 else 'Of'} {_span(seeds)} seed{'s' * (seeds[-1] > 1)}."]
-    if comparison.by_test:
-        parts.append("The grid points were chosen on TEST, for comparison with MMRec only: these figures are optimistic.")
-    else:
-        parts.append("Each model at its best grid point on validation.")
-    parts.append("Best in bold, second best underlined.")
+def _caption(comparison: Comparison, has_gains: bool) -> str:
+    """Search points, split, seeds, budget, marks, tests, what else a reader must know, and what the runs cost."""
+    several = any(len(comparison.column(dataset)) > 1 for dataset in comparison.datasets)
+    among = f" among the rows with the budget of {comparison.reference}" if _budgets_differ(comparison) else ""
+    among = among if comparison.reference else ""
+    parts = [
+        _points_sentence(comparison),
+        _seeds_sentence(comparison),
+        *_budget_sentences(comparison),
+        _cap_sentence(comparison),
+        f"Best in bold, second best underlined{among}." if several else "",
+    ]
     if comparison.tests:
         parts.append(
-            f"*: {comparison.reference} differs from this model in Recall@20, Wilcoxon signed-rank test over users (values "
-            f"averaged over seeds), p < 0.05 after Holm's correction for {_comparisons(comparison)}."
+            f"*: the row differs from {comparison.reference} in Recall@20 (Wilcoxon signed-rank test over users, values "
+            f"averaged over seeds, p < 0.05 after Holm's correction for {count(len(comparison.tests), 'test')})."
         )
-        parts.append(f"Improv.: {comparison.reference} over the strongest other model.")
-    left_out = [f"{entry.label} on {entry.dataset} {entry.n_incomplete}" for entry in entries if entry.n_incomplete]
-    if left_out:
-        parts.append(f"Grid points left out for want of a seed: {', '.join(left_out)}.")
-    parts.append(f"Budget: {_budget(comparison)}.")
-    return " ".join(parts)
+        if any(len(seeds) == 1 for seeds in comparison.seeds.values()):
+            parts.append("With one seed, a star speaks of these runs: another seed may give another result.")
+    if has_gains:
+        parts.append(f"Improv.: {comparison.reference} against the strongest other row{among}.")
+    parts += [*comparison.notes, _cost_sentence(comparison)]
+    return " ".join(part for part in parts if part)
 
 
-def _comparisons(comparison: Comparison) -> str:
-    count = len(comparison.tests)
-    return f"{count} comparison{'s' * (count > 1)}"
-
-
-def _budget(comparison: Comparison) -> str:
-    """Trials, epochs and seconds per model; the trials once when all models have the same number."""
+def _points_sentence(comparison: Comparison) -> str:
+    """How many settings of each row were tried, and what chose among them."""
+    tried = {key: entry.n_points for key, entry in comparison.entries.items()}
+    if set(tried.values()) == {1}:
+        return "One setting was tried of each row." if len(tried) > 1 else "One setting was tried."
+    by = "TEST chose the one shown, as MMRec does, so the figures are optimistic" if comparison.by_test else None
+    by = by or "validation chose the one shown"
+    where = len(comparison.datasets) > 1
+    entries = [entry for dataset in comparison.datasets for entry in comparison.column(dataset) if entry.n_points > 1]
+    by += ": " + ", ".join(f"{entry.label}{f' on {entry.dataset}' * where} {entry.setting}" for entry in entries)
+    if len(set(tried.values())) == 1:
+        return f"Settings tried of each row: {next(iter(tried.values()))}; {by}."
     texts = []
     for dataset in comparison.datasets:
         column = comparison.column(dataset)
-        trials = [count(entry.n_trials, "trial") for entry in column]
-        equal = len(set(trials)) == 1
-        each = ", ".join(
-            " ".join([entry.label, *([] if equal else [own]), count(entry.n_epochs, "epoch"), f"{entry.seconds:.0f} s"])
-            for entry, own in zip(column, trials, strict=True)
+        most = [f"{entry.label} {entry.n_points}" for entry in column if entry.n_points > 1]
+        rest = ["all others 1"] if len(column) - len(most) > 1 else [f"{one.label} 1" for one in column if one.n_points == 1]
+        prefix = f"on {dataset} " * (len(comparison.datasets) > 1)
+        texts.append(prefix + ", ".join([*most, *rest]))
+    return f"Settings tried: {'; '.join(texts)}; {by}."
+
+
+def _seeds_sentence(comparison: Comparison) -> str:
+    """The split, and the seeds that all rows share, of each data set where these differ."""
+    seeds = {dataset: seeds_text(found) for dataset, found in comparison.seeds.items()}
+    if len(set(seeds.values())) == 1:
+        which = next(iter(seeds.values()))
+        where = f"the test {'split' if len(seeds) == 1 else 'splits'} of {listed(list(seeds))}"
+    else:
+        which = "; ".join(f"{dataset} {text}" for dataset, text in seeds.items())
+        where = "the test splits"
+    several = any(len(found) > 1 for found in comparison.seeds.values())
+    same = ", the same for all rows" * (len(comparison.labels) > 1)
+    return f"Figures of {where}, {'mean ± standard deviation over ' if several else ''}{which}{same}."
+
+
+def _budgets_differ(comparison: Comparison) -> bool:
+    return any(
+        entry.budget != comparison.column(dataset)[0].budget
+        for dataset in comparison.datasets
+        for entry in comparison.column(dataset)
+    )
+
+
+def _budget_sentences(comparison: Comparison) -> list[str]:
+    """What limited the runs; of each data set where these differ. What rows have differently, their names say."""
+    texts: dict[str, list[str]] = {}
+    for dataset in comparison.datasets:
+        budgets = [entry.budget for entry in comparison.column(dataset)]
+        first = budgets[0]
+        varied = {key for key in BUDGET_KEYS if len({str(one[key]) for one in budgets}) > 1}
+        epochs = "the epochs that the row names" if "epochs" in varied else count(first["epochs"], "epoch")
+        step = "the evaluations that the row names" if "stopping_step" in varied else f"{first['stopping_step']} evaluations"
+        often = f", one every {first['eval_step']} epochs," if first["eval_step"] != 1 and "eval_step" not in varied else ""
+        metric = "metric" if "valid_metric" in varied else first["valid_metric"]
+        start = "the epoch that the row names" if "min_epochs" in varied else f"epoch {first['min_epochs']}"
+        text = (
+            f"at most {epochs}; a run stops early after {step}{often} without a better validation {metric}, counted from "
+            f"{start}, and its best epoch by that metric is shown"
         )
-        texts.append(f"{dataset}, {trials[0]} of each model: {each}" if equal else f"{dataset}, {each}")
-    return "; ".join(texts)
+        texts.setdefault(text, []).append(dataset)
+    if len(texts) == 1:
+        return [f"Budget: {next(iter(texts))}."]
+    return [f"Budget on {listed(datasets)}: {text}." for text, datasets in texts.items()]
 
 
-def _span(numbers: Sequence[int]) -> str:
-    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+def _cap_sentence(comparison: Comparison) -> str:
+    entries = [entry for dataset in comparison.datasets for entry in comparison.column(dataset) if entry.at_cap]
+    if not entries:
+        return "No run ended at its last epoch: all stopped early."
+    where = len(comparison.datasets) > 1
+    texts = [f"{entry.label}{f' on {entry.dataset}' * where} {entry.at_cap} of {len(entry.records)}" for entry in entries]
+    return f"{CAPPED}: runs that ended at their last epoch and might have improved: {', '.join(texts)}."
+
+
+def _cost_sentence(comparison: Comparison) -> str:
+    """Runs, epochs and seconds of each row, all its settings together."""
+    texts = []
+    for dataset in comparison.datasets:
+        each = ", ".join(
+            f"{entry.label} {count(entry.n_trials, 'run')} {count(entry.n_epochs, 'epoch')} {entry.seconds:.0f} s"
+            for entry in comparison.column(dataset)
+        )
+        texts.append(f"{dataset}, {each}" if len(comparison.datasets) > 1 else each)
+    return f"Cost, all settings and seeds together: {'; '.join(texts)}."
 
 
 def efficiency_table(comparison: Comparison) -> Table:
-    """Size, time and memory of each model at its chosen grid point, means over seeds."""
+    """Size, time and memory of each row at its chosen grid point, means over seeds."""
     rows = []
     for dataset in comparison.datasets:
         for entry in comparison.column(dataset):
@@ -170,17 +244,15 @@ def significance_table(comparison: Comparison) -> Table:
         texts += [_p(test.wilcoxon), _p(one.wilcoxon_adjusted), _p(test.t_test), _p(one.t_test_adjusted)]
         rows.append([Cell(text, star=i == 5 and one.is_significant) for i, text in enumerate(texts)])
     columns = "Data set|Against|Difference|95% interval|Wilcoxon p|Holm|t-test p|Holm"
-    caption = (
-        f"{comparison.reference} minus the other model, Recall@20 of each user, averaged over seeds. Interval: percentile "
-        "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
-        f"over {_comparisons(comparison)}. *: p < 0.05."
+    seeds = "; ".join(
+        seeds_text(found) + f" on {dataset}" * (len(comparison.datasets) > 1) for dataset, found in comparison.seeds.items()
     )
-    reference = comparison.reference or ""
-    entries = [
-        (comparison.entries[reference, one.dataset], comparison.entries[one.label, one.dataset]) for one in comparison.tests
-    ]
-    if any(one.seeds != other.seeds for one, other in entries):
-        caption += " Two models with different seeds are compared on those that both have."
+    averaged = "averaged over " if any(len(found) > 1 for found in comparison.seeds.values()) else ""
+    caption = (
+        f"{comparison.reference} minus the other row, test Recall@20 of each user, {averaged}{seeds}. Interval: percentile "
+        "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
+        f"for {count(len(comparison.tests), 'test')}. *: p < 0.05."
+    )
     return Table("Significance", columns.split("|"), rows, caption)
 
 
@@ -188,14 +260,36 @@ def _p(value: float) -> str:
     return "< 1e-4" if value < 1e-4 else f"{value:.4f}"
 
 
-def all_tables(comparison: Comparison, metrics: Sequence[str] = METRICS) -> list[Table]:
-    """Performance, efficiency and, with a reference, significance; ConfigError for a metric that the runs did not compute."""
-    computed = next(iter(comparison.entries.values())).records[0].result["test"]
-    for metric in metrics:
-        if metric not in computed:
-            raise ConfigError(f"metrics: the runs have no '{metric}'; they have {', '.join(computed)}")
-    tables = [performance_table(comparison, metrics), efficiency_table(comparison)]
+def all_tables(comparison: Comparison, metrics: Sequence[str] | None = None) -> list[Table]:
+    """Performance, efficiency and, where there are tests, significance.
+
+    metrics: None for those of METRICS that every run computed. ConfigError for one that a run did not compute.
+    """
+    records = [record for entry in comparison.entries.values() for record in entry.records]
+    for metric in metrics or ():
+        for record in records:
+            if metric not in record.result["test"]:
+                there = ", ".join(record.result["test"])
+                raise ConfigError(f"metrics: the runs have no '{metric}'; {record.source} has {there}")
+    shown = metrics or [metric for metric in METRICS if all(metric in record.result["test"] for record in records)]
+    if not shown:
+        there = ", ".join(records[0].result["test"])
+        raise ConfigError(f"the runs have none of {', '.join(METRICS)}; choose among {there} with --metrics")
+    tables = [performance_table(comparison, shown), efficiency_table(comparison)]
     return [*tables, significance_table(comparison)] if comparison.tests else tables
+
+
+def chosen_lines(comparison: Comparison) -> str:
+    """Of each row the setting that was chosen and its test figure, and what a reader must know besides."""
+    lines = []
+    for dataset in comparison.datasets:
+        for entry in comparison.column(dataset):
+            metric = entry.records[0].valid_metric
+            name = " ".join(text for text in (f"{entry.label} on {dataset}", entry.setting) if text)
+            by = f"chosen of {entry.n_points} on {'TEST' if comparison.by_test else 'validation'}, " * (entry.n_points > 1)
+            capped = f"; {entry.at_cap} of {count(len(entry.records), 'run')} ended at the last epoch" if entry.at_cap else ""
+            lines.append(f"{name}: {by}test {metric} {_figure(entry, metric)}, {seeds_text(entry.seeds)}{capped}")
+    return "\n".join([*lines, *comparison.notes])
 
 
 # renderings
@@ -275,10 +369,12 @@ def _latex_cell(cell: Cell) -> str:
     figure, sign, deviation = cell.text.partition(" ± ")
     text = _latex(figure) + f"{{\\tiny$\\pm${deviation.removeprefix('0')}}}" * bool(sign)
     text = f"\\textbf{{{text}}}" if cell.bold else f"\\underline{{{text}}}" if cell.underlined else text
-    return text + "$^*$" * cell.star
+    return text + "$^*$" * cell.star + _latex(cell.mark)
 
 
-_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
+_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": "$<$", "†": r"$\dagger$"} | {
+    mark: f"\\{mark}" for mark in "&%$#_{}"
+}
 
 
 def _latex(text: str) -> str:
@@ -289,12 +385,12 @@ def _latex(text: str) -> str:
 def _marked(cell: Cell, bold: str, underline: str, star: str) -> str:
     closing = underline.replace("<", "</")
     text = f"{bold}{cell.text}{bold}" if cell.bold else f"{underline}{cell.text}{closing}" if cell.underlined else cell.text
-    return text + star * cell.star
+    return text + star * cell.star + cell.mark
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"text": as_text, "markdown": as_markdown, "csv": as_csv, "latex": as_latex}
 
 
-def rendered(comparison: Comparison, form: str = "text", metrics: Sequence[str] = METRICS) -> str:
-    """All tables of a comparison in one of FORMATS; ConfigError for a metric that the runs did not compute."""
+def rendered(comparison: Comparison, form: str = "text", metrics: Sequence[str] | None = None) -> str:
+    """All tables of a comparison in one of FORMATS; metrics and ConfigError as all_tables."""
     return "\n\n".join(FORMATS[form](table) for table in all_tables(comparison, metrics))

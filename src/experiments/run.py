@@ -223,7 +223,8 @@ def _train(
             return finished
         if directory.is_stopped and not resume:
             raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
-        notes, before = [], None
+        notes: list[str] = []
+        before = None
         if not directory.is_stopped:
             notes, before = _beginning(config, dataset, directory, extend and not restart)
         with log_to(directory.file("train.log")):

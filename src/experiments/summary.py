@@ -1,7 +1,7 @@
 """What the console shows when runs have ended."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -20,33 +20,29 @@ def run_table(result: dict[str, Any]) -> str:
     return "\n".join(["", title, "", *lines, "", f"files: {result['directory']}"])
 
 
-def trials_table(outcomes: Sequence[Outcome], by_test: bool = False) -> str:
-    """A row per grid point: mean over its seeds on validation and test, and a star at the best of each model and data set.
+def trials_table(outcomes: Sequence[Outcome], chosen: Collection[Path] = (), show_test: bool = False) -> str:
+    """A row per grid point: its finished seeds and their mean on validation; a star where `chosen` holds one of its runs.
 
-    by_test: the star goes by the test metric, as MMRec chooses, and the table says so. A point that lacks a seed gets none.
+    show_test: the mean on test too, which is no figure to choose by.
     """
     configs = [outcome.trial.config for outcome in outcomes]
     metric = configs[0]["valid_metric"].lower()
-    results = {id(outcome.trial.config): outcome.result for outcome in outcomes}
-    rows: list[tuple[str, int, float, float, bool]] = []
+    ended = {id(outcome.trial.config): outcome for outcome in outcomes}
+    rows: list[list[str]] = [["", "seeds", "validation", *["test"] * show_test, ""]]
     for group in by_model(configs).values():
-        points = by_point(group)
-        n_seeds = max(map(len, points.values()))
-        scored = []
-        for point in points.values():
-            done = [result for config in point if (result := results[id(config)])]
-            valid, test = (mean(one[split][metric] for one in done) if done else math.nan for split in ("valid", "test"))
-            complete = len(done) == n_seeds
-            scored.append((describe(point[0], configs, seed=False), len(done), valid, test, complete))
-        choice = [(row[3] if by_test else row[2]) if row[4] else -math.inf for row in scored]
-        best = choice.index(max(choice))
-        rows += [(*row[:4], i == best and row[4]) for i, row in enumerate(scored)]
-    width = max(len(row[0]) for row in rows)
-    by = "TEST: for comparison with MMRec only" if by_test else "validation"
-    lines = ["", f"{'':{width}}  seeds  validation    test   ({metric}, mean over seeds; * is best on {by})"]
-    for name, n_seeds, valid, test, is_best in rows:
-        lines.append(f"{name:{width}}  {n_seeds:>5}  {valid:>10.4f}  {test:>6.4f} {'*' if is_best else ''}".rstrip())
-    return "\n".join(lines)
+        for point in by_point(group).values():
+            done = [(config, ended[id(config)]) for config in point if ended[id(config)].result]
+            means = [
+                f"{mean(outcome.result[split][metric] for _, outcome in done):.4f}" if done else "–"  # type: ignore[index]
+                for split in ["valid", *["test"] * show_test]
+            ]
+            star = "*" if any(outcome.trial.path in chosen for _, outcome in done) else ""
+            seeds = ",".join(str(config["seed"]) for config, _ in done) or "–"
+            rows.append([describe(point[0], configs, seed=False), seeds, *means, star])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(f"{text:{'<' if i == 0 else '>'}{widths[i]}}" for i, text in enumerate(row)).rstrip() for row in rows]
+    about = f"{metric}, mean over the seeds named" + ("; * is the setting that the table shows" if chosen else "")
+    return "\n".join(["", f"{lines[0]}   ({about})", *lines[1:]])
 
 
 def failures(outcomes: Sequence[Outcome]) -> str:

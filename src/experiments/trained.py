@@ -29,7 +29,9 @@ ROUNDING = 1e-4  # what scores of another machine may differ by, in parts of a u
 METRIC_ROUNDING = 1e-3  # the same for metrics, where a tie may fall the other way
 
 # Keys of config.json that do not go back into a configuration: named apart, chosen anew, or a place of that time.
-_NOT_TAKEN = ("model", "dataset", "device", "gpu_id", "results_dir", "hyper_parameters", "search_space", "model_code")
+_NOT_TAKEN = frozenset(
+    "model dataset device gpu_id results_dir hyper_parameters search_space model_identity model_code".split()
+)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ MODELS = SRC / "models"
 # Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind and how it is
 # given the same work, logging.
 NEUTRAL_KEYS = frozenset(
-    "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space checkpoint_seconds tensorboard "
-    "save_recommended_topk".split()
+    "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space model_identity checkpoint_seconds "
+    "tensorboard save_recommended_topk".split()
 )
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
@@ -241,7 +241,7 @@ class Config(Mapping):
     def unread(self) -> list[str]:
         """A line for each key of the model's or data set's YAML that nothing has read so far."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
-        ignored = {"hyper_parameters", "search_space", *self._read}
+        ignored = {"hyper_parameters", "search_space", "model_identity", *self._read}
         lines = list(self._left_out)
         for key, source in self._source.items():
             if source in yamls and key not in ignored:

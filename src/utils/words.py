@@ -1,6 +1,7 @@
 """Numbers as the programs read and write them: options of the command line, counts and durations in messages."""
 
 import argparse
+from collections.abc import Iterable, Sequence
 
 
 def positive(text: str) -> int:
@@ -19,3 +20,14 @@ def count(number: int, thing: str) -> str:
 def duration(seconds: float) -> str:
     """In seconds, minutes or hours, whichever suits its length."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """'seed 1', 'seeds 1, 2, 3', in order; 'no seed'."""
+    ordered = sorted(seeds)
+    return f"seed{'s' * (len(ordered) > 1)} {', '.join(map(str, ordered))}" if ordered else "no seed"

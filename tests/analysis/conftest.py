@@ -11,9 +11,23 @@ from analysis.records import Record
 
 @pytest.fixture
 def make_record():
-    """make_record(model, values, seed=1, valid=.1, dataset='toy', **config): a record whose users have these Recall@20."""
+    """make_record(model, values, seed=1, valid=.1, dataset='toy', **config): a record whose users have these Recall@20.
 
-    def make(model: str, values, seed: int = 1, valid: float = 0.1, dataset: str = "toy", data: str = "a", **config) -> Record:
+    ended: how many epochs it trained. command: the program that made it. name: of its directory.
+    """
+
+    def make(
+        model: str,
+        values,
+        seed: int = 1,
+        valid: float = 0.1,
+        dataset: str = "toy",
+        data: str = "a",
+        ended: int = 5,
+        command: str = "main.py",
+        name: str | None = None,
+        **config,
+    ) -> Record:
         values = np.asarray(values, dtype=np.float16)
         test = {metric: float(values.astype(np.float64).mean()) for metric in METRICS}
         result = {
@@ -21,7 +35,7 @@ def make_record():
             "dataset": dataset,
             "seed": seed,
             "best_epoch": 3,
-            "epochs": 5,
+            "epochs": ended,
             "valid": {"recall@20": valid},
             "test": test,
             "parameters": 1234,
@@ -32,12 +46,12 @@ def make_record():
         }
         return Record(
             config={"model": model, "dataset": dataset, "seed": seed, "valid_metric": "Recall@20", **config},
-            environment={"device": "cpu", "threads": 1, "data_files": {"toy.inter": data}},
+            environment={"device": "cpu", "threads": 1, "data_files": {"toy.inter": data}, "command": [command]},
             result=result,
             epochs=[],
             users=np.arange(len(values), dtype=np.int32),
             per_user=dict.fromkeys(METRICS, values),
-            source=Path(f"{model}-{seed}"),
+            source=Path(name or f"{model}-{seed}"),
         )
 
     return make

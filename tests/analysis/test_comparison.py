@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from analysis.comparison import compare
-from analysis.tables import significance_table
 from utils.errors import ConfigError, RunError
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
@@ -21,18 +20,11 @@ def test_selection_on_test_takes_the_point_that_is_best_there(make_record):
     assert compare(records, by_test=True).entries["A", "toy"].records == [records[0]]
 
 
-def test_a_point_that_lacks_a_seed_is_not_averaged_over_fewer(make_record):
-    records = [make_record("A", LOW, seed=seed, valid=0.1, x=1) for seed in (1, 2)]
-    records.append(make_record("A", HIGH, seed=1, valid=0.9, x=2))
-    entry = compare(records).entries["A", "toy"]
-    assert [record.config["x"] for record in entry.records] == [1, 1] and entry.n_incomplete == 1
-
-
 def test_mean_and_deviation_over_seeds(make_record):
     entry = compare([make_record("A", LOW, seed=1), make_record("A", HIGH, seed=2)]).entries["A", "toy"]
     assert entry.mean("recall@20") == 0.5
     assert entry.deviation("recall@20") == pytest.approx(np.sqrt(2 * 0.25**2))  # .25 and .75 around .5
-    assert entry.per_user("recall@20", {1, 2}).tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert entry.per_user("recall@20").tolist() == [0.25, 0.25, 0.75, 0.75]
     assert compare([make_record("A", LOW)]).entries["A", "toy"].deviation("recall@20") is None
 
 
@@ -57,22 +49,13 @@ def test_the_reference_is_tested_against_every_other_model_of_every_data_set(mak
     assert comparison.gain("x", "recall@20") == pytest.approx(0, abs=2e-3)  # C has the same values
 
 
-def test_models_with_different_seeds_are_tested_on_those_that_both_have(make_record):
-    ours = [make_record("MambaRec", [0.5, 0.5, 0.0, 1.0], 1), make_record("MambaRec", [0.9, 0.9, 0.9, 0.9], 2)]
-    comparison = compare([*ours, make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
-    (one,) = comparison.tests
-    assert one.test.difference == pytest.approx(0.125)
-    assert "on those that both have" in significance_table(comparison).caption
-    same = compare([ours[0], make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
-    assert "on those that both have" not in significance_table(same).caption
-    disjoint = compare([ours[1], make_record("A", [0.5, 0.0, 0.0, 1.0], 1)])
-    assert disjoint.tests[0].test.difference == pytest.approx(0.9 - 0.375, abs=1e-3)
-
-
 def test_without_the_reference_there_are_no_tests(make_record):
     comparison = compare([make_record("A", LOW), make_record("B", HIGH)])
     assert comparison.reference is None and comparison.tests == []
-    with pytest.raises(RunError, match=r"'MambaRex'.*A, B"):
+    (note,) = comparison.notes
+    assert "No difference was tested" in note and "--reference: A, B" in note
+    assert compare([make_record("A", LOW)]).notes == []
+    with pytest.raises(RunError, match=r"MambaRex: no row .*A, B"):
         compare([make_record("A", LOW), make_record("B", HIGH)], "MambaRex")
 
 
@@ -91,7 +74,7 @@ def test_neither_the_machine_nor_a_key_that_a_run_is_too_old_for_makes_a_grid_po
         for seed, (machine, keys) in enumerate(zip(machines, younger, strict=True), 1)
     ]
     (entry,) = compare(records).entries.values()
-    assert (entry.n_points, entry.n_trials, entry.n_incomplete, len(entry.records)) == (1, 3, 0, 3)
+    assert (entry.n_points, entry.n_trials, len(entry.records)) == (1, 3, 3)
     other = make_record("VBPR", [0.1, 0.2], approximate_knn_above=9)
     (entry,) = compare([*records, other]).entries.values()
     assert entry.n_points == 2

@@ -107,15 +107,22 @@ def test_best_is_bold_second_underlined_and_a_missing_figure_is_a_dash(make_reco
 
 def test_selection_on_test_marks_title_and_caption(make_record):
     text = rendered(compare([make_record("A", [0.1]), make_record("A", [0.2], x=2)], by_test=True))
-    assert "GRID POINTS CHOSEN ON TEST as MMRec does" in text and "these figures are optimistic" in text
+    assert "GRID POINTS CHOSEN ON TEST as MMRec does" in text and "TEST chose the one shown" in text and "optimistic" in text
 
 
-def test_the_caption_states_the_budget_and_what_was_left_out(make_record):
+def test_the_caption_begins_with_the_search_points_and_states_seeds_budget_and_cost(make_record):
     records = [make_record("A", [0.1], seed=seed, x=1) for seed in (1, 2)]
-    records += [make_record("A", [0.1], x=2), make_record("B", [0.1], seed=1), make_record("B", [0.1], seed=2)]
+    records += [make_record("A", [0.1], x=2, valid=0.05), make_record("B", [0.1], seed=1), make_record("B", [0.1], seed=2)]
     caption = performance_table(compare(records)).caption
-    assert "toy, A 3 trials 15 epochs 9 s, B 2 trials 10 epochs 6 s" in caption
-    assert "left out for want of a seed: A on toy 1." in caption
+    assert caption.startswith(
+        "Settings tried: A 2, B 1; validation chose the one shown: A x=1. Figures of the test split of toy"
+    )
+    assert "over seeds 1, 2, the same for all rows" in caption
+    assert "at most 1000 epochs; a run stops early after 20 evaluations without a better validation Recall@20" in caption
+    assert "A 3 runs 15 epochs 9 s, B 2 runs 10 epochs 6 s" in caption
+    equal = [make_record(model, [0.1], x=x, valid=x) for model in "AB" for x in (1, 2)]
+    assert performance_table(compare(equal)).caption.startswith("Settings tried of each row: 2; validation chose")
+    assert performance_table(compare(equal[::2])).caption.startswith("One setting was tried of each row. ")
 
 
 def test_an_unknown_metric_is_named(make_record):

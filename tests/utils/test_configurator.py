@@ -17,6 +17,7 @@ NEUTRAL = {
     "cuda_graphs",
     "hyper_parameters",
     "search_space",
+    "model_identity",
     "checkpoint_seconds",
     "tensorboard",
     "save_recommended_topk",
