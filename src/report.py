@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from analysis.beyond import breakdown_pictures, missing_pictures
@@ -9,7 +10,8 @@ from analysis.comparison import METRICS, compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
-from analysis.html import report
+from analysis.html import LivePage, report
+from analysis.live import Live, finished_and_not, until_they_end
 from analysis.records import Record, load_records
 from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
@@ -18,9 +20,11 @@ from experiments.summary import failures
 from experiments.trials import Engine, one_after_the_other, prepare, run_trials
 from utils.configurator import SRC, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
+from utils.files import write_text
 from utils.words import positive
 
 RESULTS = SRC.parent / "results"
+LIVE = 10  # seconds between two forms of a live page
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -58,6 +62,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--reference", metavar="MODEL", help="tested against the others (MambaRec)")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
     one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
+    one.add_argument(
+        "--live",
+        nargs="?",
+        type=positive,
+        const=LIVE,
+        metavar="SECONDS",
+        help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
+    )
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=list(METRICS), metavar="NAME@K")
@@ -93,6 +105,8 @@ def table(options: argparse.Namespace) -> None:
 
 
 def html(options: argparse.Namespace) -> None:
+    if options.live:
+        return live(options)
     groups: dict[str, list[Record]] = {}
     for record in _records(options):
         groups.setdefault(record.dataset, []).append(record)
@@ -104,6 +118,34 @@ def html(options: argparse.Namespace) -> None:
         path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
         _write(path, page)
         print(path)
+
+
+def live(options: argparse.Namespace) -> None:
+    """Write the page of one data set again and again, until its runs have ended or Ctrl-C."""
+    if len(options.dataset or []) != 1:
+        raise ConfigError("--live shows one data set; name it with -d")
+    if missing := [path for path in options.results if not path.exists() and path != RESULTS]:
+        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
+    name, said = options.dataset[0], False
+    folders = [path / name for path in options.results if path.is_dir()]
+    path = options.output or (folders or [RESULTS / name])[0] / "report.html"
+    writer = LivePage(name, [folder / "figures" for folder in folders], options.reference, options.metrics)
+
+    def read():
+        return finished_and_not(options.results, name, options.model or ())
+
+    try:
+        for found, state in until_they_end(read, options.live):
+            _write(path, writer.page(found, state))
+            if not said:
+                print(f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end")
+                said = True
+    except KeyboardInterrupt:
+        found, runs = read()
+        _write(path, writer.page(found, Live(runs, time.time(), None)))
+        print(f"\nstopped; {path} holds the last state", file=sys.stderr)
+        return
+    print("the runs have ended; this page is the last one")
 
 
 def records(options: argparse.Namespace) -> None:
@@ -159,8 +201,7 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); name another file with --output") from None
 
