@@ -1,6 +1,7 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,8 +11,9 @@ from analysis.comparison import METRICS, compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
-from analysis.html import LivePage, report
+from analysis.html import LivePage, answer, overview, page
 from analysis.live import Live, finished_and_not, until_they_end
+from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record, load_records
 from analysis.studies import STUDIES, Plan, plan_study
 from analysis.tables import FORMATS, rendered
@@ -77,6 +79,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--split", nargs="+", default=[], metavar="KEY", help="keys whose values make rows, such as variant")
     one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on test, as MMRec does")
     one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    one.add_argument(
+        "--diagram", type=Path, metavar="DIR", help="of several data sets: draw the critical-difference diagram there"
+    )
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
     for name in STUDIES:
@@ -98,6 +103,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def table(options: argparse.Namespace) -> None:
     comparison = compare(_records(options), options.reference, options.legacy_test_selection, options.split)
     text = rendered(comparison, options.format, options.metrics)
+    if len(comparison.datasets) > 1:
+        found = ranks(comparison)
+        text += "\n\n" + FORMATS[options.format](ranks_table(found))
+        if options.diagram and (picture := diagram(found)):
+            picture.save(options.diagram)
+    elif options.diagram:
+        raise ConfigError("--diagram compares models over several data sets, and there are runs of one only")
     if options.output:
         _write(options.output, text + "\n")
     else:
@@ -112,12 +124,18 @@ def html(options: argparse.Namespace) -> None:
         groups.setdefault(record.dataset, []).append(record)
     if options.output and len(groups) > 1:
         raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
+    pages, answers = {}, {}
     for dataset, found in groups.items():
         folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
-        page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
-        path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
-        _write(path, page)
-        print(path)
+        answers[dataset] = answer(found, options.reference, options.metrics)
+        pages[dataset] = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
+        _write(pages[dataset], page(dataset, answers[dataset], [folder / "figures" for folder in folders]))
+        print(pages[dataset])
+    if len(groups) > 1:
+        top = next((path for path in options.results if path.is_dir()), RESULTS) / "report.html"
+        addresses = {dataset: os.path.relpath(path, top.parent) for dataset, path in pages.items()}
+        _write(top, overview(answers, addresses, options.reference))
+        print(top)
 
 
 def live(options: argparse.Namespace) -> None:

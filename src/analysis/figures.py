@@ -7,6 +7,7 @@ extra [report].
 """
 
 import functools
+import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -82,7 +83,7 @@ NIGHT = Theme(
     "#4DB1F0",
     "#2C6089",
 )
-_theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
+_THEME: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 _METRICS = {"recall": "Recall", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "hitrate": "Hit rate", "precision": "Precision"}
 
 
@@ -129,23 +130,34 @@ class Picture:
         """Write <name>.png, .svg, -dark.svg, .csv and .txt (the caption) into `folder`; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}{end}" for end in (".png", ".svg", f"{DARK}.svg", ".csv", ".txt")]
-        plain = {"Date": None, "Creator": None}
         with matplotlib().rc_context(LIGHT.settings):
             self.figure.savefig(paths[0], metadata={"Software": None})
-            self.figure.savefig(paths[1], metadata=plain)
-        with matplotlib().rc_context(NIGHT.settings):
-            self._drawn(NIGHT).savefig(paths[2], metadata=plain)
+        paths[1].write_text(self.svg(LIGHT), encoding="utf-8")
+        paths[2].write_text(self.svg(NIGHT), encoding="utf-8")
         self.numbers.to_csv(paths[3], index=False)
         paths[4].write_text(self.caption + "\n", encoding="utf-8")
         return paths
 
+    def svg(self, theme: Theme) -> str:
+        """The figure on the paper of a theme."""
+        text = io.StringIO()
+        figure = self.figure if theme is LIGHT else self._drawn(theme)
+        with matplotlib().rc_context(theme.settings):
+            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return text.getvalue()
+
     def _drawn(self, theme: Theme) -> Any:
-        token = _theme.set(theme)
+        token = _THEME.set(theme)
         try:
             figure = self.draw()
             return _entitled(figure, self.title, self.about)
         finally:
-            _theme.reset(token)
+            _THEME.reset(token)
+
+
+def current_theme() -> Theme:
+    """The colours to draw in."""
+    return _THEME.get()
 
 
 def matplotlib() -> Any:
@@ -158,7 +170,7 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(draw)
     def drawn(*arguments: Any, **options: Any) -> Any:
-        with matplotlib().rc_context(_theme.get().settings):
+        with matplotlib().rc_context(current_theme().settings):
             return draw(*arguments, **options)
 
     return drawn
@@ -176,12 +188,12 @@ def bars(table: pd.DataFrame, metrics: Sequence[str], names: str = "label") -> A
 
     Those where a column `is_default` is true are dark and say so, all are dark where there is no such column.
     """
-    theme = _theme.get()
+    theme = current_theme()
     defaults = table.get("is_default")
     labels = [textwrap.fill(name, 18) for name in table[names]]
     if defaults is not None:
         labels = [f"{name}\n(default)" if default else name for name, default in zip(labels, defaults, strict=True)]
-    figure = _figure(0.55 + sum(0.14 + 0.11 * (label.count("\n") + 1) for label in labels))
+    figure = new_figure(0.55 + sum(0.14 + 0.11 * (label.count("\n") + 1) for label in labels))
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     places = np.arange(len(table))
     colours = [theme.default if default else theme.other for default in table.get("is_default", [True] * len(table))]
@@ -215,10 +227,10 @@ def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None 
 
     The value of x where a column `is_default` is true is marked.
     """
-    theme = _theme.get()
+    theme = current_theme()
     groups = [(None, table)] if by is None else list(table.groupby(by, sort=False))
     below = -(-len(groups) // 3) if by else 0  # rows of the legend
-    figure = _figure(0.45 + 1.15 * len(panels) + 0.16 * below)
+    figure = new_figure(0.45 + 1.15 * len(panels) + 0.16 * below)
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, panels, strict=True):
         series = [(group or name, rows, column) for group, rows in groups for column, name in panel.columns.items()]
@@ -280,12 +292,12 @@ def heat_map(table: pd.DataFrame, rows: str, columns: str, metric: str, names: M
     grid = table.pivot(index=rows, columns=columns, values=metric).sort_index(ascending=False)
     found = table[table["is_default"]] if "is_default" in table else table[:0]
     default = {(row[rows], row[columns]) for _, row in found.iterrows()}
-    figure = _figure(0.75 + 0.36 * len(grid))
+    figure = new_figure(0.75 + 0.36 * len(grid))
     axes = figure.subplots()
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     for (i, j), value in np.ndenumerate(grid.to_numpy()):
         dark = image.norm(value) < 0.55  # a single value is 0 on the scale, hence dark
-        colour = _theme.get().ink if np.isnan(value) else "white" if dark else "black"
+        colour = current_theme().ink if np.isnan(value) else "white" if dark else "black"
         text = "–" if np.isnan(value) else f"{value:.4f}"
         if (grid.index[i], grid.columns[j]) in default:
             text += "\ndefault"
@@ -311,8 +323,8 @@ def _frame(row: int, column: int, colour: str) -> Any:
 @styled
 def clouds(table: pd.DataFrame, by: str) -> Any:
     """Points at columns x and y, a square panel per value of column `by` beside one another."""
-    groups, series = list(table.groupby(by, sort=False)), _theme.get().series
-    figure = _figure(0.3 + WIDTH / len(groups))
+    groups, series = list(table.groupby(by, sort=False)), current_theme().series
+    figure = new_figure(0.3 + WIDTH / len(groups))
     for i, (panel, (name, rows)) in enumerate(zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True)):
         panel.scatter(rows["x"], rows["y"], s=1.5, linewidths=0, alpha=0.6, color=series[i], rasterized=True)
         panel.set(title=name, xticks=[], yticks=[], xlabel="t-SNE 1", aspect="equal", adjustable="datalim")
@@ -325,8 +337,8 @@ def clouds(table: pd.DataFrame, by: str) -> Any:
 @styled
 def densities(table: pd.DataFrame, by: str) -> Any:
     """The columns `density` over `angle` (degrees), a line per value of column `by`."""
-    groups, series = list(table.groupby(by, sort=False)), _theme.get().series
-    figure = _figure(2.0)
+    groups, series = list(table.groupby(by, sort=False)), current_theme().series
+    figure = new_figure(2.0)
     axes = figure.subplots()
     for i, (name, rows) in enumerate(groups):
         axes.plot(rows["angle"], rows["density"], color=series[i], linestyle=DASHES[i], label=name)
@@ -348,11 +360,12 @@ def _entitled(figure: Any, title: str, about: str) -> Any:
     return figure
 
 
-def _figure(height: float) -> Any:
+def new_figure(height: float, width: float = WIDTH) -> Any:
+    """An empty figure; its size in inches."""
     matplotlib()
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height))
+    return Figure(figsize=(width, height))
 
 
 def _deviations(table: pd.DataFrame, column: str) -> pd.Series | None:

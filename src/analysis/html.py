@@ -23,16 +23,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.comparison import METRICS, Comparison, compare
-from analysis.figures import DARK
+from analysis.figures import DARK, LIGHT, NIGHT
 from analysis.live import COLUMNS, FAILED, Live, Unfinished
 from analysis.ranking import Ranking, ranked, ranking
+from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record
 from analysis.tables import Table, all_tables
 from analysis.verdict import Verdict, verdict
 from experiments.summary import failed_alike
 from utils.configurator import NEUTRAL_KEYS, SRC, Config
 from utils.dataset import SPLITS, RecDataset
-from utils.errors import RunError, UserError
+from utils.errors import ConfigError, RunError, UserError
 from utils.words import duration
 
 PAGE = Path(__file__).parent / "page"
@@ -49,6 +50,7 @@ _DATA_KEYS = (
     "filter_out_cod_start_users",
 )
 _URI_SAFE = " !$()*+,-./:;=?@[]_{}~"  # in a data URI within double quotes
+_SRCSET_SAFE = _URI_SAFE.replace(" ", "").replace(",", "")  # which separate the pictures of a set
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ class LivePage:
         """RunError and ConfigError as `answer`; a reference of which no run has finished yet is no error."""
         sources = [record.source for record in records]
         if sources != self.known[0]:
-            awaited = self.reference if any(record.model == (self.reference or "").split(" ")[0] for record in records) else None
+            awaited = (
+                self.reference if any(record.model == (self.reference or "").split(" ")[0] for record in records) else None
+            )
             self.known = (sources, answer(records, awaited, self.metrics))
         return page(self.dataset, self.known[1], self.figures, live)
 
@@ -143,33 +147,68 @@ def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live:
     runs = found.runs if found else []
     going_on = list(zip(_going_on_labels(live.runs), live.runs, strict=True)) if live else []
     curves = [*map(_curve, runs), *(_going_on_curve(label, run) for label, run in going_on)]
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            dataset=dataset,
+            found=found,
+            sentence=found.verdict.sentence if found else "No run has finished yet.",
+            tables=found.tables if found else [],
+            is_numeric=_is_numeric,
+            is_sorted_by=lambda table, column: table.columns[column] == SORTED_BY,
+            live=live,
+            going_on=[(label, run.words(live.written)) for label, run in going_on] if live else [],
+            live_columns=COLUMNS,
+            failed=failed_alike(
+                [(label, run.error) for label, run in going_on if run.state(live.written) == FAILED] if live else []
+            ),
+            models=Counter(curve["model"] for curve in curves),
+            curves=_script_json(curves),
+            pictures=[_picture(stem) for folder in figures for stem in _stems(folder)],
+            runs=runs,
+            environments=_environments(runs),
+            css=css,
+            js=js,
+            css_hash=_hash(css),
+            js_hash=_hash(js),
+        )
+    )
+
+
+def overview(answers: Mapping[str, Answer], pages: Mapping[str, str], reference: str | None = None) -> str:
+    """The page above those of several data sets: what the tests say on each, and ranks over all. pages: relative addresses."""
+    css = Markup((PAGE / "report.css").read_text(encoding="utf-8"))
+    found = ranks(compare([record for each in answers.values() for record in each.records], reference))
+    picture, reason = None, ""
+    try:
+        drawn = diagram(found)
+        if drawn:
+            light, dark = drawn.svg(LIGHT), drawn.svg(NIGHT)
+            picture = Embedded(drawn.name, _svg_uri(light), _svg_uri(dark, _SRCSET_SAFE), _svg_size(light), drawn.caption, "")
+    except ConfigError as error:
+        reason = str(error)
+    return (
+        _templates()
+        .get_template("overview.html")
+        .render(
+            verdicts={dataset: each.verdict for dataset, each in answers.items()},
+            pages={dataset: quote(address) for dataset, address in pages.items()},
+            table=ranks_table(found),
+            picture=picture,
+            reason=reason,
+            css=css,
+            css_hash=_hash(css),
+        )
+    )
+
+
+def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters.update(text=_text, anchor=_anchor)
-    return templates.get_template("report.html").render(
-        dataset=dataset,
-        found=found,
-        sentence=found.verdict.sentence if found else "No run has finished yet.",
-        tables=found.tables if found else [],
-        is_numeric=_is_numeric,
-        is_sorted_by=lambda table, column: table.columns[column] == SORTED_BY,
-        live=live,
-        going_on=[(label, run.words(live.written)) for label, run in going_on] if live else [],
-        live_columns=COLUMNS,
-        failed=failed_alike(
-            [(label, run.error) for label, run in going_on if run.state(live.written) == FAILED] if live else []
-        ),
-        models=Counter(curve["model"] for curve in curves),
-        curves=_script_json(curves),
-        pictures=[_picture(stem) for folder in figures for stem in _stems(folder)],
-        runs=runs,
-        environments=_environments(runs),
-        css=css,
-        js=js,
-        css_hash=_hash(css),
-        js_hash=_hash(js),
-    )
+    return templates
 
 
 # runs
@@ -371,11 +410,13 @@ def _picture(stem: Path) -> Embedded:
         raise RunError(f"{stem}: this figure cannot be read ({error}); draw it again, or remove it") from None
     source, size = min(forms, key=lambda form: len(form[0]))
     is_short = numbers.count("\n") < NUMBER_LINES
-    return Embedded(stem.name, source, _svg_uri(dark) if dark else "", size, caption or stem.name, numbers if is_short else "")
+    return Embedded(
+        stem.name, source, _svg_uri(dark, _SRCSET_SAFE) if dark else "", size, caption or stem.name, numbers if is_short else ""
+    )
 
 
-def _svg_uri(svg: str) -> str:
-    return "data:image/svg+xml," + quote(svg.replace("\n", " "), safe=_URI_SAFE)
+def _svg_uri(svg: str, safe: str = _URI_SAFE) -> str:
+    return "data:image/svg+xml," + quote(svg.replace("\n", " "), safe=safe)
 
 
 def _svg_size(text: str) -> tuple[float, float]:

@@ -164,11 +164,14 @@ def until_they_end(
 def finished_and_not(paths: Sequence[Path], dataset: str, models: Sequence[str] = ()) -> tuple[list[Record], list[Unfinished]]:
     """The finished and the unfinished runs of a data set, of some models or of all, as `until_they_end` reads them."""
     wanted = {model.lower() for model in models}
+
+    def is_shown(run: Record | Unfinished) -> bool:
+        return run.dataset.lower() == dataset.lower() and (not wanted or run.model.lower() in wanted)
+
     there = [path for path in paths if path.is_file() or any(path.rglob("result.json")) or any(path.rglob(f"*{SUFFIX}"))]
-    both = (load_records(there) if there else [], unfinished([path for path in paths if path.is_dir()]))
-    of_dataset = ([run for run in runs if run.dataset.lower() == dataset.lower()] for runs in both)
-    finished, others = ([run for run in runs if not wanted or run.model.lower() in wanted] for runs in of_dataset)
-    return finished, others
+    finished = load_records(there) if there else []
+    others = unfinished([path for path in paths if path.is_dir()])
+    return [run for run in finished if is_shown(run)], [run for run in others if is_shown(run)]
 
 
 def _held_locks() -> set[str]:

@@ -77,12 +77,12 @@ def _against_all(entries: Sequence[Entry], subject: str) -> dict[str, str]:
     tests = [_test(one, other) for one, other in pairs]
     wilcoxon, t_test = holm([test.wilcoxon for test in tests]), holm([test.t_test for test in tests])
     standing = {}
-    for (one, other), *found in zip(pairs, tests, wilcoxon, t_test, strict=True):
+    for (one, other), test, p, q in zip(pairs, tests, wilcoxon, t_test, strict=True):
+        found = _standing(test, p, q)
         if one.label == subject:
-            standing[other.label] = _standing(*found)
+            standing[other.label] = found
         elif other.label == subject:
-            of_other = _standing(*found)
-            standing[one.label] = {AHEAD: BEHIND, BEHIND: AHEAD}.get(of_other, of_other)
+            standing[one.label] = {AHEAD: BEHIND, BEHIND: AHEAD}.get(found, found)
     return standing
 
 
