@@ -130,8 +130,10 @@ def caption(findings: Findings, *more: str) -> str:
         f"A run has at most {count(config['epochs'], 'epoch')}. It stops earlier after {patience} in a row without a better "
         f"validation {metric}. {reached} reached the limit of epochs{unsure}.",
         f"The test metrics are those of the epoch with the best validation {metric}. No choice was made on the test split.",
-        f"{plan.dataset} cannot have: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
-        f"Missing, because not every seed has finished: {'; '.join(findings.left_out)}." if findings.left_out else "",
+        f"Not possible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
+        f"Missing, because not every seed has finished: {', '.join(map(repr, findings.left_out))}."
+        if findings.left_out
+        else "",
         f"Machine: {'; '.join(machines)}.",
     ]
     return " ".join(part for part in parts if part)

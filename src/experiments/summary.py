@@ -78,8 +78,8 @@ def failed_alike(failed: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _kind(name: str, error: str) -> str:
-    """An error without what is of one run: its paths, the words of its name, and all numbers."""
-    text = re.sub(r"\S*/\S*", "/", error)
-    for word in sorted(set(re.findall(r"\w+", name)) - {"on"}, key=len, reverse=True):
+    """An error without what is of one run: its paths, all numbers, and the words of its name."""
+    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", re.sub(r"\S*/\S*", "/", error))
+    for word in set(re.findall(r"[A-Za-z]\w*", name)) - {"on"}:
         text = re.sub(rf"\b{re.escape(word)}\b", "·", text)
-    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", text)
+    return text
