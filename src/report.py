@@ -156,7 +156,10 @@ def live(options: argparse.Namespace) -> None:
         for found, state in until_they_end(read, options.live):
             _write(path, writer.page(found, state))
             if not said:
-                print(f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end")
+                print(
+                    f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end",
+                    flush=True,
+                )
                 said = True
     except KeyboardInterrupt:
         found, runs = read()

@@ -11,7 +11,6 @@ import pytest
 import report as program
 from analysis.html import LivePage
 from analysis.live import FAILED, QUIET, RUNNING, STOPPED, Live, Unfinished, finished_and_not, unfinished, until_they_end
-from analysis.records import Record
 from experiments.directory import RunDirectory
 from tests.analysis.test_html import INJECTED, Page
 

@@ -19,7 +19,7 @@ def test_ranks_are_means_over_data_sets_and_ties_share_theirs():
     found = Ranks(pd.DataFrame(VALUES, index=list("ABC")).T, [], None)
     assert found.mean.to_dict() == pytest.approx({"A": 3.5 / 3, "B": 6.5 / 3, "C": 8 / 3})
     table = ranks_table(found)
-    assert [[cell.text for cell in row] for row in table.rows][0] == ["A", "1.17", "1", "1", "1.5"]
+    assert [cell.text for cell in table.rows[0]] == ["A", "1.17", "1", "1", "1.5"]
 
 
 @pytest.mark.parametrize(("k", "n", "difference"), [(4, 14, 1.2536), (2, 10, 0.6198), (10, 30, 2.4733)])

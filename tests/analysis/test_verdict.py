@@ -59,7 +59,8 @@ def hand_made(make_record, standing, seeds=(1, 2), mean=0.5, points=None, caps=N
         ),
         (
             {"A": UNCLEAR, **dict.fromkeys("BCDE", AHEAD)},
-            "R is ahead of four models (B, C, D, E). Whether it differs from A is unclear: one test says so, the other does not.",
+            "R is ahead of four models (B, C, D, E). "
+            "Whether it differs from A is unclear: one test says so, the other does not.",
         ),
         (
             {"A": UNCLEAR, "B": UNCLEAR},

@@ -233,11 +233,11 @@ function restore({ top, sorted, open, off, run }) {
   scrollTo({ top, behavior: "instant" });
 }
 
-if (seconds) {
-  history.scrollRestoration = "manual";
-  if (history.state) restore(history.state);
+if (history.state?.sorted) restore(history.state);
+history.replaceState(null, "");
+history.scrollRestoration = seconds ? "manual" : "auto";
+if (seconds)
   setTimeout(() => {
     keep();
     location.reload();
   }, 1000 * seconds);
-}
