@@ -6,7 +6,9 @@ if __name__ == "__main__":
     stop.listen()  # before what takes long to import
 
 import argparse
+import os
 import sys
+import time
 from pathlib import Path
 
 from analysis.beyond import breakdown_pictures, missing_pictures
@@ -14,8 +16,10 @@ from analysis.comparison import compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
-from analysis.html import report
+from analysis.html import LivePage, answer, overview, page
 from analysis.listing import experiments_list, runs_list
+from analysis.live import Live, finished_and_not, until_they_end
+from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record, load_records
 from analysis.selection import Selection, Wanted, select
 from analysis.studies import STUDIES, Plan, plan_study
@@ -31,6 +35,7 @@ from utils.files import write_text
 from utils.words import positive
 
 RESULTS = SRC.parent / "results"
+LIVE = 10  # seconds between two forms of a live page
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -76,6 +81,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
     one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
+    one.add_argument(
+        "--live",
+        nargs="?",
+        type=positive,
+        const=LIVE,
+        metavar="SECONDS",
+        help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
+    )
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
@@ -83,6 +96,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--split", nargs="+", default=[], metavar="KEY", help="keys whose values make rows, such as variant")
     one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on test, as MMRec does")
     one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    one.add_argument(
+        "--diagram", type=Path, metavar="DIR", help="of several data sets: draw the critical-difference diagram there"
+    )
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
     one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
@@ -109,6 +125,13 @@ def table(options: argparse.Namespace) -> None:
     found = _selected(options)
     comparison = compare(found.records, options.reference, options.legacy_test_selection, options.split, found.notes)
     text = rendered(comparison, options.format, options.metrics)
+    if len(comparison.datasets) > 1:
+        places = ranks(comparison)
+        text += "\n\n" + FORMATS[options.format](ranks_table(places))
+        if options.diagram and (picture := diagram(places)):
+            picture.save(options.diagram)
+    elif options.diagram:
+        raise ConfigError("--diagram compares models over several data sets, and there are runs of one only")
     if options.output:
         write_text(options.output, text + "\n")
     else:
@@ -116,18 +139,57 @@ def table(options: argparse.Namespace) -> None:
 
 
 def html(options: argparse.Namespace) -> None:
+    if options.live:
+        return live(options)
     found = _selected(options)
     groups: dict[str, list[Record]] = {}
     for record in found.records:
         groups.setdefault(record.dataset, []).append(record)
     if options.output and len(groups) > 1:
         raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
+    pages, answers = {}, {}
     for dataset, some in groups.items():
         folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
-        page = report(some, [folder / "figures" for folder in folders], options.reference, options.metrics, found.notes)
-        path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
-        write_text(path, page)
-        print(path)
+        answers[dataset] = answer(some, options.reference, options.metrics, found.notes)
+        pages[dataset] = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
+        write_text(pages[dataset], page(dataset, answers[dataset], [folder / "figures" for folder in folders]))
+        print(pages[dataset])
+    if len(groups) > 1:
+        top = next((path for path in options.results if path.is_dir()), RESULTS) / "report.html"
+        addresses = {dataset: os.path.relpath(path, top.parent) for dataset, path in pages.items()}
+        write_text(top, overview(answers, addresses, options.reference))
+        print(top)
+
+
+def live(options: argparse.Namespace) -> None:
+    """Write the page of one data set again and again, until its runs have ended or Ctrl-C."""
+    if len(options.dataset or []) != 1:
+        raise ConfigError("--live shows one data set; name it with -d")
+    if missing := [path for path in options.results if not path.exists() and path != RESULTS]:
+        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
+    name, said = options.dataset[0], False
+    folders = [path / name for path in options.results if path.is_dir()]
+    path = options.output or (folders or [RESULTS / name])[0] / "report.html"
+    writer = LivePage(name, [folder / "figures" for folder in folders], options.reference, options.metrics)
+
+    def read():
+        return finished_and_not(options.results, name, options.model or ())
+
+    try:
+        for found, state in until_they_end(read, options.live):
+            write_text(path, writer.page(found, state))
+            if not said:
+                print(
+                    f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end",
+                    flush=True,
+                )
+                said = True
+    except KeyboardInterrupt:
+        found, runs = read()
+        write_text(path, writer.page(found, Live(runs, time.time(), None)))
+        print(f"\nstopped; {path} holds the last state", file=sys.stderr)
+        return
+    print("the runs have ended; this page is the last one")
 
 
 def records(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.breakdown import by_item_popularity, by_user_activity, coverage
+from analysis.breakdown import COLD, N_GROUPS, SMALLEST, by_item_popularity, by_user_activity, coverage
 from analysis.comparison import Entry, compare
 from analysis.figures import Axis, Panel, Picture, bars, lines, metric_name
 from analysis.missing import missing_modality
@@ -24,40 +24,73 @@ RECALL = f"recall@{K}"
 def breakdown_pictures(records: Sequence[Record]) -> list[Picture]:
     """Recall@20 by user activity and by item popularity, and coverage and Gini, of the models run on one data set."""
     entries = _entries(records)
-    runs, about = _directories(entries), _about(entries)
-    activity = _over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"])
-    popularity = _over_seeds(
-        _by_row(by_item_popularity(runs, K), entries), ["group", "items", "fewest", "most", "pairs"], [RECALL, "share_of_lists"]
+    runs = _directories(entries)
+    return draw_breakdown(
+        _over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"]),
+        _over_seeds(
+            _by_row(by_item_popularity(runs, K), entries),
+            ["group", "items", "fewest", "most", "pairs", "users"],
+            [RECALL, "share_of_lists"],
+        ),
+        _over_seeds(_by_row(coverage(runs, K), entries), ["items"], [f"coverage@{K}", f"gini@{K}"]),
+        entries[0].dataset,
+        _seeds(entries),
     )
-    shown = _over_seeds(_by_row(coverage(runs, K), entries), ["items"], [f"coverage@{K}", f"gini@{K}"])
+
+
+def draw_breakdown(
+    activity: pd.DataFrame, popularity: pd.DataFrame, shown: pd.DataFrame, dataset: str, seeds: str
+) -> list[Picture]:
+    """The three pictures, from their numbers. seeds: of which runs they are, in words."""
     panel = [Panel(metric_name(RECALL), {RECALL: ""}, from_zero=True)]
     share = Panel(f"share of the\nlists of {K}", {"share_of_lists": ""}, from_zero=True)
-    users_axis = Axis("group", "training pairs of a user (quintiles)", ticks="pairs of a user")
-    items_axis = Axis("group", "training pairs of an item (quintiles)", ticks="pairs of an item")
-    dataset = entries[0].dataset
+    users_axis = Axis("group", "training pairs of a user", ticks="pairs of a user")
+    items_axis = Axis("group", "training pairs of an item", ticks="pairs of an item")
+    by_user, by_item = _with_ticks(activity, "pairs of a user"), _with_ticks(popularity, "pairs of an item")
+    n_users, n_items = activity["group"].nunique(), (popularity["group"].unique() != COLD).sum()
+    about, line = _about(seeds), f"{dataset}, test, {seeds}"
     return [
         Picture(
             "breakdown-activity",
-            lines(_with_ticks(activity, "pairs of a user"), users_axis, panel, by="model"),
+            lambda: lines(by_user, users_axis, panel, by="model"),
             activity,
-            f"Test metrics by the number of training pairs of the user, {dataset}. Users with equally many share a group, so "
-            f"groups differ in size. {about}",
+            f"Recall@{K} on test of {dataset}, by how many training pairs a user has. The users are split into fifths. Users "
+            f"with equally many pairs stay together{_fewer(n_users, SMALLEST)}. {about}",
+            f"Recall@{K} by the activity of users",
+            line,
         ),
         Picture(
             "breakdown-popularity",
-            lines(_with_ticks(popularity, "pairs of an item"), items_axis, [*panel, share], by="model"),
+            lambda: lines(by_item, items_axis, [*panel, share], by="model"),
             popularity,
-            f"Test Recall@{K} of the relevant pairs whose item is in the group, and the group's share of all places in lists, "
-            f"by the number of training pairs of the item, {dataset}. Items without one are a group of their own. {about}",
+            f"Recall@{K} on test of {dataset}, by how many training pairs an item has. The items are split into fifths. Items "
+            f"with equally many pairs stay together{_fewer(n_items, SMALLEST)}. Items without a training pair are a group of "
+            f"their own (0). Upper plot: how many of the test pairs in a group are found. Lower plot: the share of all places "
+            f"in the lists of {K} that the group takes. {about}",
+            f"Recall@{K} by the popularity of items",
+            line,
         ),
         Picture(
             "breakdown-coverage",
-            bars(shown, [f"coverage@{K}", f"gini@{K}"], names="model"),
+            lambda: bars(shown, [f"coverage@{K}", f"gini@{K}"], names="model"),
             shown,
-            f"Share of the items that are in at least one list of {K} (coverage), and the Gini coefficient of how often items "
-            f"are in one (0: all equally, towards 1: few take all), {dataset}. {about}",
+            f"Left: the share of the items of {dataset} that are in at least one user's list of {K} (coverage). Right: how "
+            f"unevenly items are shown (Gini coefficient). 0 means that all items are in equally many lists. Near 1, few items "
+            f"take all places. {about}",
+            f"How much of the catalogue the lists of {K} show",
+            line,
         ),
     ]
+
+
+def _fewer(n_groups: int, smallest: int) -> str:
+    """What became of the fifths."""
+    if n_groups == N_GROUPS:
+        return ""
+    return (
+        f", and a group with fewer than {smallest} test users is merged with its neighbour, so there are "
+        f"{n_groups} groups instead of {N_GROUPS}"
+    )
 
 
 def missing_pictures(records: Sequence[Record]) -> list[Picture]:
@@ -75,18 +108,24 @@ def missing_pictures(records: Sequence[Record]) -> list[Picture]:
     columns = [f"{RECALL} without {modality}" for modality in modalities]
     table = _over_seeds(wide.sort_values(["model", "share"]), ["share", "items"], columns)
     table["percent"] = 100 * table["share"]
+    return [draw_missing(table, modalities, entries[0].dataset, _seeds(entries))]
+
+
+def draw_missing(table: pd.DataFrame, modalities: Sequence[str], dataset: str, seeds: str) -> Picture:
+    """The picture, from its numbers. seeds: of which runs they are, in words."""
     panels = [
-        Panel(f"{metric_name(RECALL)}\nwithout {modality}", {column: ""})
-        for modality, column in zip(modalities, columns, strict=True)
+        Panel(f"{metric_name(RECALL)}\nwithout {modality}", {f"{RECALL} without {modality}": ""}) for modality in modalities
     ]
-    about = (
-        f"Test Recall@{K}, {entries[0].dataset}, as a share of the items, the same for all models, has the mean of all items' "
-        f"features in place of its own; the models as they were saved, not trained again. One that does not read a modality "
-        f"stays what it was. {_about(entries)}"
+    return Picture(
+        "missing",
+        lambda: lines(table, Axis("percent", "items without the modality (%)"), panels, by="model"),
+        table,
+        f"Recall@{K} on test of {dataset} when a share of the items loses one modality. Such an item gets the mean of all "
+        f"items' features in place of its own. All models lose the same items. The models are used as they were saved "
+        f"and not trained again. A model that does not read the modality keeps its value. {_about(seeds)}",
+        f"Recall@{K} as items lose a modality",
+        f"{dataset}, test, {seeds}",
     )
-    return [
-        Picture("missing", lines(table, Axis("percent", "items without the modality (%)"), panels, by="model"), table, about)
-    ]
 
 
 def _entries(records: Sequence[Record]) -> list[Entry]:
@@ -123,13 +162,18 @@ def _with_ticks(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.assign(**{name: [f"{low}" if low == high else f"{low}–{high}" for low, high in ranges]})
 
 
-def _about(entries: Sequence[Entry]) -> str:
-    """How runs were chosen, and of which seeds, of each model where these differ."""
+def _seeds(entries: Sequence[Entry]) -> str:
+    """Of which seeds the runs are, of each model where these differ."""
     seeds = {entry.label: [record.seed for record in entry.records] for entry in entries}
     texts = {label: f"seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}" for label, some in seeds.items()}
     shared = set(texts.values())
-    which = shared.pop() if len(shared) == 1 else "; ".join(f"{label} {text}" for label, text in texts.items())
-    several = any(len(some) > 1 for some in seeds.values())
-    return f"Each model at its best grid point on validation, {which}" + (
-        "; means, and error bars of one standard deviation." if several else ": small differences mean nothing."
+    return shared.pop() if len(shared) == 1 else "; ".join(f"{label} {text}" for label, text in texts.items())
+
+
+def _about(seeds: str) -> str:
+    several = "," in seeds
+    return f"Each model has the settings that are best on validation. The runs are those of {seeds}. " + (
+        "Every value is a mean over seeds. Error bars show one standard deviation."
+        if several
+        else "Small differences mean nothing."
     )

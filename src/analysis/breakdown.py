@@ -4,7 +4,8 @@ All of it is read from what finished runs left, per_user.npz and topk.npz; no mo
 group, and begin with model, dataset, seed and run (its directory).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from utils.dataset import RecDataset
 from utils.errors import RunError
 
 N_GROUPS = 5
+SMALLEST = 10  # users in a group, at least: the mean over a few is chance
 COLD = 0  # the group of items without a training pair
 
 
@@ -28,28 +30,52 @@ def quantile_groups(counts: np.ndarray, n_groups: int = N_GROUPS) -> np.ndarray:
     return np.ceil(rankdata(counts) / len(counts) * n_groups).astype(np.int64)
 
 
-def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS) -> pd.DataFrame:
+def merged(groups: np.ndarray, sizes: Mapping[int, int], smallest: int = SMALLEST) -> np.ndarray:
+    """Groups in which none is smaller than `smallest`, as long as there are two: int64 (N,), numbered from 1 without a gap.
+
+    groups: the number of each member's group, (N,). sizes: what counts of each group. A group that is too small joins the
+    smaller one of its neighbours.
+    """
+    parts = [[number] for number in sorted(set(groups.tolist()))]
+
+    def size(part: list[int]) -> int:
+        return sum(sizes.get(number, 0) for number in part)
+
+    while len(parts) > 1 and min(map(size, parts)) < smallest:
+        i = min(range(len(parts)), key=lambda at: size(parts[at]))
+        j = min((at for at in (i - 1, i + 1) if 0 <= at < len(parts)), key=lambda at: size(parts[at]))
+        parts[min(i, j) : max(i, j) + 1] = [parts[min(i, j)] + parts[max(i, j)]]
+    number_of = {number: i for i, part in enumerate(parts, 1) for number in part}
+    return np.array([number_of[number] for number in groups.tolist()], dtype=np.int64)
+
+
+def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS, smallest: int = SMALLEST) -> pd.DataFrame:
     """Mean test metrics of the test users in quantiles of their number of training pairs.
 
-    Columns beside the run's: group (1 has the fewest pairs), users, fewest, most (training pairs of a user), and each metric.
+    A group with fewer than `smallest` users is merged with its neighbour. Columns beside the run's: group (1 has the fewest
+    pairs), users, fewest, most (training pairs of a user), and each metric.
     """
     rows = []
     for run in map(open_run, runs):
         values = pd.DataFrame(run.directory.arrays("per_user.npz")).set_index("users")
         activity = np.bincount(run.dataset.users["train"], minlength=run.dataset.n_users)[values.index]
-        for group, members in _members(quantile_groups(activity, n_groups)):
+        groups = quantile_groups(activity, n_groups)
+        for group, members in _members(merged(groups, Counter(groups.tolist()), smallest)):
             size = {"users": len(members), "fewest": activity[members].min(), "most": activity[members].max()}
             rows.append(run.name | {"group": group} | size | values.iloc[members].mean().to_dict())
     return pd.DataFrame(rows)
 
 
-def by_item_popularity(runs: Sequence[str | Path], k: int = 20, n_groups: int = N_GROUPS) -> pd.DataFrame:
+def by_item_popularity(
+    runs: Sequence[str | Path], k: int = 20, n_groups: int = N_GROUPS, smallest: int = SMALLEST
+) -> pd.DataFrame:
     """Test recall of the items in quantiles of their number of training pairs, cold items (none) apart as group 0.
 
-    A relevant test pair counts for the group of its item. Columns beside the run's: group (1 is the least popular), items,
-    fewest, most (training pairs of an item), pairs (relevant test pairs), hits (those among the first k), users (who have
-    such pairs), recall@k (the mean over these users of their hits in the group / their pairs in it; NaN without pairs) and
-    share_of_lists (of all places in the lists, those that the group has).
+    A group that has relevant pairs of fewer than `smallest` users is merged with its neighbour. Cold items stay apart; with
+    fewer such users their recall is NaN. A relevant test pair counts for the group of its item. Columns beside the run's:
+    group (1 is the least popular), items, fewest, most (training pairs of an item), pairs (relevant test pairs), hits (those
+    among the first k), users (who have such pairs), recall@k (the mean over these users of their hits in the group / their
+    pairs in it; NaN without pairs) and share_of_lists (of all places in the lists, those that the group has).
     """
     rows = []
     for run in map(open_run, runs):
@@ -58,6 +84,8 @@ def by_item_popularity(runs: Sequence[str | Path], k: int = 20, n_groups: int = 
         groups = np.full(dataset.n_items, COLD)
         groups[popularity > 0] = quantile_groups(popularity[popularity > 0], n_groups)
         pairs = _test_pairs(dataset, *lists)
+        n_users = pairs.groupby(groups[pairs["item"]])["user"].nunique().to_dict()
+        groups[popularity > 0] = merged(groups[popularity > 0], n_users, smallest)
         pairs["group"] = groups[pairs["item"]]
         recommended = groups[lists[1][lists[1] >= 0]]
         for group, members in _members(groups):
@@ -68,7 +96,10 @@ def by_item_popularity(runs: Sequence[str | Path], k: int = 20, n_groups: int = 
                 | {"group": group, "items": len(members)}
                 | {"fewest": popularity[members].min(), "most": popularity[members].max()}
                 | {"pairs": len(of_group), "hits": int(of_group["hit"].sum()), "users": len(recalls)}
-                | {f"recall@{k}": recalls.mean(), "share_of_lists": (recommended == group).mean()}
+                | {
+                    f"recall@{k}": recalls.mean() if len(recalls) >= smallest else np.nan,
+                    "share_of_lists": (recommended == group).mean(),
+                }
             )
     return pd.DataFrame(rows)
 

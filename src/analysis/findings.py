@@ -82,7 +82,7 @@ def numbers(findings: Findings) -> pd.DataFrame:
     rows = []
     for point, config, runs in findings.runs:
         results = [run.result for run in runs]
-        row: dict[str, Any] = {"label": point.label, "model": point.model, "is_default": not point.values}
+        row: dict[str, Any] = {"label": point.label, "model": point.model, "is_default": _is_default(config, findings.plan)}
         row |= {key: config[key] for key in findings.plan.study.keys}
         for metric in METRICS:
             row |= _mean_and_deviation(metric, [result["test"][metric] for result in results])
@@ -96,32 +96,44 @@ def numbers(findings: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _is_default(config: Config, plan: Plan) -> bool:
+    """Whether what the study varies has the value of the YAMLs."""
+    usual = Config(config["model"], plan.dataset)
+    return all(config[key] == usual[key] for key in plan.study.keys)
+
+
 def _mean_and_deviation(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: float(np.mean(values)), f"{name}_std": float(np.std(values, ddof=1)) if len(values) > 1 else np.nan}
 
 
-def caption(findings: Findings, title: str, *more: str) -> str:
-    """What a figure shows, of which data, seeds and epochs, how the epoch was chosen, and what is not in it."""
+def caption(findings: Findings, *more: str) -> str:
+    """What is shown, of which data, seeds and epochs, how the epoch was chosen, and what is missing."""
     plan = findings.plan
     runs = [run for *_, runs in findings.runs for run in runs]
     config = findings.runs[0][1]
     capped = sum(run.result["epochs"] >= run.config["epochs"] for run in runs)
-    beside = [f"{key}={value}" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}]
+    beside = [f"{key} ({value})" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}]
     machines = sorted({f"{run.environment['device']}, {count(run.environment['threads'], 'thread')}" for run in runs})
     metric = metric_name(config["valid_metric"].lower())
+    reached = {0: "No run", len(runs): "Every run"}.get(capped, f"{capped} of {count(len(runs), 'run')}")
+    unsure = ", so it may not have learned all it can" * (capped == len(runs))
+    patience = count(config["stopping_step"], "evaluation")
+    every = "Every other setting" if plan.study.keys else "Every setting"
     parts = [
-        f"{title}, {plan.dataset}.",
+        f"{plan.study.title}, on {plan.dataset}.",
         plan.study.varied,
         *more,
-        f"All other settings are the YAMLs'{' but for ' + ', '.join(beside) if beside else ''}.",
-        f"Means of {_seeds(findings.seeds)}; error bars, and _std among the numbers, are one standard deviation."
+        f"{every} has its default value{', except ' + ', '.join(beside) if beside else ''}.",
+        f"Every value is the mean over {_seeds(findings.seeds)}. Error bars show one standard deviation."
         if len(findings.seeds) > 1
-        else f"One run a point, {_seeds(findings.seeds)}: small differences mean nothing.",
-        f"At most {count(config['epochs'], 'epoch')}, ended after {config['stopping_step']} evaluations without a better "
-        f"validation {metric}; {capped} of {count(len(runs), 'run')} reached the cap.",
-        f"All is of the test split and the epoch that was best by validation {metric}; test was used for no choice.",
-        f"Impossible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
-        f"Left out for want of a finished run of every seed: {', '.join(findings.left_out)}." if findings.left_out else "",
+        else f"Every value is from one run ({_seeds(findings.seeds)}), so small differences mean nothing.",
+        f"A run has at most {count(config['epochs'], 'epoch')}. It stops earlier after {patience} in a row without a better "
+        f"validation {metric}. {reached} reached the limit of epochs{unsure}.",
+        f"The test metrics are those of the epoch with the best validation {metric}. No choice was made on the test split.",
+        f"Not possible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
+        f"Missing, because not every seed has finished: {', '.join(map(repr, findings.left_out))}."
+        if findings.left_out
+        else "",
         f"Machine: {'; '.join(machines)}.",
     ]
     return " ".join(part for part in parts if part)
@@ -131,13 +143,22 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
+def _about(findings: Findings) -> str:
+    """The line under a figure's title: data set, seeds, and what was set beside the study."""
+    beside = [
+        f"{key}={value}" for key, value in findings.plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}
+    ]
+    return ", ".join([f"{findings.plan.dataset}, test", _seeds(findings.seeds), *beside])
+
+
 def pictures(findings: Findings) -> list[Picture]:
     """The figures of a study, each with its numbers and caption."""
     plan = findings.plan
-    if plan.study.draw is None:
+    draw = plan.study.draw
+    if draw is None:
         return _embedding_pictures(findings)
     table = numbers(findings)
-    return [Picture(plan.name, plan.study.draw(table), table, caption(findings, plan.study.title))]
+    return [Picture(plan.name, lambda: draw(table), table, caption(findings), plan.study.title, _about(findings))]
 
 
 def _embedding_pictures(findings: Findings) -> list[Picture]:
@@ -156,24 +177,38 @@ def _embedding_pictures(findings: Findings) -> list[Picture]:
     for table, label in zip([*maps, *curves], [*labels, *labels], strict=True):
         table["uniformity"] = mean(uniformities[label])
     texts = [f"{label} {_mean_text(values)}" for label, values in uniformities.items()]
+    return draw_embedding(findings, pd.concat(maps), pd.concat(curves)[["model", "angle", "density", "uniformity"]], texts)
+
+
+def draw_embedding(
+    findings: Findings, points: pd.DataFrame, curves: pd.DataFrame, uniformities: Sequence[str]
+) -> list[Picture]:
+    """The two pictures, from their numbers. uniformities: each model's, in words."""
+    seed = _seeds(findings.seeds[:1])
+    about = f"{findings.plan.dataset}, {seed}"
     measure = (
-        f"Uniformity of the vectors on the unit sphere (Wang and Isola 2020: log of the mean of exp(-2 d^2) over pairs, lower "
-        f"is more uniform): {', '.join(texts)}. The same {len(maps[0]):,} items of each model, from the run with "
-        f"{_seeds(findings.seeds[:1])}."
+        f"The figure shows the same {points['item'].nunique():,} items of each model, from the run with {seed}. Uniformity of "
+        f"the vectors is {' and '.join(uniformities)}; lower is more uniform. (It is the log of the mean of exp(-2 d²) over "
+        "pairs on the unit sphere, by Wang and Isola, 2020.)"
     )
-    points_table, curves_table = pd.concat(maps), pd.concat(curves)[["model", "angle", "density", "uniformity"]]
+    near = "A t-SNE map puts similar vectors near each other."
+    directions = "The lines show how many items lie in each direction of the t-SNE map, seen from its centre."
     return [
         Picture(
             "embedding",
-            clouds(points_table, "model"),
-            points_table,
-            caption(findings, "t-SNE of item vectors", measure),
+            lambda: clouds(points, "model"),
+            points,
+            caption(findings, near, measure),
+            "Map of item vectors (t-SNE)",
+            about,
         ),
         Picture(
             "embedding-angles",
-            densities(curves_table, "model"),
-            curves_table,
-            caption(findings, "Kernel density of the angles of the items in the t-SNE map", measure),
+            lambda: densities(curves, "model"),
+            curves,
+            caption(findings, directions, measure),
+            "Directions of items in the t-SNE map",
+            about,
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""One self-contained page of a data set's finished runs: tables, training curves, study figures, settings.
+"""One self-contained page of a data set's runs: what the tests say, a chart, tables, training curves, study figures, settings.
 
 The page is page/report.html filled in, with report.css and report.js inside it. It loads nothing: its Content-Security-Policy
 allows this one script, this one style sheet and pictures that are within the page, and every text is escaped. The same runs
@@ -13,7 +13,7 @@ import re
 import shlex
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.comparison import Comparison, compare
+from analysis.figures import DARK, LIGHT, NIGHT
+from analysis.live import COLUMNS, FAILED, Live, Unfinished
+from analysis.ranking import Ranking, ranked, ranking
+from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record
 from analysis.tables import Table, all_tables
+from analysis.verdict import Verdict, verdict
+from experiments.summary import failed_alike
 from utils.configurator import NEUTRAL_KEYS, SRC, Config
 from utils.dataset import SPLITS, RecDataset
-from utils.errors import RunError, UserError
+from utils.errors import ConfigError, RunError, UserError
 from utils.words import duration
 
 PAGE = Path(__file__).parent / "page"
 DIGITS = 6  # significant digits of the curves' values
+SORTED_BY = "R@20"  # the column of the metric that orders rows, as the tables name it
 NUMBER_LINES = 60  # a figure's numbers are in the page up to this many lines
 _PLACES = NEUTRAL_KEYS | {"model", "dataset", "device"}  # no default to differ from
 _DATA_KEYS = (
@@ -43,6 +50,7 @@ _DATA_KEYS = (
     "filter_out_cod_start_users",
 )
 _URI_SAFE = " !$()*+,-./:;=?@[]_{}~"  # in a data URI within double quotes
+_SRCSET_SAFE = _URI_SAFE.replace(" ", "").replace(",", "")  # which separate the pictures of a set
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,49 @@ class Run:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A study's figure. source: a data URI. size: width and height, for their ratio. numbers: its CSV, if that is short."""
+    """A study's figure. source, dark: data URIs, the second for a dark page, empty where there is none. size: width and height,
+    for their ratio. numbers: its CSV, if that is short."""
 
     name: str
     source: str
+    dark: str
     size: tuple[float, float]
     caption: str
     numbers: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the finished runs of a data set say. It takes seconds to find, so a live page keeps it while no run has ended."""
+
+    records: list[Record]
+    comparison: Comparison
+    verdict: Verdict
+    ranking: Ranking
+    tables: list[Table]
+    facts: list[tuple[str, str]]
+    runs: list[Run]
+
+
+def answer(
+    records: Iterable[Record], reference: str | None = None, metrics: Sequence[str] | None = None, notes: Sequence[str] = ()
+) -> Answer:
+    """Of finished runs of one data set. RunError as compare; ConfigError for a metric that the runs did not compute."""
+    records = list(records)
+    comparison = compare(records, reference, notes=notes)
+    dataset = records[0].dataset
+    tables = [_without_dataset(table) for table in all_tables(comparison, metrics)]
+    said, runs = verdict(comparison, dataset), _runs(records, comparison)
+    order = [entry.label for entry in ranked(comparison.column(dataset))]
+    return Answer(
+        records,
+        comparison,
+        said,
+        ranking(comparison, dataset, said),
+        [_sorted(table, order) for table in tables],
+        _facts(runs, comparison),
+        runs,
+    )
 
 
 def report(
@@ -74,33 +118,100 @@ def report(
     metrics: Sequence[str] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page, HTML, of runs of one data set and of the figures in some folders; metrics and notes as in the tables.
+    """The page, HTML, of finished runs of one data set and of the figures in some folders; metrics and notes as in the tables.
 
     RunError as compare, and for a figure that cannot be read; ConfigError for a metric that the runs did not compute.
     """
-    records = list(records)
-    comparison = compare(records, reference, notes=notes)
-    runs = _runs(records, comparison)
+    found = answer(records, reference, metrics, notes)
+    return page(found.records[0].dataset, found, figures)
+
+
+class LivePage:
+    """Writes the page of a data set at any moment; what finished runs say is found again only when there are more of them."""
+
+    def __init__(self, dataset: str, figures: Sequence[Path], reference: str | None, metrics: Sequence[str] | None):
+        self.dataset, self.figures, self.reference, self.metrics = dataset, figures, reference, metrics
+        self.known: tuple[list[Path], Answer | None] = ([], None)
+
+    def page(self, records: Sequence[Record], live: Live) -> str:
+        """RunError and ConfigError as `answer`; a reference of which no run has finished yet is no error."""
+        sources = [record.source for record in records]
+        if sources != self.known[0]:
+            awaited = (
+                self.reference if any(record.model == (self.reference or "").split(" ")[0] for record in records) else None
+            )
+            self.known = (sources, answer(records, awaited, self.metrics))
+        return page(self.dataset, self.known[1], self.figures, live)
+
+
+def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live: Live | None = None) -> str:
+    """The page of a data set. found: None as long as no run has finished. live: what makes it a live page."""
     css, js = (Markup((PAGE / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
+    runs = found.runs if found else []
+    going_on = list(zip(_going_on_labels(live.runs), live.runs, strict=True)) if live else []
+    curves = [*map(_curve, runs), *(_going_on_curve(label, run) for label, run in going_on)]
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            dataset=dataset,
+            found=found,
+            sentence=found.verdict.sentence if found else "No run has finished yet.",
+            tables=found.tables if found else [],
+            is_numeric=_is_numeric,
+            is_sorted_by=lambda table, column: table.columns[column] == SORTED_BY,
+            live=live,
+            going_on=[(label, run.words(live.written)) for label, run in going_on] if live else [],
+            live_columns=COLUMNS,
+            failed=failed_alike(
+                [(label, run.error) for label, run in going_on if run.state(live.written) == FAILED] if live else []
+            ),
+            models=Counter(curve["model"] for curve in curves),
+            curves=_script_json(curves),
+            pictures=[_picture(stem) for folder in figures for stem in _stems(folder)],
+            runs=runs,
+            environments=_environments(runs),
+            css=css,
+            js=js,
+            css_hash=_hash(css),
+            js_hash=_hash(js),
+        )
+    )
+
+
+def overview(answers: Mapping[str, Answer], pages: Mapping[str, str], reference: str | None = None) -> str:
+    """The page above those of several data sets: what the tests say on each, and ranks over all. pages: relative addresses."""
+    css = Markup((PAGE / "report.css").read_text(encoding="utf-8"))
+    found = ranks(compare([record for each in answers.values() for record in each.records], reference))
+    picture, reason = None, ""
+    try:
+        drawn = diagram(found)
+        if drawn:
+            light, dark = drawn.svg(LIGHT), drawn.svg(NIGHT)
+            picture = Embedded(drawn.name, _svg_uri(light), _svg_uri(dark, _SRCSET_SAFE), _svg_size(light), drawn.caption, "")
+    except ConfigError as error:
+        reason = str(error)
+    return (
+        _templates()
+        .get_template("overview.html")
+        .render(
+            verdicts={dataset: each.verdict for dataset, each in answers.items()},
+            pages={dataset: quote(address) for dataset, address in pages.items()},
+            table=ranks_table(found),
+            picture=picture,
+            reason=reason,
+            css=css,
+            css_hash=_hash(css),
+        )
+    )
+
+
+def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters.update(text=_text, anchor=_anchor)
-    return templates.get_template("report.html").render(
-        dataset=records[0].dataset,
-        facts=_facts(runs, comparison),
-        tables=[_without_dataset(table) for table in all_tables(comparison, metrics)],
-        is_numeric=_is_numeric,
-        models=Counter(run.record.model for run in runs),
-        curves=_script_json([_curve(run) for run in runs]),
-        pictures=[_picture(stem) for folder in figures for stem in _stems(folder)],
-        runs=runs,
-        environments=_environments(runs),
-        css=css,
-        js=js,
-        css_hash=_hash(css),
-        js_hash=_hash(js),
-    )
+    return templates
 
 
 # runs
@@ -180,17 +291,39 @@ def _defaults(model: str, dataset: str) -> dict[str, Any] | None:
 
 
 def _curve(run: Run) -> dict[str, Any]:
-    """What the script draws: of each epoch the validation metric and the loss, null where there is none."""
     record = run.record
+    return _drawn(run.label, record.model, run.is_chosen, record.valid_metric, record.result["best_epoch"], record.epochs)
+
+
+def _drawn(
+    label: str, model: str, is_chosen: bool, metric: str, best: int | None, epochs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the script draws: of each epoch the validation metric and the loss, null where there is none. Epochs are from 0."""
     return {
-        "label": run.label,
-        "model": record.model,
-        "chosen": run.is_chosen,
-        "metric": record.valid_metric,
-        "best": record.result["best_epoch"],
-        "valid": [_rounded(row.get("valid", {}).get(record.valid_metric)) for row in record.epochs],
-        "loss": [_rounded(row.get("loss")) for row in record.epochs],
+        "label": label,
+        "model": model,
+        "chosen": is_chosen,
+        "metric": metric,
+        "best": best,
+        "valid": [_rounded(row.get("valid", {}).get(metric)) for row in epochs],
+        "loss": [_rounded(row.get("loss")) for row in epochs],
     }
+
+
+def _going_on_labels(runs: Sequence[Unfinished]) -> list[str]:
+    """Each unfinished run's model and seed, and the settings in which those of a model differ."""
+    labels = []
+    for run in runs:
+        peers = [peer.config for peer in runs if peer.model == run.model]
+        varied = [
+            key for key in run.config if key not in _PLACES | {"seed"} and any(one.get(key) != run.config[key] for one in peers)
+        ]
+        labels.append(" ".join([run.model, *(f"{key}={_word(run.config[key])}" for key in varied), f"seed {run.seed}"]))
+    return labels
+
+
+def _going_on_curve(label: str, run: Unfinished) -> dict[str, Any]:
+    return _drawn(f"{label} (unfinished)", run.model, True, run.valid_metric, run.progress[0], run.epochs)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -258,29 +391,38 @@ def _environments(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]
 
 
 def _stems(folder: Path) -> list[Path]:
-    return sorted({path.with_suffix("") for path in folder.glob("*") if path.suffix in (".svg", ".png")})
+    stems = {path.with_suffix("") for path in folder.glob("*") if path.suffix in (".svg", ".png")}
+    return sorted(stem for stem in stems if not stem.name.endswith(DARK))
 
 
 def _picture(stem: Path) -> Embedded:
-    """Of SVG and PNG the one that is smaller within the page, with the caption and the numbers beside it."""
+    """Of SVG and PNG the one that is smaller within the page, the dark SVG, and the caption and the numbers beside them."""
 
     def read(suffix: str) -> bytes:
-        path = stem.with_name(f"{stem.name}.{suffix}")
+        path = stem.with_name(f"{stem.name}{suffix}")
         return path.read_bytes() if path.exists() else b""
 
     try:
-        svg, caption, numbers = (read(suffix).decode("utf-8").strip() for suffix in ("svg", "txt", "csv"))
-        png = read("png")
+        svg, dark, caption, numbers = (
+            read(suffix).decode("utf-8").strip() for suffix in (".svg", f"{DARK}.svg", ".txt", ".csv")
+        )
+        png = read(".png")
         forms = []
         if svg:
-            forms.append(("data:image/svg+xml," + quote(svg.replace("\n", " "), safe=_URI_SAFE), _svg_size(svg)))
+            forms.append((_svg_uri(svg), _svg_size(svg)))
         if png:
             forms.append(("data:image/png;base64," + base64.b64encode(png).decode(), _png_size(png)))
     except (OSError, ValueError) as error:
         raise RunError(f"{stem}: this figure cannot be read ({error}); draw it again, or remove it") from None
     source, size = min(forms, key=lambda form: len(form[0]))
     is_short = numbers.count("\n") < NUMBER_LINES
-    return Embedded(stem.name, source, size, caption or stem.name, numbers if is_short else "")
+    return Embedded(
+        stem.name, source, _svg_uri(dark, _SRCSET_SAFE) if dark else "", size, caption or stem.name, numbers if is_short else ""
+    )
+
+
+def _svg_uri(svg: str, safe: str = _URI_SAFE) -> str:
+    return "data:image/svg+xml," + quote(svg.replace("\n", " "), safe=safe)
 
 
 def _svg_size(text: str) -> tuple[float, float]:
@@ -316,6 +458,15 @@ def _without_dataset(table: Table) -> Table:
     if table.columns[0] != "Data set":
         return table
     return replace(table, columns=table.columns[1:], rows=[row[1:] for row in table.rows])
+
+
+def _sorted(table: Table, order: Sequence[str]) -> Table:
+    """The rows in the order of models, the last one apart from them; as it is where no column names the models."""
+    rows, last = (table.rows[:-1], table.rows[-1:]) if table.last_apart else (table.rows, [])
+    for i in range(len(table.columns)):
+        if all(row[i].text in order for row in rows):
+            return replace(table, rows=sorted(rows, key=lambda row: order.index(row[i].text)) + last)
+    return table
 
 
 def _is_numeric(table: Table, column: int) -> bool:

@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Study:
-    """title and varied: what its caption says. keys: the settings that it makes itself.
+    """title: above the figure. varied: what the caption says of it. keys: the settings that it makes itself.
 
     points: of the widths of the data set's features, by modality, and the reduction factor. draw: a figure of the table of
     numbers; None where the figures are of item vectors.
@@ -105,28 +105,33 @@ def _feature_widths(config: Config, records: Sequence[Record]) -> dict[str, int]
 
 def _ablations(widths: Mapping[str, int], factor: int) -> list[Point]:
     return [
-        Point("full"),
-        Point("w/o LA", {"use_local_alignment": False}),
-        Point("w/o GA", {"use_global_alignment": False}),
-        Point("w/o GA, contrast", {"use_global_alignment": False, "cl_loss": 0.0}),
+        Point("full model"),
+        Point("without local alignment", {"use_local_alignment": False}),
+        Point("without global alignment", {"use_global_alignment": False}),
+        Point("without global alignment, no contrast", {"use_global_alignment": False, "cl_loss": 0.0}),
     ]
 
 
 def _modalities(widths: Mapping[str, int], factor: int) -> list[Point]:
-    return [*(Point(modality, {"modalities": [modality]}) for modality in sorted(widths)), Point("full")]
+    alone = [Point(f"{modality} alone", {"modalities": [modality]}) for modality in sorted(widths)]
+    return [*alone, Point("all modalities")]
 
 
 def _contrast_weights(widths: Mapping[str, int], factor: int) -> list[Point]:
-    return [Point(f"cl_loss={weight:g}", {"cl_loss": weight}) for weight in CONTRAST_WEIGHTS]
+    return [Point(f"weight of the contrast {weight:g}", {"cl_loss": weight}) for weight in CONTRAST_WEIGHTS]
 
 
 def _factors(widths: Mapping[str, int], factor: int) -> list[Point]:
-    return [_reduced(widths, f"factor {each}", {"reduction_factor": each}) for each in FACTORS]
+    return [_reduced(widths, f"reduction factor {each}", {"reduction_factor": each}) for each in FACTORS]
 
 
 def _weights_and_factors(widths: Mapping[str, int], factor: int) -> list[Point]:
     return [
-        _reduced(widths, f"mmd_weight={weight:g}, factor {each}", {"mmd_weight": weight, "reduction_factor": each})
+        _reduced(
+            widths,
+            f"weight of the MMD {weight:g}, reduction factor {each}",
+            {"mmd_weight": weight, "reduction_factor": each},
+        )
         for weight in MMD_WEIGHTS
         for each in MMD_FACTORS
     ]
@@ -162,55 +167,66 @@ _COST_PANELS = [
     Panel("time an epoch\n(seconds)", {"seconds_per_epoch": ""}, from_zero=True),
     Panel("peak memory\n(MB)", {"peak_memory_mb": ""}, from_zero=True),
 ]
+_WORDS = {  # of keys, which stand in brackets for the command line
+    "cl_loss": "weight of the contrast (cl_loss)",
+    "mmd_weight": "weight of the MMD (mmd_weight)",
+    "reduction_factor": "reduction factor (reduction_factor)",
+}
 
 STUDIES = {
     "ablation": Study(
-        "Ablation of MambaRec",
-        "w/o LA: DREAM replaced by a linear map. w/o GA: neither MMD nor the contrast between modalities; the encoder's own "
-        "contrast stays. w/o GA, contrast: without that too. Dark: the YAMLs' values.",
+        "What each alignment of MambaRec gives",
+        "Without local alignment: a linear map replaces DREAM. Without global alignment: there is no MMD and no contrast "
+        "between modalities, but the encoder keeps its own contrast. No contrast: the encoder has none either.",
         ("use_local_alignment", "use_global_alignment", "cl_loss"),
         _ablations,
         partial(bars, metrics=METRICS_SHOWN),
     ),
     "modality": Study(
         "MambaRec with one modality and with all",
-        "Varied: modalities. With one there is nothing to align. Dark: the YAMLs' values.",
+        "With one modality there is nothing to align.",
         ("modalities",),
         _modalities,
         partial(bars, metrics=METRICS_SHOWN),
     ),
     "cl-weight": Study(
-        "MambaRec by the weight of its contrastive losses",
-        "Varied: cl_loss.",
+        "MambaRec by the weight of the contrast",
+        "The weight of the contrast in the loss varies (key cl_loss).",
         ("cl_loss",),
         _contrast_weights,
-        partial(lines, x=Axis("cl_loss", "cl_loss", log=10), panels=_METRIC_PANELS),
+        partial(lines, x=Axis("cl_loss", _WORDS["cl_loss"], log=10), panels=_METRIC_PANELS),
     ),
     "mmd-reduction": Study(
-        "Recall@20 of MambaRec by the weight of the MMD and the reduction of the features",
-        "Varied: mmd_weight, reduction_factor.",
+        "MambaRec by the weight of the MMD and the reduction of the features",
+        "Two settings vary: the weight of the MMD in the loss (key mmd_weight), and the factor by which the width of the "
+        "features is reduced (key reduction_factor).",
         ("mmd_weight", "reduction_factor"),
         _weights_and_factors,
-        partial(heat_map, rows="mmd_weight", columns="reduction_factor", metric="recall@20"),
+        partial(heat_map, rows="mmd_weight", columns="reduction_factor", metric="recall@20", names=_WORDS),
     ),
     "reduction": Study(
         "MambaRec by the reduction of the features",
-        "Varied: reduction_factor. Parameters with and without the raw feature tables; seconds of training an epoch, without "
-        "evaluation; peak memory of the process, or of the GPU.",
+        "The factor by which the width of the features is reduced varies (key reduction_factor). Parameters are counted with "
+        "and without the raw feature tables. Time is that of training one epoch, without evaluation. Peak memory is that of "
+        "the process, or of the GPU if there is one.",
         ("reduction_factor",),
         _factors,
-        partial(lines, x=Axis("reduction_factor", "reduction_factor", log=2), panels=[_METRIC_PANELS[0], *_COST_PANELS]),
+        partial(
+            lines,
+            x=Axis("reduction_factor", _WORDS["reduction_factor"], log=2),
+            panels=[_METRIC_PANELS[0], *_COST_PANELS],
+        ),
     ),
     "feature-map": Study(
-        "MambaRec by the shape C×H×W of DREAM's feature map",
-        "Varied: feature_map, whose product is the reduced width. Dark: the YAMLs' values.",
+        "MambaRec by the shape of DREAM's feature map",
+        "The shape is channels × height × width (key feature_map). Its product is the reduced width of the features.",
         ("feature_map",),
         _feature_maps,
         partial(bars, metrics=METRICS_SHOWN),
     ),
     "embedding": Study(
         "Item vectors of MambaRec and VBPR",
-        "The vectors that items are scored by, normalised; of MambaRec they are fused from the modalities (content + side).",
+        "The vectors are those that score items, at length 1. MambaRec makes them from all modalities (content + side).",
         (),
         _with_vbpr,
         None,

@@ -1,6 +1,7 @@
 """What the console shows when runs have ended."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -45,8 +46,36 @@ def trials_table(outcomes: Sequence[Outcome], chosen: Collection[Path] = (), sho
     return "\n".join(["", f"{lines[0]}   ({about})", *lines[1:]])
 
 
+N_NAMED = 5  # trials that are named of those that failed alike
+
+
 def failures(outcomes: Sequence[Outcome]) -> str:
-    """A line per trial that failed; empty when none did."""
-    failed = [outcome for outcome in outcomes if outcome.error]
-    lines = [f"error: {len(failed)} of {len(outcomes)} trials failed:"]
-    return "\n".join([*lines, *(f"  {outcome.trial.name}: {outcome.error}" for outcome in failed)]) if failed else ""
+    """A line per kind of error, with the trials that it ended; empty when none failed."""
+    failed = [(outcome.trial.name, outcome.error) for outcome in outcomes if outcome.error]
+    return "\n".join([f"error: {len(failed)} of {len(outcomes)} trials failed:", *failed_alike(failed)]) if failed else ""
+
+
+def failed_alike(failed: Iterable[tuple[str, str]]) -> list[str]:
+    """A line per kind of error, from the names of runs and their errors: the names, then the error of the first of them.
+
+    Errors are of one kind when they differ only in numbers, in paths and in words of the run's own name, such as its model.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for name, error in failed:
+        kinds.setdefault(_kind(name, error), []).append((name, error))
+    lines = []
+    for found in kinds.values():
+        names, (_, error) = [name for name, _ in found], found[0]
+        more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+        which = f"{len(names)} runs ({', '.join(names[:N_NAMED])}{more})" if len(names) > 1 else names[0]
+        same = len({error for _, error in found}) == 1
+        lines.append(f"  {which}: {error}" if same else f"  {which}, the first of them: {error}")
+    return lines
+
+
+def _kind(name: str, error: str) -> str:
+    """An error without what is of one run: its paths, all numbers, and the words of its name."""
+    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", re.sub(r"\S*/\S*", "/", error))
+    for word in set(re.findall(r"[A-Za-z]\w*", name)) - {"on"}:
+        text = re.sub(rf"\b{re.escape(word)}\b", "·", text)
+    return text

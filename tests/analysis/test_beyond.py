@@ -52,9 +52,9 @@ def test_the_program_writes_the_breakdown_of_one_data_set(runs, tmp_path, capsys
     words = ["breakdown", "-d", "toy", "--results", str(tmp_path / "results"), "--output", str(tmp_path / "figures")]
     assert report.main(words) == 0
     out = capsys.readouterr().out
-    assert "gini@20" in out and "seeds 1, 2; means, and error bars of one standard deviation." in out
+    assert "gini@20" in out and "The runs are those of seeds 1, 2. Every value is a mean over seeds." in out
     names = ("breakdown-activity", "breakdown-popularity", "breakdown-coverage")
-    files = {f"{name}.{end}" for name in names for end in ("png", "svg", "csv", "txt")}
+    files = {f"{name}.{end}" for name in names for end in ("png", "svg", "csv", "txt")} | {f"{name}-dark.svg" for name in names}
     assert {path.name for path in (tmp_path / "figures").iterdir() if path.stat().st_size} == files
     table = pd.read_csv(tmp_path / "figures" / "breakdown-coverage.csv")
     assert table["model"].tolist() == ["BPR", "VBPR"] and (table["items"] == 64).all()

@@ -1,13 +1,14 @@
 """Groups of users and items, coverage and Gini: a hand-worked run, and what must add up on any run."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.breakdown import by_item_popularity, by_user_activity, coverage, gini, quantile_groups
+from analysis.breakdown import by_item_popularity, by_user_activity, coverage, gini, merged, quantile_groups
 from experiments.directory import RunDirectory
 from utils.errors import RunError
 
@@ -33,7 +34,7 @@ def small(make_run, toy):
 
 
 def test_items_are_grouped_by_popularity_and_cold_ones_stand_apart(small):
-    frame = by_item_popularity([small], k=2, n_groups=2).set_index("group")
+    frame = by_item_popularity([small], k=2, n_groups=2, smallest=1).set_index("group")
     assert frame["items"].to_dict() == {0: 2, 1: 2, 2: 2}  # 3, 4 are cold; 2, 5 were had once; 0, 1 more often
     assert frame[["fewest", "most"]].to_numpy().tolist() == [[0, 0], [1, 1], [2, 4]]
     assert frame["pairs"].to_dict() == {0: 2, 1: 3, 2: 1}
@@ -44,10 +45,30 @@ def test_items_are_grouped_by_popularity_and_cold_ones_stand_apart(small):
 
 
 def test_users_are_grouped_by_activity(small):
-    frame = by_user_activity([small], n_groups=2).set_index("group")
+    frame = by_user_activity([small], n_groups=2, smallest=1).set_index("group")
     assert frame["users"].to_dict() == {1: 1, 2: 3}
     assert frame[["fewest", "most"]].to_numpy().tolist() == [[1, 1], [2, 3]]
     assert frame["recall@2"].to_dict() == pytest.approx({1: 1, 2: 1 / 6})
+
+
+def test_groups_that_are_too_small_are_merged(small):
+    frame = by_user_activity([small], n_groups=2, smallest=2)
+    assert frame[["group", "users", "fewest", "most"]].to_numpy().tolist() == [[1, 4, 1, 3]]
+    assert frame["recall@2"].item() == pytest.approx(RECALL.mean())
+    frame = by_item_popularity([small], k=2, n_groups=2, smallest=2).set_index("group")
+    assert frame["items"].to_dict() == {0: 2, 1: 4} and frame["users"].to_dict() == {0: 2, 1: 3}  # one user has 0 or 1
+    assert np.isnan(by_item_popularity([small], k=2, n_groups=2, smallest=3).set_index("group").loc[0, "recall@2"])
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 12))
+def test_merged_groups_are_large_enough_in_order_and_no_more_than_needed(groups, smallest):
+    groups = np.array(groups)
+    found = merged(groups, Counter(groups.tolist()), smallest)
+    sizes = np.bincount(found)[1:]
+    assert len(sizes) == 1 or sizes.min() >= smallest
+    assert (np.diff(found[np.argsort(groups, kind="stable")]) >= 0).all() and set(found) == set(range(1, len(sizes) + 1))
+    if np.unique(groups, return_counts=True)[1].min() >= smallest:
+        assert len(sizes) == len(np.unique(groups))
 
 
 def test_coverage_counts_the_items_shown_and_gini_how_evenly(small):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 import struct
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -32,7 +33,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, name, attributes):
         self.elements.append((name, dict(attributes)))
-        if name not in ("meta", "br", "img", "input"):
+        if name not in ("meta", "br", "img", "input", "source"):
             self._open.append(name)
             self.texts.setdefault(name, []).append("")
 
@@ -64,11 +65,50 @@ def records(make_record):
 def test_tables_are_marked_as_elsewhere(records):
     text = report(records)
     page = Page(text)
-    assert page.texts["h2"] == ["Test performance", "Efficiency", "Significance", "Training", "Runs", "Environment"]
+    assert page.texts["h2"] == [
+        "Models by Recall@20 on test",
+        "Test performance",
+        "Efficiency",
+        "Significance",
+        "Training",
+        "Runs",
+        "Environment",
+    ]
     assert '<span class="best">0.5500</span> <small>± 0.0000</small>' in text
     assert '<span class="second">0.1750</span><sup>*</sup> <small>± 0.0000</small>' in text
-    assert [row.split()[0] for row in page.texts["tr"][:4]] == ["Model", "BPR", "MambaRec", "Improv."]
-    assert len(page.attributes("tfoot")) == 1
+    performance = page.texts["table"][1]
+    assert performance.index("MambaRec") < performance.index("BPR") < performance.index("Improv.")
+    assert [one["aria-sort"] for one in page.attributes("th") if "aria-sort" in one] == ["descending"]
+    assert len(page.attributes("tfoot")) == 2
+
+
+def test_it_begins_with_what_the_tests_say(records):
+    page = Page(report(records))
+    assert page.texts["title"][0] == "toy: MambaRec is ahead of BPR."
+    answer, means, points = (text for text in page.texts["p"][:3])
+    assert answer == "MambaRec is ahead of BPR."
+    assert means == "MambaRec has the highest Recall@20, 0.5500; next is BPR, 0.1750."
+    assert points == "The models did not have the same number of grid points to choose from: 1 to 2."
+
+
+def test_the_chart_has_each_model_with_interval_and_seeds_sorted(records):
+    page = Page(report(records))
+    rows = page.texts["table"][0].split()
+    assert rows.index("MambaRec") < rows.index("BPR") and page.texts["table"][0].count("lower") == 1
+    charts = [one["aria-label"] for one in page.attributes("svg") if one.get("role") == "img" and "aria-label" in one]
+    name, low, high, *seeds = re.match(
+        r"(\w+): 0.5500, interval ([\d.]+) to ([\d.]+); seed 1: ([\d.]+), seed 2: ([\d.]+)$", charts[0]
+    ).groups()
+    assert name == "MambaRec" and 0.5 < float(low) < 0.55 < float(high) < 0.6 and seeds == ["0.5500", "0.5500"]
+    assert [one.get("class") for one in page.attributes("tr")].count("reference") == 1
+    places = [float(one[key].rstrip("%")) for one in page.attributes("line") for key in ("x1", "x2")]
+    places += [float(one["cx"].rstrip("%")) for one in page.attributes("circle")]
+    assert len(places) > 10 and all(0 <= place <= 100 for place in places)
+
+
+def test_a_single_model_without_differences_is_a_page_too(make_record):
+    text = report([make_record("BPR", [0.25] * 8)])
+    assert "Only BPR has finished runs" in text and "against" not in Page(text).texts["table"][0]
 
 
 def test_every_run_is_named_once_and_drawn_with_its_epochs(records):
@@ -183,6 +223,19 @@ def test_the_smaller_of_svg_and_png_is_in_the_page(records, tmp_path):
     assert "x,y\n1,2" in page.texts["pre"] and len(page.texts["figcaption"]) == 4
 
 
+def test_a_dark_page_has_the_dark_form_of_a_figure(records, tmp_path):
+    (tmp_path / "a.svg").write_text(SVG.format(180, 180))
+    (tmp_path / "a-dark.svg").write_text(SVG.format(180, 180).replace("/>", ' fill="#111, #222"/>'))
+    (tmp_path / "b.svg").write_text(SVG.format(180, 180))
+    page = Page(report(records, [tmp_path]))
+    (source,) = page.attributes("source")
+    assert source["media"] == "screen and (prefers-color-scheme: dark)"
+    assert source["srcset"].startswith("data:image/svg+xml,") and not set(source["srcset"].partition(",")[2]) & set(' ,"')
+    assert "%23111" in source["srcset"]
+    first, second = page.attributes("img")
+    assert "class" not in first and second["class"] == "light-only" and "%23111" not in first["src"]
+
+
 @pytest.mark.parametrize("name, content", [("a.png", b"GIF89a"), ("a.svg", b"<p>"), ("a.svg", b"\xff\xfe")])
 def test_a_figure_that_cannot_be_read_is_named(records, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -200,6 +253,22 @@ def test_the_page_lies_beside_the_runs_of_its_data_set(records, tmp_path, capsys
     path = tmp_path / "toy" / "report.html"
     assert capsys.readouterr().out == f"{path}\n"
     assert len(Page(path.read_text(encoding="utf-8")).curves) == 6
+
+
+def test_several_data_sets_have_a_page_above_theirs(make_record, tmp_path, capsys):
+    for dataset in ("toy", "other"):
+        for i, name in enumerate(("MambaRec", "BPR", "<b>")):
+            rises = [0.1 * i + 0.001 * j for j in range(50)]
+            make_record(name, rises, dataset=dataset).save(tmp_path / "kept" if name != "<b>" else tmp_path)
+    assert program.main(["html", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path / 'report.html'}"
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [one["href"] for one in page.attributes("a")] == ["other/report.html", "toy/report.html"]
+    assert all((tmp_path / one["href"]).exists() for one in page.attributes("a"))
+    assert page.texts["p"].count("MambaRec is behind BPR and <b>.") == 2
+    assert "its test needs 3 data sets or more, and there are 2" in page.texts["p"][-1]
+    policy = next(meta["content"] for meta in page.attributes("meta") if "http-equiv" in meta)
+    assert "script" not in policy and not page.attributes("script") and not page.attributes("b")
 
 
 def test_one_output_for_two_data_sets_is_refused(make_record, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Each study from its command to its files: the runs that it makes, and that figures show those runs' numbers."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_study_trains_the_seeds_that_are_missing_and_draws_means(call, tmp_pat
 def test_a_trial_that_fails_is_named_and_the_others_are_drawn(call, tmp_path):
     status, out, err = call("feature-map", "-d", "toy", "--variant", "released")
     assert status == 1 and "error: 1 of 2 trials failed" in err and "no effect with variant: released" in err
-    assert "Left out for want of a finished run of every seed: 1×1×2." in out
+    assert "Missing, because not every seed has finished: '1×1×2'." in out
     assert pd.read_csv(tmp_path / "results/toy/figures/feature-map.csv")["label"].tolist() == ["2×1×1"]
 
 
@@ -150,14 +151,14 @@ def test_records_are_enough_without_the_data(made_up, places, tmp_path, capsys):
     assert report.main(["reduction", "-d", "toy", *output, *words]) == 0
     table = pd.read_csv(tmp_path / "figures" / "reduction.csv")
     pd.testing.assert_frame_equal(table, numbers(find(plan, records)), check_dtype=False)
-    assert "Impossible on toy: factor 32 (its narrowest feature has 16 dimensions)." in capsys.readouterr().out
+    assert "Not possible on toy: reduction factor 32 (its narrowest feature has 16 dimensions)." in capsys.readouterr().out
 
 
 def test_a_point_without_all_seeds_is_left_out_and_named(made_up):
     plan, records = made_up("modality")
     findings = find(plan, records[1:])
-    assert [point.label for point, *_ in findings.runs] == ["visual", "full"] and findings.seeds == [1, 2]
-    assert "Left out for want of a finished run of every seed: text." in caption(findings, "Title")
+    assert [point.label for point, *_ in findings.runs] == ["visual alone", "all modalities"] and findings.seeds == [1, 2]
+    assert "Missing, because not every seed has finished: 'text alone'." in caption(findings)
 
 
 def test_without_seeds_asked_for_all_that_were_run_count(made_up, places):
@@ -175,7 +176,9 @@ def test_two_different_runs_of_one_point_are_an_error_that_tells_them_apart(made
     plan, records = made_up("ablation", seeds=(1,))
     result = {**records[0].result, "test": {"recall@20": 0.5}}
     other = replace(records[0], result=result, config={**records[0].config, "threads": 3}, source=Path("other"))
-    with pytest.raises(RunError, match=r"seed1-0 and other are both runs of 'full' with seed 1, with other figures \(threads"):
+    with pytest.raises(
+        RunError, match=r"seed1-0 and other are both runs of 'full model' with seed 1, with other figures \(threads"
+    ):
         find(plan, [*records, other])
     plan, records = made_up("ablation", seeds=(1,), threads=1)
     assert find(plan, [records[0], *records, other]).runs[0][2] == [records[0]]
@@ -183,17 +186,19 @@ def test_two_different_runs_of_one_point_are_an_error_that_tells_them_apart(made
 
 def test_the_caption_says_what_was_run(made_up):
     plan, records = made_up("cl-weight", epochs=3, dropout=0.1)
-    text = caption(find(plan, records), "Title", "More.")
+    text = caption(find(plan, records), "More.")
     for part in (
-        "Title, toy. Varied: cl_loss. More. All other settings are the YAMLs' but for epochs=3, dropout=0.1.",
-        "Means of seeds 1, 2; error bars, and _std among the numbers, are one standard deviation.",
-        "At most 3 epochs, ended after 20 evaluations without a better validation Recall@20; 10 of 10 runs reached the cap.",
-        "All is of the test split and the epoch that was best by validation Recall@20; test was used for no choice.",
+        "MambaRec by the weight of the contrast, on toy. The weight of the contrast in the loss varies (key cl_loss). More.",
+        "Every other setting has its default value, except epochs (3), dropout (0.1).",
+        "Every value is the mean over seeds 1, 2. Error bars show one standard deviation.",
+        "A run has at most 3 epochs. It stops earlier after 20 evaluations in a row without a better validation Recall@20.",
+        "Every run reached the limit of epochs, so it may not have learned all it can.",
+        "The test metrics are those of the epoch with the best validation Recall@20. No choice was made on the test split.",
         "Machine: cpu, 1 thread.",
     ):
         assert part in text
     plan, records = made_up("cl-weight", seeds=(5,))
-    assert "One run a point, seed 5: small differences mean nothing." in caption(find(plan, records), "Title")
+    assert "Every value is from one run (seed 5), so small differences mean nothing." in caption(find(plan, records))
 
 
 # what is run
@@ -206,10 +211,10 @@ def points(name: str, widths: dict, factor: int = 8) -> dict:
 def test_the_ablations_switch_off_what_they_name():
     values = {label: values for label, (values, _) in points("ablation", BABY).items()}
     assert values == {
-        "full": {},
-        "w/o LA": {"use_local_alignment": False},
-        "w/o GA": {"use_global_alignment": False},
-        "w/o GA, contrast": {"use_global_alignment": False, "cl_loss": 0.0},
+        "full model": {},
+        "without local alignment": {"use_local_alignment": False},
+        "without global alignment": {"use_global_alignment": False},
+        "without global alignment, no contrast": {"use_global_alignment": False, "cl_loss": 0.0},
     }
 
 
@@ -228,11 +233,16 @@ def test_what_a_data_set_cannot_have_says_why():
         f"C×{side}×{side}": f"the reduced width 111 is no multiple of {side**2}" for side in (2, 4, 8)
     }
     found = points("reduction", {"text": 16})
-    assert [label for label, (_, obstacle) in found.items() if obstacle] == ["factor 32"]
+    assert [label for label, (_, obstacle) in found.items() if obstacle] == ["reduction factor 32"]
 
 
 def test_every_modality_stands_alone_once():
-    assert list(points("modality", {"visual": 1, "text": 1, "audio": 1})) == ["audio", "text", "visual", "full"]
+    assert list(points("modality", {"visual": 1, "text": 1, "audio": 1})) == [
+        "audio alone",
+        "text alone",
+        "visual alone",
+        "all modalities",
+    ]
 
 
 def test_another_model_takes_the_keys_that_it_knows(places):
@@ -257,7 +267,8 @@ def test_bars_are_as_long_as_their_values_with_errors_over_seeds(drawn):
     picture = drawn("ablation")
     recall, ndcg = picture.figure.axes
     assert [bar.get_width() for bar in recall.patches] == pytest.approx([0.1015, 0.1115, 0.1215, 0.1315])
-    assert [label.get_text() for label in recall.get_yticklabels()] == ["full", "w/o LA", "w/o GA", "w/o GA, contrast"]
+    names = [label.get_text().replace("\n", " ") for label in recall.get_yticklabels()]
+    assert names[0] == "full model (default)" and names[3] == "without global alignment, no contrast"
     assert (recall.get_xlabel(), ndcg.get_xlabel()) == ("Recall@20", "NDCG@20")
     assert [text.get_text() for text in recall.texts] == ["0.1015", "0.1115", "0.1215", "0.1315"]
     (errors,) = recall.collections
@@ -269,7 +280,7 @@ def test_curves_pass_through_their_values_at_labelled_settings(drawn):
     recall, sizes, *_ = picture.figure.axes
     line = recall.containers[0].lines[0]
     assert line.get_xdata().tolist() == [1, 2, 4, 8, 16] and line.get_ydata() == pytest.approx(picture.numbers["recall@20"])
-    assert [label.get_text() for label in picture.figure.axes[-1].get_xticklabels()] == ["1", "2", "4", "8", "16"]
+    assert [label.get_text() for label in picture.figure.axes[-1].get_xticklabels()] == ["1", "2", "4", "8\ndefault", "16"]
     assert [text.get_text() for text in sizes.get_legend().get_texts()] == ["all", "without feature tables"]
     assert [axes.get_ylabel().split("\n")[-1] for axes in picture.figure.axes[1:]] == ["(millions)", "(seconds)", "(MB)"]
 
@@ -277,10 +288,34 @@ def test_curves_pass_through_their_values_at_labelled_settings(drawn):
 def test_the_heat_map_has_its_number_in_each_cell(drawn):
     picture = drawn("mmd-reduction")
     axes = picture.figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("reduction_factor", "mmd_weight")
+    assert axes.get_xlabel() == "reduction factor (reduction_factor)"
+    assert axes.get_ylabel() == "weight of the MMD\n(mmd_weight)"
     rows = [label.get_text() for label in axes.get_yticklabels()]
     columns = [label.get_text() for label in axes.get_xticklabels()]
     cells = {(rows[int(y)], columns[int(x)]): text.get_text() for text in axes.texts for x, y in [text.get_position()]}
     table = picture.numbers
     keys = zip(table["mmd_weight"].map("{:g}".format), table["reduction_factor"].map(str), strict=True)
-    assert cells == dict(zip(keys, table["recall@20"].map("{:.4f}".format), strict=True))
+    values = table["recall@20"].map("{:.4f}".format) + np.where(table["is_default"], "\ndefault", "")
+    assert table["is_default"].sum() == 1 and cells == dict(zip(keys, values, strict=True))
+    (frame,) = axes.patches
+    assert (round(frame.get_x() + 0.47), round(frame.get_y() + 0.44)) == (1, 1)  # mmd_weight 0.15, reduction_factor 8
+
+
+def test_a_figure_says_of_what_it_is_and_its_axes_end_at_the_data(drawn):
+    picture = drawn("cl-weight")
+    title = picture.figure.get_suptitle()
+    assert title == "MambaRec by the weight of the contrast\ntoy, test, seeds 1, 2"
+    for axes in picture.figure.axes:
+        assert axes.spines["bottom"].get_bounds() == (1e-4, 1.0)
+        highest = picture.numbers["recall@20"] + picture.numbers["recall@20_std"]
+        assert axes.spines["left"].get_bounds()[1] == pytest.approx(highest.max())
+
+
+def test_the_dark_form_is_the_same_figure_in_other_colours(drawn, tmp_path):
+    picture = drawn("ablation")
+    picture.save(tmp_path)
+    light, dark = ((tmp_path / f"ablation{end}.svg").read_text() for end in ("", "-dark"))
+    assert "#16181a" in dark and "#16181a" not in light
+    shapes = [re.sub(r"#[0-9a-f]{6}|#\w+|id=\"\w+\"", "", text) for text in (light, dark)]
+    assert shapes[0].count("<path") == shapes[1].count("<path")
+    assert picture.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

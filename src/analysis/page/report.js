@@ -90,8 +90,8 @@ function draw(chart) {
     svg.append(element("path", { class: "grid", d: `M${margin.left} ${y(value)}H${width - margin.right}` }));
     svg.append(element("text", { x: margin.left - 6, y: y(value) + 4, "text-anchor": "end" }, isLog ? short(value) : value.toFixed(decimals)));
   }
-  for (const epoch of ticks(0, last, Math.min(last, width / 80)).filter(Number.isInteger))
-    svg.append(element("text", { x: x(epoch), y: height - margin.bottom + 16, "text-anchor": "middle" }, epoch));
+  for (const number of ticks(1, last + 1, Math.min(last, width / 80)).filter(Number.isInteger)) // from 1; the data from 0
+    svg.append(element("text", { x: x(number - 1), y: height - margin.bottom + 16, "text-anchor": "middle" }, number));
   svg.append(element("text", { x: (margin.left + width) / 2, y: height - 3, "text-anchor": "middle" }, "epoch"));
 
   for (const run of [...shown].sort((a, b) => a.chosen - b.chosen)) {
@@ -107,7 +107,7 @@ function draw(chart) {
 }
 
 /** Name a run beneath the boxes, with its values at an epoch, and let its lines stand out; none without a run. */
-function pick(run, epoch = run?.best) {
+function pick(run, epoch = run?.best ?? (run?.loss.length ?? 0) - 1) {
   select.value = run ? runs.indexOf(run) : "";
   readout.replaceChildren();
   for (const { key, svg, lines } of charts) {
@@ -124,11 +124,11 @@ function pick(run, epoch = run?.best) {
     return;
   }
   const [valid, loss] = [run.valid[epoch], run.loss[epoch]];
-  const parts = [`epoch ${epoch}`];
+  const parts = [epoch < 0 ? "no epoch yet" : `epoch ${epoch + 1}`];
   if (valid != null) parts.push(`${run.metric} ${valid.toFixed(4)}`);
   if (loss != null) parts.push(`training loss ${short(loss)}`);
   if (epoch !== run.best && run.valid[run.best] != null)
-    parts.push(`best at epoch ${run.best} with ${run.valid[run.best].toFixed(4)}`);
+    parts.push(`best at epoch ${run.best + 1} with ${run.valid[run.best].toFixed(4)}`);
   const name = document.createElement("a");
   name.href = `#run-${runs.indexOf(run)}`;
   name.textContent = run.label;
@@ -201,3 +201,43 @@ function openTarget() {
 }
 addEventListener("hashchange", openTarget);
 openTarget();
+
+// A live page reads itself anew; what the reader has opened, ticked and scrolled to stays.
+
+const seconds = Number(document.documentElement.dataset.reload);
+const details = [...document.querySelectorAll("details")];
+const nameOf = (one) => [one.closest(".run"), one].map((each) => each?.querySelector("summary").textContent.split(" validation")[0]).join("|");
+const headings = () => [...document.querySelectorAll(".sortable th[scope=col]")];
+
+function keep() {
+  const sorted = headings().map((heading) => heading.getAttribute("aria-sort"));
+  const open = details.filter((one) => one.open).map(nameOf);
+  const off = boxes.filter((box) => !box.checked).map((box) => box.value);
+  const run = pinned ? runs[select.value].label : null;
+  history.replaceState({ top: scrollY, sorted, open, off, run }, "");
+}
+
+function restore({ top, sorted, open, off, run }) {
+  headings().forEach((heading, i) => {
+    if (!sorted[i] || sorted.length !== headings().length) return;
+    for (let n = 0; n < 3 && heading.getAttribute("aria-sort") !== sorted[i]; n++) heading.querySelector("button")?.click();
+  });
+  for (const one of details) one.open ||= open.includes(nameOf(one));
+  for (const box of boxes) box.checked = !off.includes(box.value);
+  filter();
+  const picked = shown.find((one) => one.label === run);
+  if (picked) {
+    pinned = true;
+    pick(picked);
+  }
+  scrollTo({ top, behavior: "instant" });
+}
+
+if (history.state?.sorted) restore(history.state);
+history.replaceState(null, "");
+history.scrollRestoration = seconds ? "manual" : "auto";
+if (seconds)
+  setTimeout(() => {
+    keep();
+    location.reload();
+  }, 1000 * seconds);
