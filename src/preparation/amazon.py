@@ -97,7 +97,12 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
             _check_order(lines, source)
     layout = layout_of(engine, source, None if has_header else list(columns or COLUMNS))
     sql = {field: column(layout, name, source, f"the {field}") for field, name in positions.items()}
-    select = {"user_id": sql["user"], "item_id": sql["item"], "rating": rating(sql["rating"]), **times.columns(sql["timestamp"])}
+    select = {
+        "user_id": sql["user"],
+        "item_id": sql["item"],
+        "rating": rating(sql["rating"]),
+        **times.columns(sql["timestamp"]),
+    }
     engine.run("DROP TABLE raw")
     load(engine, source, "raw", layout, select)
     drop_unusable(engine, source, "raw", NO_RATING | times.NO_TIME)
@@ -126,13 +131,17 @@ def read_reviews(engine: Engine, source: Source, max_malformed: float) -> None:
     names = ("user_id", "item_id", "rating", "time")
     read = times.columns("time")
     source.lines = 0
-    engine.run(f"DROP TABLE raw; CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time {times.TYPE}, zone SMALLINT)")
+    engine.run(
+        f"DROP TABLE raw; CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time {times.TYPE}, zone SMALLINT)"
+    )
     engine.run("CREATE TABLE chunk (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time VARCHAR)")
 
     def flush() -> None:
         if chunk:
             engine.insert("chunk", dict(zip(names, zip(*chunk, strict=True), strict=True)))
-            engine.run(f"INSERT INTO raw SELECT user_id, item_id, rating, {read['time']}, {read['zone']} FROM chunk; DELETE FROM chunk")
+            engine.run(
+                f"INSERT INTO raw SELECT user_id, item_id, rating, {read['time']}, {read['zone']} FROM chunk; DELETE FROM chunk"
+            )
             source.rows += len(chunk)
             chunk.clear()
 

@@ -68,7 +68,10 @@ def match_items(engine: Engine, source: Source, interactions: Path, allow_unmatc
         n_found = _found(engine)
     if 2 * n_found < n_items and not allow_unmatched:
         only_items, only_about = (
-            [row[0] for row in engine.run(f"SELECT DISTINCT name FROM {one} ANTI JOIN {other} USING (name) ORDER BY name LIMIT 2")]
+            [
+                row[0]
+                for row in engine.run(f"SELECT DISTINCT name FROM {one} ANTI JOIN {other} USING (name) ORDER BY name LIMIT 2")
+            ]
             for one, other in (("items", "about"), ("about", "items"))
         )
         raise DataError(unmatched(source.path, n_found, n_items, interactions, only_items, only_about))

@@ -120,7 +120,10 @@ class Source:
         if self.n_refused:
             reasons = "; ".join(f"{reason}: {tally}" for reason, tally in self.refused.items())
             lines[0] += f"; refused: {self.n_refused:,}"
-            lines += [f"  refused: {reasons}", f"  {self.n_refused:,} lines could not be used, such as {_example(self.malformed[0])}"]
+            lines += [
+                f"  refused: {reasons}",
+                f"  {self.n_refused:,} lines could not be used, such as {_example(self.malformed[0])}",
+            ]
         if self.n_left_out:
             lines[0] += f"; left out: {self.n_left_out:,}"
             lines += [f"  left out, {reason}: {tally}" for reason, tally in self.left_out.items()]

@@ -130,7 +130,9 @@ def _note_refused(engine: Engine, source: Source) -> None:
         "CREATE TABLE refused AS SELECT line, first(error_type) AS reason, first(csv_line) AS content FROM reject_errors GROUP BY line"
     )
     for reason, count in engine.run("SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY min(line)"):
-        rows_of_reason = engine.run("SELECT line, content FROM refused WHERE reason = ? ORDER BY line LIMIT ?", [reason, LISTED])
+        rows_of_reason = engine.run(
+            "SELECT line, content FROM refused WHERE reason = ? ORDER BY line LIMIT ?", [reason, LISTED]
+        )
         source.refuse(_REASONS.get(reason, reason.lower()), count, rows_of_reason)
     engine.run("DROP TABLE refused")
 
@@ -141,7 +143,9 @@ def drop_unusable(engine: Engine, source: Source, table: str, reasons: Mapping[s
         return
     reason = "CASE " + " ".join(f"WHEN {condition} THEN {quoted(text)}" for condition, text in reasons.items()) + " END"
     condition = " OR ".join(f"({condition})" for condition in reasons)
-    counts = engine.run(f"SELECT {reason} AS reason, count(*), min(rowid, {LISTED}) FROM {table} WHERE {condition} GROUP BY reason")
+    counts = engine.run(
+        f"SELECT {reason} AS reason, count(*), min(rowid, {LISTED}) FROM {table} WHERE {condition} GROUP BY reason"
+    )
     for why, count, places in sorted(counts, key=lambda one: one[2]):
         source.refuse(why, count, source.locate(places))
     if counts:
@@ -151,7 +155,8 @@ def drop_unusable(engine: Engine, source: Source, table: str, reasons: Mapping[s
 
 def _located(layout: Layout, places: Sequence[int]) -> list[tuple[int | None, str]]:
     """Line and content of the usable rows at some places, counted from 0."""
-    wanted, found = set(places), []
+    wanted = set(places)
+    found: list[tuple[int | None, str]] = []
     usable = (row for row in rows(layout) if row.fields is not None)
     for place, row in enumerate(usable):
         if place in wanted:

@@ -28,7 +28,9 @@ def add_parser(commands) -> None:
     parser.add_argument("--text-columns", metavar="NAME,…", help="columns of --items that are joined to an item's text")
     column = "column of --items with the path of an item's picture; of a URL the last part counts, in the folder --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=column)
-    parser.add_argument("--encoding", type=encoding, metavar="NAME", help="of the text files, such as latin-1 (UTF-8 or UTF-16)")
+    parser.add_argument(
+        "--encoding", type=encoding, metavar="NAME", help="of the text files, such as latin-1 (UTF-8 or UTF-16)"
+    )
     add_options(parser)
     parser.set_defaults(does=run)
 
@@ -37,7 +39,9 @@ def encoding(name: str) -> str:
     try:
         return codecs.lookup(name).name
     except LookupError:
-        raise argparse.ArgumentTypeError(f"{name}; expected the name of an encoding, such as utf-8, latin-1 or cp1252") from None
+        raise argparse.ArgumentTypeError(
+            f"{name}; expected the name of an encoding, such as utf-8, latin-1 or cp1252"
+        ) from None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,7 +74,7 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
         "rating": "1::DOUBLE",
         "time": "0::BIGINT",
     }
-    unusable = {}
+    unusable: dict[str, str] = {}
     if options.rating_column:
         text = column(layout, options.rating_column, source, "--rating-column")
         select["rating"] = rating(text, decimal_comma)

@@ -67,7 +67,9 @@ def _one_unit(engine: Engine, source: Source, table: str, n_dates: int) -> None:
         return
     changes = " ".join(f"WHEN {conditions[unit]} THEN CAST({in_seconds[unit]} AS {TYPE})" for unit in units)
     engine.run(f"UPDATE {table} SET time = CASE {changes} ELSE time END WHERE zone = {_NUMBER}")
-    found = ", ".join([*(f"{count:,} in {unit}" for unit, count in units.items()), *([f"{n_dates:,} dates"] if n_dates else [])])
+    found = ", ".join(
+        [*(f"{count:,} in {unit}" for unit, count in units.items()), *([f"{n_dates:,} dates"] if n_dates else [])]
+    )
     source.note(f"times of several kinds become seconds: {found}")
 
 
