@@ -63,7 +63,7 @@ def _one_unit(engine: Engine, source: Source, table: str, n_dates: int) -> None:
     others = units.pop("", 0)
     if n_dates and others:
         source.note(f"numbers among dates that are no time from 1989 to 2103, and stay as they are: {others:,}")
-    if not n_dates and (others or len(units) < 2):
+    if not units or (not n_dates and (others or len(units) < 2)):
         return
     changes = " ".join(f"WHEN {conditions[unit]} THEN CAST({in_seconds[unit]} AS {TYPE})" for unit in units)
     engine.run(f"UPDATE {table} SET time = CASE {changes} ELSE time END WHERE zone = {_NUMBER}")
