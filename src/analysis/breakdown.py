@@ -81,7 +81,8 @@ def by_item_popularity(
     for run in map(open_run, runs):
         dataset, lists = run.dataset, _lists(run, k)
         popularity = np.bincount(dataset.items["train"], minlength=dataset.n_items)
-        groups = np.full(dataset.n_items, COLD)
+        groups = np.full(dataset.n_items, -1)
+        groups[dataset.present_items] = COLD
         groups[popularity > 0] = quantile_groups(popularity[popularity > 0], n_groups)
         pairs = _test_pairs(dataset, *lists)
         n_users = pairs.groupby(groups[pairs["item"]])["user"].nunique().to_dict()
@@ -113,7 +114,7 @@ def coverage(runs: Sequence[str | Path], k: int = 20) -> pd.DataFrame:
     rows = []
     for run in map(open_run, runs):
         _, topk = _lists(run, k)
-        counts = np.bincount(topk[topk >= 0], minlength=run.dataset.n_items)
+        counts = np.bincount(topk[topk >= 0], minlength=run.dataset.n_items)[run.dataset.present_items]
         shown = int((counts > 0).sum())
         figures = {f"coverage@{k}": shown / len(counts), f"gini@{k}": gini(counts)}
         rows.append(run.name | {"items": len(counts), "recommended": shown} | figures)
@@ -127,8 +128,8 @@ def gini(counts: np.ndarray) -> float:
 
 
 def _members(groups: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Each group that occurs, ascending, with the places of its members."""
-    return [(int(group), np.flatnonzero(groups == group)) for group in np.unique(groups)]
+    """Each group that occurs, ascending, with the places of its members; a place of group -1 has none."""
+    return [(int(group), np.flatnonzero(groups == group)) for group in np.unique(groups[groups >= 0])]
 
 
 def _lists(run: FinishedRun, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -343,10 +343,10 @@ def _facts(runs: Sequence[Run], comparison: Comparison) -> list[tuple[str, str]]
         pairs = [len(dataset.users[split]) for split in SPLITS]
         widths = [f"{name} {width}" for name, width in dataset.feature_widths().items() if name in dataset.modalities]
         facts += [
-            ("Users", f"{dataset.n_users:,}"),
-            ("Items", f"{dataset.n_items:,}"),
+            ("Users", f"{len(dataset.present_users):,}"),
+            ("Items", f"{len(dataset.present_items):,}"),
             ("Pairs: training, validation, test", " / ".join(f"{count:,}" for count in pairs)),
-            ("Density", f"{sum(pairs) / dataset.n_users / dataset.n_items:.3%}"),
+            ("Density", f"{sum(pairs) / len(dataset.present_users) / len(dataset.present_items):.3%}"),
             ("Width of features", ", ".join(widths) or "none read"),
         ]
     return [

@@ -47,7 +47,7 @@ def missing_modality(runs: Sequence[str | Path], shares: Sequence[float] = SHARE
     rows = []
     for path in runs:
         trained = load_trained(path)
-        order = np.random.default_rng(seed).permutation(trained.dataset.n_items)
+        order = np.random.default_rng(seed).permutation(trained.dataset.present_items)
         own = (trained.directory.result() or {})["test"]
         for modality in trained.dataset.feature_keys:
             read = modality in trained.dataset.modalities and trained.dataset.feature_files[modality].exists()

@@ -197,7 +197,7 @@ def _differing_lists(trained: Trained) -> str | None:
     n_items, n_wrong = trained.dataset.n_items, 0
     with representations_once(trained.model):
         for batch in user_batches(trained.dataset, users[chosen], trained.config):
-            scores = masked_scores(trained.model, batch, n_items)
+            scores = masked_scores(trained.model, batch, trained.dataset)
             block, stored = stored[: len(scores), :n_items], stored[len(scores) :]
             best = best_items(scores, block.shape[1])[0]
             listed = scores.gather(1, block.clamp(min=0)).masked_fill(block < 0, -torch.inf)

@@ -6,14 +6,17 @@ The three differ in the names of their fields, and the metadata of 2014 are Pyth
 import argparse
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from preparation import ids, times
 from preparation.engine import Engine
-from preparation.lines import first_lines, parse_record, read_lines
+from preparation.layout import first_lines
+from preparation.lines import parse_record, read_lines
 from preparation.pipeline import Dump, add_options, prepare
 from preparation.report import Report, Source
-from preparation.tables import drop_unusable, load
+from preparation.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
 from preparation.vectors import write_image_features
 from utils.errors import ConfigError, DataError
 
@@ -26,12 +29,7 @@ _FIELDS = {"user": USER, "item": ITEM, "rating": RATING, "timestamp": TIME}
 _CHUNK = 50_000  # records given to the engine at a time
 _FIRST_ASIN = re.compile(rb"\s*\{'asin': '([^'\\]*)'")  # how the lines of 2014 begin
 _ASIN_LENGTH = 10
-_NOT_USABLE = {
-    "user_id IS NULL OR user_id = ''": "no user",
-    "item_id IS NULL OR item_id = ''": "no item",
-    "rating IS NULL OR NOT isfinite(rating)": "rating is not a number",
-    "time IS NULL": "time is not a whole number",
-}
+_LARGEST = 10**20  # of a time, as preparation.times holds it
 
 
 def add_parser(commands) -> None:
@@ -60,10 +58,10 @@ def run(options: argparse.Namespace) -> None:
             read_reviews(engine, report.source(options.reviews, "reviews"), options.max_malformed)
 
     def about(engine: Engine, report: Report) -> None:
-        read_texts(engine, report.source(options.meta, "metadata"), report, options.max_malformed)
+        read_texts(engine, report.source(options.meta, "metadata"), report, options.max_malformed, options.allow_unmatched)
 
     def vectors(engine: Engine, report: Report, folder: Path) -> None:
-        write_image_features(options.image_features, engine.names("items"), folder, report)
+        write_image_features(options.image_features, engine.names("items"), folder, report, options.allow_unmatched)
 
     for path in (options.ratings, options.reviews, options.meta, options.image_features):
         if path and not path.is_file():
@@ -82,7 +80,7 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
     lines = first_lines(source.path, 1000)
     if not lines:
         raise DataError(f"{source.path} is empty; expected lines of user,item,rating,timestamp")
-    names = lines[0].split(",")
+    names = [name.strip().strip('"') for name in lines[0].split(",")]
     has_header = any(name in names for name in USER)
     if has_header:
         positions = {field: _first(known, names) for field, known in _FIELDS.items()}
@@ -94,20 +92,22 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
     else:
         if columns and sorted(columns) != sorted(COLUMNS):
             raise ConfigError(f"--columns {' '.join(columns)}: expected each of {', '.join(COLUMNS)} once")
-        names = list(columns or COLUMNS)
         positions = {field: field for field in COLUMNS}
         if not columns:
             _check_order(lines, source)
+    layout = layout_of(engine, source, None if has_header else list(columns or COLUMNS))
+    sql = {field: column(layout, name, source, f"the {field}") for field, name in positions.items()}
     select = {
-        "user_id": f'"{positions["user"]}"',
-        "item_id": f'"{positions["item"]}"',
-        "rating": f'TRY_CAST("{positions["rating"]}" AS DOUBLE)',
-        "time": f'TRY_CAST("{positions["timestamp"]}" AS BIGINT)',
+        "user_id": sql["user"],
+        "item_id": sql["item"],
+        "rating": rating(sql["rating"]),
+        **times.columns(sql["timestamp"]),
     }
     engine.run("DROP TABLE raw")
-    load(engine, source, "raw", names, select, header=str(has_header).lower(), quote="''", escape="''")
-    drop_unusable(engine, source, "raw", _NOT_USABLE)
+    load(engine, source, "raw", layout, select)
+    drop_unusable(engine, source, "raw", NO_RATING | times.NO_TIME)
     source.check(max_malformed)
+    times.settle(engine, source, "raw")
 
 
 def _first(known: tuple[str, ...], names: Any) -> Any:
@@ -127,26 +127,53 @@ def _check_order(lines: list[str], source: Source) -> None:
 
 def read_reviews(engine: Engine, source: Source, max_malformed: float) -> None:
     """Fill `raw` from lines of JSON objects; DataError when too much of it is malformed."""
-    chunk: list[tuple[str, str, float, int]] = []
+    chunk: list[tuple[str, str, float, str]] = []
+    names = ("user_id", "item_id", "rating", "time")
+    read = times.columns("time")
+    source.lines = 0
+    engine.run(
+        f"DROP TABLE raw; CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time {times.TYPE}, zone SMALLINT)"
+    )
+    engine.run("CREATE TABLE chunk (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time VARCHAR)")
 
     def flush() -> None:
         if chunk:
-            engine.insert("raw", dict(zip(("user_id", "item_id", "rating", "time"), zip(*chunk, strict=True), strict=True)))
+            engine.insert("chunk", dict(zip(names, zip(*chunk, strict=True), strict=True)))
+            engine.run(
+                f"INSERT INTO raw SELECT user_id, item_id, rating, {read['time']}, {read['zone']} FROM chunk; DELETE FROM chunk"
+            )
             source.rows += len(chunk)
             chunk.clear()
 
     for number, line in read_lines(source.path):
+        source.lines += 1
         try:
-            chunk.append(_interaction(parse_record(line)))
+            review = parse_record(line)
+            no_id = _no_id(review)
+            if no_id:
+                source.leave_out(no_id, 1, [number])
+            else:
+                chunk.append(_interaction(review))
         except ValueError as error:
             source.reject(number, str(error), line)
         if len(chunk) == _CHUNK:
             flush()
     flush()
+    engine.run("DROP TABLE chunk")
     source.check(max_malformed)
+    times.settle(engine, source, "raw")
 
 
-def _interaction(review: dict[str, Any]) -> tuple[str, str, float, int]:
+def _no_id(review: dict[str, Any]) -> str:
+    """Why a review has no user or no item, though it has the field; else ''."""
+    for kind, names in (("user", USER), ("item", ITEM)):
+        value = review.get(_first(names, review))
+        if isinstance(value, str) and ids.is_missing_text(value):
+            return ids.no_id(kind, value.strip())
+    return ""
+
+
+def _interaction(review: dict[str, Any]) -> tuple[str, str, float, str]:
     """User, item, rating and time of a review; ValueError names the field that cannot be used."""
     values = [review.get(_first(names, review)) for names in _FIELDS.values()]
     for names, value in zip(_FIELDS.values(), values, strict=True):
@@ -154,25 +181,28 @@ def _interaction(review: dict[str, Any]) -> tuple[str, str, float, int]:
             raise ValueError(f"no field {' or '.join(names)}")
     user, item, rating, time = values
     try:
-        number, seconds = float(rating), int(time)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        number, moment = float(rating), Decimal(str(time))  # type: ignore[arg-type]
+    except (TypeError, ValueError, ArithmeticError):
         raise ValueError(f"rating {rating!r}, time {time!r}: not numbers") from None
-    if not abs(number) < float("inf") or not isinstance(user, str) or not isinstance(item, str):
+    if not abs(number) < float("inf") or not abs(moment) < _LARGEST or not isinstance(user, str) or not isinstance(item, str):
         raise ValueError("a field of another type than expected")
-    return user, item, number, seconds
+    return user, item, number, str(moment)
 
 
 # texts
 
 
-def read_texts(engine: Engine, source: Source, report: Report, max_malformed: float) -> None:
-    """Fill `about` with the texts of the items that are kept; DataError when too many lines are malformed.
+def read_texts(engine: Engine, source: Source, report: Report, max_malformed: float, allow_unmatched: bool = False) -> None:
+    """Fill `about` with the texts of the items that are kept; the first text of an item that is not empty counts.
 
-    Lines of 2014 about other items are told by their beginning and not read further.
+    DataError when too many lines are malformed, or fewer than half of the items are found and `allow_unmatched` is false. Lines
+    of 2014 about other items are told by their beginning and not read further.
     """
-    wanted = dict.fromkeys(engine.names("items"), False)  # and whether a line has told of it
+    wanted = set(engine.names("items"))
+    found: dict[str, bool] = {}  # whether a line has told of an item, with a text
+    strangers: list[str] = []
     chunk: list[tuple[str, str]] = []
-    repeated = 0
+    repeated = source.lines = 0
 
     def flush() -> None:
         if chunk:
@@ -180,31 +210,37 @@ def read_texts(engine: Engine, source: Source, report: Report, max_malformed: fl
             chunk.clear()
 
     for number, line in read_lines(source.path):
+        source.lines += 1
         start = _FIRST_ASIN.match(line)
-        if start and start[1].decode("latin-1") not in wanted:
-            source.rows += 1
-            continue
-        try:
-            record = parse_record(line)
-            item = record.get(_first(ITEM, record))
-            if not isinstance(item, str) or not item:
-                raise ValueError(f"no field {' or '.join(ITEM)}")
-        except ValueError as error:
-            source.reject(number, str(error), line)
-            continue
+        item = start[1].decode("latin-1") if start else None
+        if item is None or item in wanted:
+            try:
+                record = parse_record(line)
+                item = record.get(_first(ITEM, record))
+                if not isinstance(item, str) or not item.strip():
+                    raise ValueError(f"no field {' or '.join(ITEM)}")
+            except ValueError as error:
+                source.reject(number, str(error), line)
+                continue
+            item = item.strip()
         source.rows += 1
         if item in wanted:
-            repeated += wanted[item]
-            if not wanted[item]:
-                wanted[item] = True
-                chunk.append((item, item_text(record)))
+            repeated += item in found
+            if not found.get(item) and ((text := item_text(record)) or item not in found):
+                found[item] = bool(text)
+                chunk.append((item, text))
+        elif len(strangers) < 2:
+            strangers.append(item)
         if len(chunk) == _CHUNK:
             flush()
     flush()
     source.check(max_malformed)
-    report.note(f"items without metadata: {sum(not told for told in wanted.values()):,} of {len(wanted):,}")
+    if 2 * len(found) < len(wanted) and not allow_unmatched:
+        missing = sorted(wanted - set(found))
+        raise DataError(ids.unmatched(source.path, len(found), len(wanted), report.sources[0].path, missing, strangers))
+    report.note(f"{source.path.name} has {len(found):,} of the {len(wanted):,} items")
     if repeated:
-        report.note(f"further metadata of an item, left out: {repeated:,} lines")
+        source.note(f"{repeated:,} further lines about an item; the first that has a text counts")
 
 
 def item_text(record: dict[str, Any]) -> str:

@@ -34,7 +34,9 @@ class Engine:
         }
         with self._explained():
             self._connection = duckdb.connect(":memory:", config=settings)
-            self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+            self._connection.execute(
+                "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET TimeZone = 'UTC'"
+            )
 
     def __enter__(self) -> "Engine":
         return self

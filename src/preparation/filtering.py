@@ -4,11 +4,14 @@ Tables of the engine, in the order in which they are made:
     raw            user_id, item_id (original), rating, time; in the order of the file, which is that of rowid
     core           row (rowid of raw), u, i (codes of the ids), rating, time
     kept           row, userID, itemID (numbers from 0), rating, time
-    users, items   number, name (the original id)
+    users, items   number, name (the original id), u or i
+
+The codes u and i are the ranks of the ids in their order, so they do not depend on the order of the file.
 """
 
 from preparation.engine import Engine
-from preparation.report import Count, Report
+from preparation.ids import is_missing, no_id, trimmed, unify
+from preparation.report import LISTED, Count, Report, Source
 from utils.errors import DataError
 
 RAW = "CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time BIGINT)"
@@ -19,10 +22,11 @@ _SIDES = ("u", "i")
 def filter_interactions(engine: Engine, report: Report, min_rating: float | None, k: int) -> None:
     """Make `kept`, `users` and `items` from `raw`, which is dropped; DataError when nothing is left.
 
-    In this order: ratings below `min_rating` go; of a repeated pair the last stays, by time and then by place in the file;
-    then all users and items with fewer than `k` interactions, until there are none.
+    First, rows without a user or an item are left out. Then ratings below `min_rating` are dropped. Then each repeated pair
+    keeps its last row only, by time and then by place in the file. Last, users and items with fewer than `k` interactions are
+    dropped, again and again, until each has `k` or more.
     """
-    _code(engine)
+    _code(engine, report.sources[0] if report.sources else None)
     report.left("read", _count(engine))
     if min_rating is not None:
         engine.run(f"DELETE FROM core WHERE rating < {min_rating}")
@@ -34,23 +38,46 @@ def filter_interactions(engine: Engine, report: Report, min_rating: float | None
         report.left(f"user or item with fewer than {k} ({k}-core)", _count(engine))
     if not _count(engine).interactions:
         reasons = "; ".join(f"{row['interactions']:,} by {row['reason']}" for row in report.dropped())
+        left_out = [f"{tally} left out, {why}" for source in report.sources for why, tally in source.left_out.items()]
+        reasons = "; ".join([*left_out, reasons]) if left_out else reasons
         raise DataError(f"no interaction is left of {report.steps[0][1].interactions:,}: {reasons}. Filter less")
     _number(engine)
 
 
-def _code(engine: Engine) -> None:
+def _code(engine: Engine, source: Source | None) -> None:
     """Integers in place of the original ids: what follows needs a fraction of the memory."""
-    for table, column, code in (("raw_users", "user_id", "u"), ("raw_items", "item_id", "i")):
+    for kind, code in (("user", "u"), ("item", "i")):
         engine.run(
-            f"CREATE TABLE {table} AS SELECT name, (row_number() OVER ())::INTEGER AS {code} "
-            f"FROM (SELECT DISTINCT {column} AS name FROM raw)"
+            f"CREATE TABLE spelled AS SELECT raw, {trimmed('raw')} AS name FROM (SELECT DISTINCT {kind}_id AS raw FROM raw); "
+            f"DELETE FROM spelled WHERE {is_missing('name')}"
+        )
+        unify(engine, "spelled", "name", kind, source)
+        engine.run(
+            f"CREATE TABLE coded_{kind}s AS SELECT raw, name, (dense_rank() OVER (ORDER BY name))::INTEGER AS {code} FROM spelled; "
+            f"CREATE TABLE raw_{kind}s AS SELECT DISTINCT name, {code} FROM coded_{kind}s; DROP TABLE spelled"
         )
     engine.run(
         "CREATE TABLE core AS SELECT raw.rowid AS row, u, i, rating, time "
-        "FROM raw JOIN raw_users ON raw_users.name = user_id JOIN raw_items ON raw_items.name = item_id",
+        "FROM raw JOIN coded_users ON coded_users.raw = user_id JOIN coded_items ON coded_items.raw = item_id",
         progress="joining",
     )
-    engine.run("DROP TABLE raw")
+    if source and engine.value("SELECT count(*) FROM core") < engine.value("SELECT count(*) FROM raw"):
+        _leave_out(engine, source)
+    engine.run("DROP TABLE raw; DROP TABLE coded_users; DROP TABLE coded_items")
+
+
+def _leave_out(engine: Engine, source: Source) -> None:
+    """Say in `source` which rows have no user or no item."""
+    no_user, no_item = "user_id NOT IN (SELECT raw FROM coded_users)", "item_id NOT IN (SELECT raw FROM coded_items)"
+    for kind, condition in (
+        ("user", f"user_id IS NULL OR {no_user}"),
+        ("item", f"(user_id IS NOT NULL AND NOT {no_user}) AND (item_id IS NULL OR {no_item})"),
+    ):
+        for spelled, count, places in engine.run(
+            f"SELECT coalesce({trimmed(f'{kind}_id')}, ''), count(*), min(rowid, {LISTED}) FROM raw WHERE {condition} GROUP BY 1 ORDER BY 1"
+        ):
+            source.leave_out(no_id(kind, spelled), count, [line for line, _ in source.locate(places)])
+            source.rows -= count
 
 
 def _drop_repeated(engine: Engine) -> None:

@@ -53,12 +53,13 @@ def write_interactions(engine: Engine, folder: Path, name: str, item_column: str
 def write_items(engine: Engine, folder: Path, columns: Sequence[str] = ("text",)) -> dict[str, int]:
     """items.csv with the columns of the table `about` (name, then these), empty where it has none; returns how many are not.
 
-    The first row that `about` has of an item counts.
+    The first row of an item that is not empty in a column counts.
     """
     values = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    first = ", ".join(f"arg_min({column}, rowid) FILTER ({column} <> '') AS {column}" for column in columns)
     engine.run(
         f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {values} FROM items LEFT JOIN "
-        f"(SELECT name, {', '.join(f'arg_min({column}, rowid) AS {column}' for column in columns)} FROM about GROUP BY name) "
+        f"(SELECT name, {first} FROM about GROUP BY name) "
         "AS first USING (name)"
     )
     _copy(engine, "SELECT * FROM listed ORDER BY item_id", folder / "items.csv", ",")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +25,9 @@ from preparation.store import ImageStore
 from utils.errors import ConfigError
 from utils.words import positive
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 COLUMN = "image"  # of items.csv: the path of the item's picture
 _LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory
 
@@ -36,17 +40,18 @@ def extract_features(
     download: bool = False,
     images: Path | None = None,
     column: str | None = None,
+    allow_unmatched: bool = False,
 ) -> None:
     """Write the image features of the data set in `folder`, from its store; what a stopped call has computed is kept.
 
     model, weights, download: as in preparation.backbones.load_backbone. images, column: where the pictures are that go into
-    the store first, as in preparation.packing.pack_images; neither: the store is there. Raises what these two raise, and
+    the store first, and allow_unmatched: as in preparation.packing.pack_images; neither: the store is there. Raises what these two raise, and
     DataError without items.csv, a store, or a picture that can be read.
     """
     items = read_items(folder, column)
     backbone = load_backbone(model, weights, download)
     if images is not None or column:
-        pack_images(folder, items, images, column)
+        pack_images(folder, items, images, column, allow_unmatched)
     with ImageStore(folder / STORE, read_only=True) as store:
         width = backbone.width()
 
@@ -87,12 +92,45 @@ def _prepare(content: bytes | None, backbone: Backbone) -> Tensor | str:
         with Image.open(io.BytesIO(content)) as picture:
             if max(picture.size) > _LONGEST * min(picture.size):
                 return f"unreadable: {picture.width} x {picture.height} pixels"
-            transparent = "transparency" in picture.info
-            return backbone.prepare((picture.convert("RGBA") if transparent else picture).convert("RGB"))
+            return backbone.prepare(upright_rgb(picture))
     except UnidentifiedImageError:
         return "unreadable: of no format that Pillow knows"
     except Exception as error:  # a broken file makes the decoders raise almost anything
         return f"unreadable: {error}"
+
+
+def upright_rgb(picture: "Image.Image") -> "Image.Image":
+    """A picture as one sees it: turned as its EXIF data say, of an animation the first frame, what is transparent on white.
+
+    Sixteen bits become eight, black and white staying what they are.
+    """
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: "Image.Image") -> "Image.Image":
+    """Whole numbers up to 65535, or fractions up to 1, become grey levels; others are stretched from their least to their largest."""
+    from PIL import Image
+
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("NaN or Inf among its pixels")
+    low, high = values.min(), values.max()
+    is_fraction = picture.mode == "F" and high <= 1
+    if low < 0 or high > 65535:
+        values, top = values - low, high - low
+    elif is_fraction:
+        top = 1
+    else:
+        top = 255 if picture.mode != "I;16" and high <= 255 else 65535
+    return Image.fromarray(np.rint(values * (255 / (top or 1))).astype(np.uint8))
 
 
 def add_parser(commands) -> None:
@@ -104,6 +142,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--images", type=Path, metavar="FOLDER", help=images)
     column = f"the column of items.csv with paths, which start at --images or the data set's folder ({COLUMN}, if it is there)"
     parser.add_argument("--image-column", metavar="COLUMN", help=column)
+    parser.add_argument("--allow-unmatched", action="store_true", help="accept pictures of fewer than half of the items")
     models = f"vgg16 (torchvision), timm:NAME or transformers:NAME, where NAME is on the hub or a folder ({MODEL})"
     parser.add_argument("--model", default=MODEL, help=models)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of vgg16 or of a timm model")
@@ -122,5 +161,14 @@ def _run(options: argparse.Namespace) -> None:
                 f"where are the pictures? {folder / 'items.csv'} has no column '{COLUMN}'; name a folder of pictures by "
                 "--images, or the column with their paths by --image-column"
             )
-    extract_features(folder, options.model, options.weights, options.batch_size, options.download, options.images, column)
+    extract_features(
+        folder,
+        options.model,
+        options.weights,
+        options.batch_size,
+        options.download,
+        options.images,
+        column,
+        options.allow_unmatched,
+    )
     describe(options.dataset, image=True, text=False)

@@ -1,10 +1,12 @@
 """The items of a prepared data set, as items.csv lists them: number, original id, text, and where the picture is."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
 from utils.errors import DataError
+from utils.text import read_text
 
 FILE = "items.csv"
 
@@ -22,9 +24,9 @@ def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
             "set from elsewhere write one, a comma-separated row per item: item_id (0, 1, 2, …), original_id, text"
         )
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as a comma-separated table in UTF-8: {error}") from None
+        frame = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from None
     missing = [name for name in ("item_id", "original_id", column) if name is not None and name not in frame]
     if missing:
         raise DataError(f"{path} has no column '{missing[0]}'; it has: {', '.join(frame.columns)}")

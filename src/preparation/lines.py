@@ -1,8 +1,9 @@
 """Lines and records of the dumps: files read as a stream, plain or gz, with a progress bar over their bytes."""
 
 import ast
+import codecs
 import gzip
-import itertools
+import io
 import json
 import re
 import warnings
@@ -10,11 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from utils.errors import DataError
+from utils.text import encoding_of
 
 _SIMPLE = re.compile(r"""[^"\\]*""")  # neither double quotes nor escapes: single-quoted strings end at the next single quote
 
@@ -36,23 +38,30 @@ def _whole(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged: {error}. Get the file again") from None
 
 
-def first_lines(path: Path, count: int) -> list[str]:
-    """The first lines of a file, without their ends; what is not UTF-8 in them is replaced."""
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The content of a file, plain or gz, as bytes; DataError where a compressed file turns out to be cut short or damaged."""
     with _whole(path), path.open("rb") as raw:
-        file = gzip.GzipFile(fileobj=raw) if is_gz(path) else raw
-        return [line.decode("utf-8-sig", "replace").rstrip("\r\n") for line in itertools.islice(file, count)]
+        yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if is_gz(path) else raw
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number, from 1, and content of each line that is not blank."""
+    """Number, from 1, and content in UTF-8 of each line that is not blank."""
     size = path.stat().st_size
     with _whole(path), path.open("rb") as raw, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-        file = gzip.GzipFile(fileobj=raw) if is_gz(path) else raw
-        for number, line in enumerate(file, start=1):
-            if not number % 1024:
-                bar.update(raw.tell() - bar.n)
-            if not line.isspace():
-                yield number, line
+        file = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if is_gz(path) else raw
+        encoding = encoding_of(file.peek(4096)[:4096])
+        lines = file if encoding == "utf-8" else (line.encode() for line in io.TextIOWrapper(file, encoding))
+        try:
+            for number, line in enumerate(lines, start=1):
+                if not number % 1024:
+                    bar.update(raw.tell() - bar.n)
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.isspace():
+                    yield number, line
+        except UnicodeError as error:
+            raise DataError(f"{path} is not text in {encoding} ({error}). Save it as UTF-8") from None
         bar.update(size - bar.n)
 
 

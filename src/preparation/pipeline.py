@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from preparation.folder import describe, new_folder, write_interactions, write_i
 from preparation.options import add_dataset, dataset_folder
 from preparation.report import Report
 from preparation.splits import NEED_TIME, SPLITS, split_interactions
+from preparation.times import settle_text
 from utils.errors import ConfigError
 from utils.logger import get_logger
 from utils.words import positive
@@ -43,12 +45,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
     kept = parser.add_argument_group("what is kept")
-    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions rated lower")
+    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions with a lower rating")
     kept.add_argument(
         "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
     )
     kept.add_argument("--split", choices=SPLITS, default="random", help="(random); preparation/splits.py describes them")
     kept.add_argument("--seed", type=int, default=999, help="of the split (999)")
+    kept.add_argument(
+        "--allow-unmatched", action="store_true", help="accept texts, pictures or features of fewer than half of the items"
+    )
     kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help="of a file's lines, not fatal (0.01)")
     features = parser.add_argument_group("features, also made later by `prepare.py text` and `prepare.py images`")
     features.add_argument("--text-model", metavar="MODEL", help="encode the texts by this sentence-transformers model")
@@ -88,7 +93,8 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             engine.run(RAW)
             dump.interactions(engine, report)
             filter_interactions(engine, report, options.min_rating, options.k_core)
-            report.splits = split_interactions(engine, options.split, options.seed)
+            report.splits = split_interactions(engine, options.split, options.seed, report)
+            settle_text(engine, "labelled")
             write_interactions(engine, temporary, name, dump.item_column)
             engine.run("DROP TABLE labelled")
             engine.run(f"CREATE TABLE about (name VARCHAR, {', '.join(f'{column} VARCHAR' for column in dump.columns)})")
@@ -100,8 +106,9 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
             if dump.vectors:
                 dump.vectors(engine, report, temporary)
-        if spill.exists():
-            spill.rmdir()
+        shutil.rmtree(spill, ignore_errors=True)
+        for source in report.sources:
+            source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
             describe(name, **kinds)
@@ -122,5 +129,11 @@ def _features(options: argparse.Namespace, folder: Path, image_column: str | Non
 
         images = None if image_column else options.images
         extract_features(
-            folder, options.image_model, options.weights, download=options.download, images=images, column=image_column
+            folder,
+            options.image_model,
+            options.weights,
+            download=options.download,
+            images=images,
+            column=image_column,
+            allow_unmatched=options.allow_unmatched,
         )

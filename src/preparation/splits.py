@@ -8,10 +8,12 @@ global-time      8:1:1 by time over all users; what has the same time falls into
 cold-item        all interactions of a tenth of the items are validation, of another tenth test
 
 Users with fewer than 3 interactions are in training only, where the rule goes by users. What is shuffled is put in the order
-of an MD5 of seed and numbers: the same seed gives the same split, whatever the machine and the version of the engine.
+of an MD5 of the seed and of the ranks of the ids: the same seed gives the same split, whatever the machine, the version of the
+engine and the order of the file. Interactions of a user at the same time are shuffled in this way too.
 """
 
 from preparation.engine import Engine
+from preparation.report import Report
 from utils.errors import DataError
 
 PARTS = ("train", "valid", "test")
@@ -24,21 +26,21 @@ SPLITS = ("random", "user-time", "leave-one-out", "global-time", "cold-item")
 NEED_TIME = ("user-time", "global-time")
 
 
-def split_interactions(engine: Engine, split: str, seed: int) -> dict[str, int]:
+def split_interactions(engine: Engine, split: str, seed: int, report: Report | None = None) -> dict[str, int]:
     """Make `labelled` from `kept`, which is dropped; returns how many interactions each part has.
 
-    DataError when a part would be empty.
+    report: gets a note where interactions have the same time. DataError when a part would be empty.
     """
     if split == "global-time":
         _split_by_time(engine)
     elif split == "cold-item":
         _split_by_items(engine, seed)
     else:
-        shuffled = f"md5_number('{seed} ' || userID || ' ' || itemID), itemID"
+        shuffled = f"md5_number('{seed} ' || u || ' ' || i), i"
         order, held_out = {
             "random": (shuffled, _FIFTH),
-            "user-time": ("time, row", _FIFTH),
-            "leave-one-out": ("time, row", _ONE),
+            "user-time": (f"time, {shuffled}", _FIFTH),
+            "leave-one-out": (f"time, {shuffled}", _ONE),
         }[split]
         _split_by_users(engine, order, *held_out)
     counts = dict(engine.run("SELECT x_label, count(*) FROM labelled GROUP BY x_label"))
@@ -47,6 +49,8 @@ def split_interactions(engine: Engine, split: str, seed: int) -> dict[str, int]:
             raise DataError(f"--split {split} leaves nothing for {part}; filter less, or choose another split")
     engine.run("DROP TABLE kept")
     check_no_leak(engine, split)
+    if report and split in ("user-time", "leave-one-out"):
+        _note_ties(engine, report)
     return {part: counts[label] for label, part in enumerate(PARTS)}
 
 
@@ -55,10 +59,25 @@ def _split_by_users(engine: Engine, order: str, n_valid: str, n_test: str) -> No
     engine.run(
         f"""CREATE TABLE labelled AS SELECT row, userID, itemID, rating, time,
             (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT AS x_label
-            FROM (SELECT *, row_number() OVER (PARTITION BY userID ORDER BY {order}) AS place,
-                  count(*) OVER (PARTITION BY userID) AS n FROM kept)""",
+            FROM (SELECT kept.*, row_number() OVER (PARTITION BY userID ORDER BY {order}) AS place,
+                  count(*) OVER (PARTITION BY userID) AS n FROM kept JOIN users ON users.number = userID
+                  JOIN items ON items.number = itemID)""",
         progress="splitting",
     )
+
+
+def _note_ties(engine: Engine, report: Report) -> None:
+    """Say how many interactions share their time with others of their user, so that the seed decides which is later."""
+    tied, parted = engine.run(
+        "SELECT coalesce(sum(n), 0), count(*) FILTER (parts > 1) FROM (SELECT count(*) AS n, count(DISTINCT x_label) AS parts "
+        "FROM labelled GROUP BY userID, time HAVING count(*) > 1)"
+    )[0]
+    if tied:
+        total = engine.value("SELECT count(*) FROM labelled")
+        report.note(
+            f"{tied:,} of {total:,} interactions ({tied / total:.1%}) have the same time as another of their user; --seed decides "
+            f"their order. {parted:,} such groups were divided between training, validation and test"
+        )
 
 
 def _split_by_time(engine: Engine) -> None:
@@ -81,7 +100,7 @@ def _split_by_items(engine: Engine, seed: int) -> None:
         f"""CREATE TABLE labelled AS SELECT kept.*, part.x_label FROM kept JOIN (
                 SELECT number,
                     (CASE WHEN place <= held_out THEN 2 WHEN place <= 2 * held_out THEN 1 ELSE 0 END)::TINYINT AS x_label
-                FROM (SELECT number, row_number() OVER (ORDER BY md5_number('{seed} ' || number), number) AS place,
+                FROM (SELECT number, row_number() OVER (ORDER BY md5_number('{seed} ' || i), i) AS place,
                       greatest(1, count(*) OVER () // 10) AS held_out FROM items)
             ) AS part ON part.number = itemID"""
     )

@@ -1,12 +1,15 @@
 """`python prepare.py table`: interactions and items from any CSV or Parquet file whose columns are named."""
 
 import argparse
+import codecs
 from pathlib import Path
 
+from preparation import times
 from preparation.engine import Engine, quoted
+from preparation.ids import leave_out_missing, match_items, trimmed
 from preparation.pipeline import Dump, add_options, prepare
 from preparation.report import Report
-from preparation.tables import column, drop_unusable, header, load
+from preparation.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
 from utils.errors import ConfigError
 
 
@@ -25,8 +28,20 @@ def add_parser(commands) -> None:
     parser.add_argument("--text-columns", metavar="NAME,…", help="columns of --items that are joined to an item's text")
     column = "column of --items with the path of an item's picture; of a URL the last part counts, in the folder --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=column)
+    parser.add_argument(
+        "--encoding", type=encoding, metavar="NAME", help="of the text files, such as latin-1 (UTF-8 or UTF-16)"
+    )
     add_options(parser)
     parser.set_defaults(does=run)
+
+
+def encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise argparse.ArgumentTypeError(
+            f"{name}; expected the name of an encoding, such as utf-8, latin-1 or cp1252"
+        ) from None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -51,58 +66,58 @@ def run(options: argparse.Namespace) -> None:
 def read_interactions(engine: Engine, report: Report, options: argparse.Namespace) -> None:
     """Fill `raw`; DataError when a column is missing or too many rows are malformed."""
     source = report.source(options.interactions, "interactions")
-    names, separator = header(engine, source)
-    user = column(names, options.user_column, source, "--user-column")
-    item = column(names, options.item_column, source, "--item-column")
+    layout = layout_of(engine, source, encoding=options.encoding)
+    decimal_comma = layout.separator == ";"
     select = {
-        "user_id": f"trim({user}::VARCHAR)",
-        "item_id": f"trim({item}::VARCHAR)",
+        "user_id": column(layout, options.user_column, source, "--user-column"),
+        "item_id": column(layout, options.item_column, source, "--item-column"),
         "rating": "1::DOUBLE",
         "time": "0::BIGINT",
     }
-    unusable = {"user_id IS NULL OR user_id = ''": "no user", "item_id IS NULL OR item_id = ''": "no item"}
+    unusable: dict[str, str] = {}
     if options.rating_column:
-        select["rating"] = f"TRY_CAST({column(names, options.rating_column, source, '--rating-column')} AS DOUBLE)"
-        unusable["rating IS NULL OR NOT isfinite(rating)"] = "rating is not a number"
+        text = column(layout, options.rating_column, source, "--rating-column")
+        select["rating"] = rating(text, decimal_comma)
+        unusable |= NO_RATING
     if options.time_column:
-        time = column(names, options.time_column, source, "--time-column") + "::VARCHAR"
-        select["time"] = (
-            f"coalesce(TRY_CAST(floor(TRY_CAST({time} AS DOUBLE)) AS BIGINT), "
-            f"floor(epoch(TRY_CAST({time} AS TIMESTAMP)))::BIGINT)"
-        )
-        unusable["time IS NULL"] = "time is neither a number nor a date"
+        text = column(layout, options.time_column, source, "--time-column")
+        select |= times.columns(text, decimal_comma)
+        unusable |= times.NO_TIME
     engine.run("DROP TABLE raw")
-    load(engine, source, "raw", names, select, separator)
+    load(engine, source, "raw", layout, select)
     drop_unusable(engine, source, "raw", unusable)
     source.check(options.max_malformed)
+    if options.time_column:
+        times.settle(engine, source, "raw")
 
 
 def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> None:
     """Fill `about` with the texts, and the paths of pictures where they are asked for; errors as above."""
     source = report.source(options.items, "items")
-    names, separator = header(engine, source)
-    item = column(names, options.item_column, source, "--item-column")
+    layout = layout_of(engine, source, encoding=options.encoding)
+    item = column(layout, options.item_column, source, "--item-column")
     texts = [
-        column(names, name.strip(), source, "--text-columns")
+        column(layout, name.strip(), source, "--text-columns")
         for name in (options.text_columns or "").split(",")
         if name.strip()
     ]
-    joined = f"concat_ws(' ', {', '.join(f'{name}::VARCHAR' for name in texts)})" if texts else "''"
-    select = {"name": f"trim({item}::VARCHAR)", "text": f"trim(regexp_replace({joined}, '\\s+', ' ', 'g'))"}
+    joined = f"concat_ws(' ', {', '.join(texts)})" if texts else "''"
+    select = {"name": trimmed(item), "text": f"trim(regexp_replace({joined}, '\\s+', ' ', 'g'))"}
     if options.image_column:
-        select["image"] = _picture(column(names, options.image_column, source, "--image-column") + "::VARCHAR", options)
+        select["image"] = _picture(column(layout, options.image_column, source, "--image-column"), options)
     engine.run("DROP TABLE about")
-    load(engine, source, "about", names, select, separator)
-    drop_unusable(engine, source, "about", {"name IS NULL OR name = ''": "no item"})
+    load(engine, source, "about", layout, select)
     source.check(options.max_malformed)
+    leave_out_missing(engine, source, "about", "name", "item")
     if options.image_column and not options.images:
         for (url,) in engine.run("SELECT image FROM about WHERE contains(image, '://') LIMIT 1"):
             raise ConfigError(
                 f"--image-column {options.image_column} holds URLs ({url}); name the folder of their files by --images"
             )
-    told = engine.value("SELECT count(*) FROM items WHERE name IN (SELECT name FROM about)")
-    n_items = engine.value("SELECT count(*) FROM items")
-    report.note(f"items that {source.path.name} does not have: {n_items - told:,} of {n_items:,}")
+    report.note(match_items(engine, source, options.interactions, options.allow_unmatched))
+    repeats = engine.value("SELECT count(*) - count(DISTINCT name) FROM about")
+    if repeats:
+        source.note(f"{repeats:,} further rows of items that have one already; the first that is not empty counts")
 
 
 def _picture(value: str, options: argparse.Namespace) -> str:

@@ -1,6 +1,7 @@
 """`python prepare.py check -d NAME`: everything that would stop a training or spoil it, and the figures of the data set."""
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from utils.configurator import Config
 from utils.dataloader import EvalDataLoader
 from utils.dataset import RecDataset
 from utils.errors import DataError, UserError
-from utils.id_maps import read_id_map
+from utils.id_maps import numbers_items, read_id_map
 from utils.interactions import SPLITS
 from utils.topk_evaluator import TopKEvaluator
 
+_PARTS = ("training", "validation", "test")  # by label
 _MODEL = "MambaRec"  # reads every modality that is declared
 _BLOCK = 4096  # rows of features in memory
 
@@ -75,11 +77,13 @@ def check(name: str, data_path: Path) -> Findings:
         for modality in dataset.feature_files:
             with findings.collecting():
                 _features(dataset, modality, findings)
-        for kind, size, file in (("user", dataset.n_users, "u_id_mapping.csv"), ("item", dataset.n_items, "i_id_mapping.csv")):
-            with findings.collecting():
-                _numbered(dataset.folder / file, size, kind)
-        with findings.collecting():
-            _numbered(dataset.folder / "items.csv", dataset.n_items, "item")
+        for kind, size, present, files in (
+            ("user", dataset.n_users, dataset.present_users, ["u_id_mapping.csv"]),
+            ("item", dataset.n_items, dataset.present_items, ["i_id_mapping.csv", "items.csv"]),
+        ):
+            for file in files:
+                with findings.collecting():
+                    _numbered(dataset.folder / file, size, present, kind)
     return findings
 
 
@@ -103,9 +107,19 @@ def _interactions(dataset: RecDataset, findings: Findings) -> None:
         "items outside training": f"{items - train['item'].nunique():,}",
     }
     findings.notes += dataset.notes
-    for kind, size, present in (("user", dataset.n_users, users), ("item", dataset.n_items, items)):
-        if present < size:
-            findings.notes.append(f"{size - present:,} {kind} numbers below the largest have no interaction")
+    pairs = {label: set_of_pairs(frame[frame["label"] == label]) for label in range(len(SPLITS))}
+    for first, second in itertools.combinations(pairs, 2):
+        shared = len(pairs[first].intersection(pairs[second]))
+        if shared:
+            findings.problems.append(
+                f"{dataset.path}: {shared:,} of the {len(pairs[first]):,} pairs of {_PARTS[first]} are in {_PARTS[second]} too "
+                f"({len(pairs[second]):,} pairs); each pair of user and item belongs to one split"
+            )
+
+
+def set_of_pairs(frame: pd.DataFrame) -> pd.MultiIndex:
+    """The distinct pairs of user and item."""
+    return pd.MultiIndex.from_frame(frame[["user", "item"]]).unique()
 
 
 class _Popularity(nn.Module):
@@ -144,14 +158,13 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     findings.figures[modality] = text
 
 
-def _numbered(path: Path, size: int, kind: str) -> None:
-    """DataError unless a table, where there is one, has the original id of each number 0 … size - 1 once."""
+def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
+    """DataError unless a table, where there is one, has the original id of each number below `size` that occurs once."""
     if not path.exists():
         return
     frame = read_id_map(path)
-    numbers = {str(number) for number in range(size)}
-    columns = [column for column in frame if set(frame[column]) == numbers]
-    if len(frame) != size or not columns:
+    columns = [column for column in frame if numbers_items(frame[column], size, present)]
+    if not columns:
         raise DataError(
             f"{path} has {len(frame):,} rows; expected one for each of the {size:,} {kind}s, with the numbers 0 … {size - 1}"
         )

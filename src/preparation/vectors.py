@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from preparation.ids import unmatched
 from preparation.report import Report
 from utils.errors import DataError
 from utils.files import mapped
@@ -15,12 +16,12 @@ RECORD = np.dtype([("name", "S10"), ("feature", "<f4", WIDTH)])
 _BLOCK = 512  # records in memory, 8 MB
 
 
-def write_image_features(path: Path, names: pd.Index, folder: Path, report: Report) -> None:
+def write_image_features(path: Path, names: pd.Index, folder: Path, report: Report, allow_unmatched: bool = False) -> None:
     """image_feat.npy float32 (I, 4096), image_mask.npy bool (I,), missing_images.csv (item_id, original_id, reason).
 
-    names (I,): the original ids in the order of their numbers. The last record of an item counts. An item without one, or whose
-    numbers are not finite, gets the mean of the others; the mask is false there. DataError when the file is not made of whole
-    records or has none of the items.
+    names (I,): the original ids in the order of their numbers. The last record of an item with finite numbers counts. An item
+    without one gets the mean of the others; the mask is false there. DataError when the file is not made of whole records, has none
+    of the items, or fewer than half and `allow_unmatched` is false.
     """
     source = report.source(path, "image features")
     size = path.stat().st_size
@@ -33,20 +34,27 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     table = mapped(folder / "image_feat.npy", np.float32, (len(names), WIDTH))
     reasons = np.full(len(names), "no image", dtype=object)
     mask = np.zeros(len(names), dtype=bool)
+    strangers: list[str] = []
+    n_known = 0
     with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
         while len(block := np.fromfile(file, RECORD, _BLOCK)):
-            numbers = codes.get_indexer(np.char.decode(block["name"], "latin-1").astype(object))
+            ids = np.char.decode(block["name"], "latin-1").astype(object)
+            numbers = codes.get_indexer(ids)
             known = numbers >= 0
+            strangers += ids[~known][: 2 - len(strangers)].tolist()
             numbers, vectors = numbers[known], block["feature"][known]
             finite = np.isfinite(vectors).all(axis=1)
-            table[numbers] = vectors
-            mask[numbers], reasons[numbers] = finite, "NaN or Inf"
+            reasons[numbers] = "NaN or Inf"
+            numbers = numbers[finite]
+            table[numbers] = vectors[finite]
+            mask[numbers] = True
+            n_known += len(finite)
             source.rows += len(block)
             bar.update(block.nbytes)
-    if not mask.any():
-        raise DataError(
-            f"{path} has features of none of the {len(names):,} items (the first is {names[0]!r}); is it of another category?"
-        )
+    found = reasons != "no image"
+    if not mask.any() or (2 * found.sum() < len(names) and not allow_unmatched):
+        missing = names[~found][:2].tolist()
+        raise DataError(unmatched(path, int(found.sum()), len(names), report.sources[0].path, missing, strangers))
     fill_by_mean(table, mask)
     table.flush()
     np.save(folder / "image_mask.npy", mask)
@@ -54,6 +62,8 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     frame = pd.DataFrame({"item_id": missing, "original_id": names[missing], "reason": reasons[missing]})
     frame.to_csv(folder / "missing_images.csv", index=False, lineterminator="\n")
     report.note(f"items with image features: {mask.sum():,} of {len(names):,}")
+    if n_known > found.sum():
+        source.note(f"{n_known - found.sum():,} further records of an item; the last that is finite counts")
 
 
 def fill_by_mean(table: np.ndarray, mask: np.ndarray) -> None:

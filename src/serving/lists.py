@@ -14,6 +14,7 @@ from serving.identifiers import Identifiers, item_identifiers, user_identifiers
 from utils.dataloader import user_batches
 from utils.dataset import RecDataset
 from utils.errors import DataError, RunError
+from utils.text import read_text
 from utils.topk_evaluator import best_items, masked_scores, representations_once
 
 
@@ -29,10 +30,7 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
 
 def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
     """The users (N,) whose ids are in a text file, one a line, each once, in its order."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    lines = read_text(path).splitlines()
     ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
         raise DataError(f"{path} names no user; expected one id a line")
@@ -55,7 +53,7 @@ def recommend(
     width = max(k, *trained.config["topk"])  # as many as evaluation sorts: ties then fall as they do there
     with representations_once(trained.model):
         for batch in user_batches(dataset, users, trained.config, hide_seen=not include_seen):
-            best = best_items(masked_scores(trained.model, batch, dataset.n_items), width)
+            best = best_items(masked_scores(trained.model, batch, dataset), width)
             scores, items = (part[:, :k].cpu().numpy() for part in best)  # (B, k)
             there = items >= 0
             rows, ranks = np.nonzero(there)

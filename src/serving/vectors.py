@@ -29,8 +29,9 @@ def vectors(trained: Trained) -> tuple[Tensor, Tensor]:
     users, items = model.representations()  # type: ignore[operator]
     some = np.linspace(0, trained.dataset.n_users - 1, N_CHECKED).astype(np.int64)
     batch = next(user_batches(trained.dataset, some, trained.config, hide_seen=False))
-    scores = masked_scores(model, batch, trained.dataset.n_items)
-    error = (users[batch[0]] @ items.T - scores).abs().max()
+    present = torch.from_numpy(trained.dataset.present_items).to(items.device)
+    scores = masked_scores(model, batch, trained.dataset)[:, present]
+    error = (users[batch[0]] @ items[present].T - scores).abs().max()
     if error > ROUNDING * scores.abs().max():
         raise RunError(f"{name}: its scores are not the inner products of its representations, so these rank otherwise than it")
     return tuple(table.detach().float().cpu().contiguous() for table in (users, items))
@@ -51,22 +52,23 @@ def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
     for name, table in tables.items():
         cosine = table @ table[number]  # (I,)
         cosine[number] = -torch.inf
-        values, places = cosine.topk(min(k, len(table) - 1))
+        cosine[trained.dataset.absent_items] = -torch.inf
+        values, places = cosine.topk(min(k, len(trained.dataset.present_items) - 1))
         ranks = np.arange(1, len(values) + 1)
         parts.append(pd.DataFrame({"by": name, "item": ids.of(places.numpy()), "rank": ranks, "cosine": values.numpy()}))
     return pd.concat(parts, ignore_index=True)
 
 
 def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
-    """Write the vectors for serving elsewhere; returns the files.
+    """Write the vectors of the users and items that occur in some split for serving elsewhere; returns the files.
 
     npz: `output` with users (U, D), items (I, D), float32, and user_ids, item_ids. faiss: `output`, an exact inner-product
     index of the items in the order of their numbers, and the npz beside it, for the users and the ids.
     """
     dataset, (users, items) = trained.dataset, vectors(trained)
-    arrays = {"users": users.numpy(), "items": items.numpy()}
+    arrays = {"users": users.numpy()[dataset.present_users], "items": items.numpy()[dataset.present_items]}
     for kind, ids in (("user_ids", user_identifiers(dataset)), ("item_ids", item_identifiers(dataset))):
-        arrays[kind] = np.arange(ids.n) if ids.names is None else ids.names.to_numpy(dtype=str)
+        arrays[kind] = ids.present if ids.names is None else ids.names.to_numpy(dtype=str)
     archive = output if form == "npz" else output.with_suffix(".npz")
     if form == "faiss":
         faiss = optional("faiss", "faiss-cpu", "serving", "--format faiss needs")

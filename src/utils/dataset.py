@@ -19,13 +19,16 @@ from utils.errors import DataError
 from utils.interactions import SPLITS, read_interactions
 
 _FEATURE_SUFFIX = "_feature_file"
+# The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
+_LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
 
 class RecDataset:
     """Interactions by split, and the item features of the modalities that the data set declares.
 
-    n_users, n_items: largest id + 1. `users[split]`, `items[split]`: int64 arrays of the pairs of 'train', 'valid',
+    n_users, n_items: largest id + 1, the sizes of a model's tables and of the feature files. `present_users`, `present_items`: int64
+    arrays of the numbers that occur in some split, ascending; the others take no part in anything. `users[split]`, `items[split]`: int64 arrays of the pairs of 'train', 'valid',
     'test', each pair once, in the order of the file. `df`: the training pairs as a frame, as MMRec's models expect.
     """
 
@@ -53,6 +56,8 @@ class RecDataset:
         columns = (self.uid_field, self.iid_field, config["inter_splitting_label"])
         users, items, labels = read_interactions(self.path, columns, config["field_separator"])
         self.n_users, self.n_items = int(users.max()) + 1, int(items.max()) + 1
+        self.present_users, self.present_items = (np.flatnonzero(np.bincount(numbers)) for numbers in (users, items))
+        self._note_absent()
         self.users, self.items = self._split(users, items, labels)
 
     # MMRec's names
@@ -146,7 +151,8 @@ class RecDataset:
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
-        return f"{self.name}: {self.n_users:,} users, {self.n_items:,} items, {counts} train / validation / test pairs"
+        sizes = f"{len(self.present_users):,} users, {len(self.present_items):,} items"
+        return f"{self.name}: {sizes}, {counts} train / validation / test pairs"
 
     # reading
 
@@ -168,7 +174,8 @@ class RecDataset:
         trained_users[users[train]] = True
         cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
         self._note(len(np.unique(users[cold])), "users without training pairs left out of evaluation")
-        self.n_cold_items = self.n_items - len(np.unique(items[train]))
+        self._note(np.isin(keys[labels == 1], keys[labels == 2]).sum(), "pairs are in validation and in test")
+        self.n_cold_items = len(self.present_items) - len(np.unique(items[train]))
         self._note(self.n_cold_items, "items without training pairs: never sampled as negatives, still ranked")
 
         keep = ~leaked & ~cold
@@ -181,16 +188,36 @@ class RecDataset:
             split_users[split], split_items[split] = users[rows], items[rows]
         return split_users, split_items
 
+    @cached_property
+    def absent_items(self) -> np.ndarray:
+        """The item numbers below the largest that occur in no split (N,), ascending."""
+        return np.setdiff1d(np.arange(self.n_items), self.present_items)
+
+    def _note_absent(self) -> None:
+        for kind, present, size in (("user", self.present_users, self.n_users), ("item", self.present_items, self.n_items)):
+            if present[0] == 1 and len(present) == size - 1:
+                self.notes.append(f"{kind}s are numbered from 1; number 0 takes no part")
+            else:
+                self._note(size - len(present), f"{kind} numbers below the largest are in no split; they take no part")
+
     def _note(self, count: int, text: str) -> None:
         if count:
             self.notes.append(f"{count:,} {text}")
 
     def _read_feature(self, path: Path) -> np.ndarray:
         table = self._open_feature(path, mmap_mode="c")
-        finite = np.isfinite(table).all(axis=1)
-        if not finite.all():
-            row = int((~finite).argmax())
-            raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
+        if table.size:
+            largest = np.maximum(table.max(axis=1), -table.min(axis=1).astype(np.float64))  # NaN where a row has one
+            bad = ~(largest <= _LARGEST[table.dtype.kind])
+            if bad.any():
+                row = int(bad.argmax())
+                if not np.isfinite(table[row]).all():
+                    raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
+                value = table[row][np.abs(table[row].astype(np.float64)).argmax()]
+                raise DataError(
+                    f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 holds no "
+                    f"more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 for instance"
+                )
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 
     def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:

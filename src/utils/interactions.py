@@ -1,5 +1,6 @@
 """The interactions of a data set: read from its file, and checked for what would not index a table or name a split."""
 
+import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import DataError
+from utils.text import encoding_of
 
 SPLITS = ("train", "valid", "test")  # their labels are 0, 1, 2
 _BLOCK = 1 << 20  # bytes of a file that are in memory at a time
@@ -71,19 +73,34 @@ def _first(bad: np.ndarray, values: np.ndarray, column: str) -> str:
     return f"line {row + 2}: {column} is {values[row]:.0f}"
 
 
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        found = encoding_of(file.read(4096))
+    return "utf-8-sig" if found == "utf-8" else found
+
+
 def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
     """What read_interactions returns, by pandas."""
     import pandas as pd
 
     try:
-        header = pd.read_csv(path, sep=separator, nrows=0, index_col=False).columns.tolist()
+        form = {"sep": separator, "index_col": False, "quoting": csv.QUOTE_NONE, "encoding": _encoding(path)}
+        header = pd.read_csv(path, nrows=0, **form).columns.str.strip('"').tolist()
         missing = [column for column in columns if column not in header]
         if missing:
             raise DataError(
                 f"{path}: no column {', '.join(map(repr, missing))} in its header {header}; expected {list(columns)} "
                 f"separated by {separator!r} (keys USER_ID_FIELD, ITEM_ID_FIELD, inter_splitting_label, field_separator)"
             )
-        frame = pd.read_csv(path, sep=separator, usecols=list(columns), index_col=False)
+        twice = [column for column in columns if header.count(column) > 1]
+        if twice:
+            raise DataError(f"{path}: its header {header} has the column {twice[0]!r} twice; rename one of them")
+        frame = pd.read_csv(
+            path, usecols=[header.index(column) for column in columns], dtype=str, keep_default_na=False, **form
+        )
+        frame = frame.apply(lambda values: values.str.strip().str.replace(r'^"(.*)"$', r"\1", regex=True)).rename(
+            columns=lambda name: name.strip('"')
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as a table separated by {separator!r}: {error}") from None
     if frame.empty:
@@ -96,7 +113,7 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
             row = int(bad.argmax())
             value = frame[column].iloc[row]
             problems.append(
-                f"{path}, line {row + 2}: {column} is {'empty' if pd.isna(value) else repr(str(value))}; expected a whole "
+                f"{path}, line {row + 2}: {column} is {repr(value) if value else 'empty'}; expected a whole "
                 "number. Map ids to 0, 1, 2, … first"
             )
         table.append(np.where(bad, np.nan, numbers))

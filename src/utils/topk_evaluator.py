@@ -12,6 +12,7 @@ from torch import Tensor
 from utils.configurator import Config
 from utils.contract import check_scores, contract
 from utils.dataloader import EvalDataLoader
+from utils.dataset import RecDataset
 from utils.errors import ModelError
 from utils.metrics import METRICS
 
@@ -44,7 +45,7 @@ class TopKEvaluator:
         model.eval()
         try:
             with representations_once(model):
-                topk = torch.cat([self._recommend(model, batch, loader.dataset.n_items) for batch in loader])  # (N, K)
+                topk = torch.cat([self._recommend(model, batch, loader.dataset) for batch in loader])  # (N, K)
         finally:
             model.train(was_training)
 
@@ -57,9 +58,9 @@ class TopKEvaluator:
         means = {name: float(values.mean()) for name, values in per_user.items()}
         return Evaluation(means, per_user, loader.users.cpu().numpy(), topk.to(torch.int32).cpu().numpy())
 
-    def _recommend(self, model: Any, batch: list[Tensor], n_items: int) -> Tensor:
+    def _recommend(self, model: Any, batch: list[Tensor], dataset: RecDataset) -> Tensor:
         width = self.cutoffs[-1]
-        items = best_items(masked_scores(model, batch, n_items), width, type(model).__name__)[1]
+        items = best_items(masked_scores(model, batch, dataset), width, type(model).__name__)[1]
         return torch.nn.functional.pad(items, (0, width - items.shape[1]), value=-1)
 
     @staticmethod
@@ -70,14 +71,19 @@ class TopKEvaluator:
         return (loader.relevant_keys[position] == keys) & (topk >= 0)
 
 
-def masked_scores(model: Any, batch: list[Tensor], n_items: int) -> Tensor:
-    """Scores (B, I) of a batch [users (B,), mask (2, M)], -inf at the pairs of the mask; ModelError when of another shape."""
+def masked_scores(model: Any, batch: list[Tensor], dataset: RecDataset) -> Tensor:
+    """Scores (B, I) of a batch [users (B,), mask (2, M)]; ModelError when of another shape.
+
+    -inf at the pairs of the mask, and at the items that occur in no split.
+    """
     name = type(model).__name__
     with contract(name, "full_sort_predict"):
         scores = model.full_sort_predict(batch)
-    check_scores(name, scores, (len(batch[0]), n_items))
+    check_scores(name, scores, (len(batch[0]), dataset.n_items))
     rows, columns = batch[1]
     scores[rows, columns] = -torch.inf
+    if len(dataset.absent_items):
+        scores[:, torch.from_numpy(dataset.absent_items).to(scores.device)] = -torch.inf
     return scores
 
 

@@ -51,7 +51,7 @@ def test_ratings_with_defects_give_what_a_hand_finds(call, tmp_path):
     path.write_bytes(bad + lonely.encode() + ratings(*PAIRS).encode() + b"\n" + again.encode())
     (tmp_path / "data" / ".mine.new" / "spill").mkdir(parents=True)  # of a preparation that was killed
     status, out, _ = call("--ratings", path, "--max-malformed", 0.3)
-    assert status == 0 and "6 lines could not be used" in out
+    assert status == 0 and "5 lines could not be used" in out and "left out, no user: 1 (line 5)" in out
     frame = inter(tmp_path)
     assert list(frame) == ["userID", "itemID", "rating", "timestamp", "x_label"] and len(frame) == 16
     assert frame.loc[(frame.userID == 0) & (frame.itemID == 0), ["rating", "timestamp"]].values.tolist() == [[5.0, 100]]
@@ -61,14 +61,14 @@ def test_ratings_with_defects_give_what_a_hand_finds(call, tmp_path):
     assert [(row["interactions"], row["users"], row["items"]) for row in found["dropped"]] == [(2, 0, 0), (1, 1, 0)]
     assert found["splits"] == {"train": 8, "valid": 4, "test": 4}
     source = found["sources"][0]
-    assert (source["rows"], source["malformed"]) == (19, 6)
+    assert (source["lines"], source["rows"], source["malformed"]) == (25, 19, 5)
+    assert source["left_out"] == [{"reason": "no user", "count": 1, "lines": [5]}]
     assert [(one["line"], one["reason"]) for one in source["malformed_lines"]] == [
         (1, "too few fields"),
-        (2, "a field that is not a number"),
+        (2, "rating is not a number"),
         (3, "too many fields"),
         (4, "not UTF-8"),
-        (None, "no user"),
-        (None, "rating is not a number"),
+        (6, "rating is not a number"),
     ]
     maps = pd.read_csv(tmp_path / "data" / "mine" / "u_id_mapping.csv", sep="\t")
     assert maps.values.tolist() == [[user, number] for number, user in enumerate(USERS)]
@@ -168,8 +168,8 @@ def test_texts_are_joined_and_the_first_of_an_item_counts(call, tmp_path, write)
     ]
     found = report(tmp_path)
     assert found["sources"][1]["malformed"] == 1
-    assert "items without metadata: 1 of 4" in found["notes"]
-    assert "further metadata of an item, left out: 1 lines" in found["notes"]
+    assert "meta.json has 3 of the 4 items" in found["notes"]
+    assert found["sources"][1]["notes"] == ["1 further lines about an item; the first that has a text counts"]
 
 
 def test_a_record_that_is_code_is_not_executed(tmp_path):

@@ -32,26 +32,26 @@ def naive_filter(rows, min_rating, k):
         rows = kept
 
 
-def naive_split(rows, split, seed):
-    """A label for each of the numbered rows [(user, item, rating, time)]."""
+def naive_split(rows, split, seed, ranks):
+    """A label for each of the numbered rows [(user, item, rating, time)]. ranks: of the original ids, as dicts by number."""
+    users, items = ranks
     labels = [0] * len(rows)
     if split == "global-time":
         times = sorted(row[3] for row in rows)
         ends = [next(t for t in times if 10 * sum(one <= t for one in times) >= tenths * len(times)) for tenths in (8, 9)]
         return [sum(row[3] > end for end in ends) for row in rows]
     if split == "cold-item":
-        items = sorted({row[1] for row in rows}, key=lambda item: digest(f"{seed} {item}"))
-        held_out = max(1, len(items) // 10)
-        part = {item: 2 if place < held_out else 1 if place < 2 * held_out else 0 for place, item in enumerate(items)}
+        shuffled = sorted({row[1] for row in rows}, key=lambda item: digest(f"{seed} {items[item]}"))
+        held_out = max(1, len(shuffled) // 10)
+        part = {item: 2 if place < held_out else 1 if place < 2 * held_out else 0 for place, item in enumerate(shuffled)}
         return [part[row[1]] for row in rows]
     of_user = defaultdict(list)
     for place, row in enumerate(rows):
         of_user[row[0]].append(place)
     for places in of_user.values():
-        if split == "random":
-            places.sort(key=lambda place: digest(f"{seed} {rows[place][0]} {rows[place][1]}"))
-        else:
-            places.sort(key=lambda place: (rows[place][3], place))
+        places.sort(key=lambda place: digest(f"{seed} {users[rows[place][0]]} {items[rows[place][1]]}"))
+        if split != "random":
+            places.sort(key=lambda place: rows[place][3])
         n = len(places)
         if n < 3:
             continue
@@ -123,7 +123,12 @@ def test_a_core_that_takes_many_rounds_is_reached(tmp_path):
 def test_a_split_is_that_of_a_naive_loop_and_leaks_nothing(tmp_path_factory, split, rows, seed):
     with filtered(tmp_path_factory.getbasetemp(), rows) as engine:
         kept = engine.run("SELECT userID, itemID, rating, time FROM kept ORDER BY row")
-        expected = naive_split(kept, split, seed)
+        of_read = [sorted({f"{kind}{row[place]}" for row in rows}) for place, kind in enumerate("ui")]
+        ranks = [
+            {number: names.index(name) + 1 for number, name in enumerate(engine.names(table))}
+            for names, table in zip(of_read, ("users", "items"), strict=True)
+        ]
+        expected = naive_split(kept, split, seed, ranks)
         if set(expected) != {0, 1, 2}:
             with pytest.raises(DataError, match="leaves nothing for"):
                 split_interactions(engine, split, seed)

@@ -140,7 +140,7 @@ def test_a_missing_file_of_interactions_points_to_the_demo(toy, make_config):
         (table(*GOOD[:5]), ["no row of the test split", "x_label 2"]),
         (table(), ["has a header but no rows"]),
         ("", ["cannot be read as a table", "'\\t'"]),
-        (table('"0\t0\t0', *GOOD), ["cannot be read as a table"]),
+        (table('"0\t0\t0', *GOOD), ["line 2", "userID is '\"0'", "whole number"]),
     ],
     ids=lambda value: None if isinstance(value, str) else value[0],
 )
@@ -149,7 +149,7 @@ def test_interactions_that_cannot_be_used_are_an_error(read, text, phrases):
 
 
 def test_a_file_that_is_not_text_is_an_error(toy, make_config):
-    (toy / "toy.inter").write_bytes(b"\xff\xfe\x00\x80" * 10)
+    (toy / "toy.inter").write_bytes(b"\xff\x00\x80" * 10)
     assert_error(lambda: RecDataset(make_config("BPR")), "toy.inter", "cannot be read")
 
 
@@ -176,8 +176,13 @@ def test_users_without_training_rows_can_be_kept_in_evaluation(read):
 def test_items_without_training_rows_stay_and_are_counted(read):
     dataset = read(table(*GOOD, "0\t5\t2"))  # 3 and 4 are nowhere
     assert dataset.n_items == 6
-    assert dataset.n_cold_items == 3
-    assert dataset.notes == ["3 items without training pairs: never sampled as negatives, still ranked"]
+    assert dataset.n_cold_items == 1
+    assert dataset.present_items.tolist() == [0, 1, 2, 5] and dataset.absent_items.tolist() == [3, 4]
+    assert dataset.notes == [
+        "2 item numbers below the largest are in no split; they take no part",
+        "1 items without training pairs: never sampled as negatives, still ranked",
+    ]
+    assert dataset.summary().startswith("toy: 2 users, 4 items")
     assert pairs(dataset, "test") == [(1, 1), (0, 5)]
 
 

@@ -1,0 +1,270 @@
+"""Small files that were once read wrongly, in tests/cases, and what is right: prepare.py from the file to the figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import prepare as program
+from preparation.validation import popularity
+from utils.configurator import Config
+from utils.dataset import RecDataset
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+UI = ("--user-column", "user", "--item-column", "item")
+
+
+@pytest.fixture
+def call(tmp_path, configs, capsys):
+    """call(command, *words) -> (exit status, standard output, standard error) of prepare.py on the data set 'mine'."""
+
+    def invoke(command, *words):
+        more = ["--threads", 1, "--overwrite"] if command in ("table", "amazon") else []
+        status = program.main([str(word) for word in (command, "-d", "mine", "--data_path", tmp_path / "data", *more, *words)])
+        return status, *capsys.readouterr()
+
+    return invoke
+
+
+@pytest.fixture
+def made(call, tmp_path):
+    """made(command, *words) -> the interactions with original ids, and report.json; each line is accounted for."""
+
+    def make(*words):
+        status, out, err = call(*words)
+        assert status == 0, err
+        folder = tmp_path / "data" / "mine"
+        frame = pd.read_csv(folder / "mine.inter", sep="\t")
+        for kind in ("user", "item"):
+            ids = pd.read_csv(folder / f"{kind[0]}_id_mapping.csv", sep="\t", dtype=str, keep_default_na=False)
+            frame[kind] = ids.set_index(f"{kind}ID").iloc[:, 0].reindex(frame[f"{kind}ID"].astype(str)).to_numpy()
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        for source in report["sources"]:
+            counted = sum(one["count"] for one in source["refused"] + source["left_out"])
+            assert source["lines"] == source["rows"] + counted
+        dropped = sum(row["interactions"] for row in report["dropped"])
+        assert report["sources"][0]["rows"] == report["read"]["interactions"] == len(frame) + dropped
+        return frame, report
+
+    return make
+
+
+def texts(tmp_path) -> dict[str, str]:
+    frame = pd.read_csv(tmp_path / "data" / "mine" / "items.csv", dtype=str, keep_default_na=False)
+    return dict(zip(frame["original_id"], frame["text"], strict=True))
+
+
+def copy_of_inter(name, tmp_path, configs):
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "mine.inter").write_bytes((CASES / name).read_bytes())
+    (configs / "dataset" / "mine.yaml").write_text("inter_file_name: mine.inter\n")
+    return folder
+
+
+def last_items(path, time) -> pd.Series:
+    frame = pd.read_csv(path)
+    frame["time"] = time(frame)
+    return frame.sort_values("time").groupby("user")["item"].last()
+
+
+def test_a_quotation_mark_in_a_tab_separated_log_is_a_character(made, tmp_path):
+    frame, report = made("table", "--interactions", CASES / "quotes_log.tsv", *UI, "--time-column", "time", "--k-core", 1)
+    assert (len(frame), frame.user.nunique(), frame.item.nunique()) == (2000, 200, 100)
+    assert report["sources"][0]["lines"] == report["sources"][0]["rows"] == 2000
+
+
+def test_each_item_has_its_own_text(made, tmp_path):
+    items = ("--items", CASES / "quotes_cat.tsv", "--text-columns", "title")
+    made("table", "--interactions", CASES / "quotes_log_plain.tsv", *UI, "--k-core", 1, *items)
+    found = texts(tmp_path)
+    assert len(found) == 100 and found["i3"] == '"Heroes and other' and found["i60"] == 'Tablet 7"'
+    assert all(text == f"Item {item[1:]}" for item, text in found.items() if item not in ("i3", "i60"))
+
+
+@pytest.mark.parametrize("scale", [1, 1e3, 1e6, 43000])
+def test_the_last_item_is_the_last_by_the_fraction(made, tmp_path, scale):
+    frame = pd.read_csv(CASES / "t01.csv")
+    frame["t"] = [
+        format(value if scale != 43000 else 43000 + value, "f") if scale in (1, 43000) else repr(value * scale)
+        for value in frame["t"]
+    ]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found, _ = made("table", "--interactions", tmp_path / "t.csv", *UI, "--time-column", "t", "--split", "leave-one-out")
+    test = found[found.x_label == 2].set_index("user")["item"]
+    assert (test == last_items(tmp_path / "t.csv", lambda one: one["t"])[test.index]).sum() == 30
+    assert np.allclose(sorted(found.timestamp), sorted(frame["t"].astype(float)), atol=0)
+
+
+def test_offsets_are_applied(made):
+    frame, report = made(
+        "table", "--interactions", CASES / "date_mixedzone.csv", *UI, "--time-column", "time", "--split", "leave-one-out"
+    )
+    last = last_items(CASES / "date_mixedzone.csv", lambda one: pd.to_datetime(one["time"], utc=True))
+    test = frame[frame.x_label == 2].set_index("user")["item"]
+    assert (test == last[test.index]).sum() == 40
+    assert 1499992801 in set(frame.timestamp)  # 02:40:01 two hours ahead of UTC
+    assert report["sources"][0]["notes"] == ["UTC offsets of times are applied: Z in 160, +02:00 in 160"]
+
+
+def test_an_index_that_pandas_wrote_is_passed_over(made, tmp_path):
+    assert len(made("table", "--interactions", CASES / "pandas_index.csv", *UI)[0]) == 320
+    text = (CASES / "pandas_index.csv").read_text()
+    (tmp_path / "again.csv").write_text("Unnamed: 0" + text)
+    assert len(made("table", "--interactions", tmp_path / "again.csv", *UI)[0]) == 320
+
+
+def test_quotes_around_ids_are_taken_off_on_both_sides(made, tmp_path):
+    files = ("--ratings", CASES / "az23_quote_nonnumeric.csv", "--meta", CASES / "az23_meta.jsonl.gz")
+    frame, report = made("amazon", *files)
+    assert frame.timestamp.min() == 1600000000000 and "0001388703" in set(frame["item"])
+    assert (
+        sum(bool(text) for text in texts(tmp_path).values()) == 20
+        and "az23_meta.jsonl.gz has 20 of the 20 items" in report["notes"]
+    )
+
+
+def test_a_whole_number_and_the_same_with_a_fraction_of_zero_are_one_id(made, tmp_path):
+    columns = ("--user-column", "customer_id", "--item-column", "article_id", "--text-columns", "prod_name")
+    files = ("--interactions", CASES / "hm_transactions_mixed.csv", "--items", CASES / "hm_articles_int.csv")
+    frame, _ = made("table", *files, *columns)
+    assert (len(frame), frame.user.nunique(), frame.item.nunique()) == (140, 20, 12)
+    assert texts(tmp_path)["618136477"] == "Top 2"
+    zeros = "".join(re_zero(line) for line in (CASES / "hm_transactions_mixed.csv").read_text().splitlines(keepends=True))
+    (tmp_path / "zeros.csv").write_text(zeros)
+    _, report = made("table", "--interactions", tmp_path / "zeros.csv", *files[2:], *columns)
+    assert texts(tmp_path)["0618136477"] == "Top 2" and any("leading zeros" in one for one in report["sources"][1]["notes"])
+
+
+def re_zero(line: str) -> str:
+    """The line with a zero before its item, as the data set itself has it."""
+    first, user, item, rest = line.split(",", 3)
+    return ",".join([first, user, item if item == "article_id" else f"0{item.removesuffix('.0')}", rest])
+
+
+def test_ties_are_broken_by_the_seed(made, tmp_path, configs):
+    words = (
+        "--interactions",
+        CASES / "ties_by_item.csv",
+        *UI,
+        "--time-column",
+        "time",
+        "--split",
+        "leave-one-out",
+        "--k-core",
+        1,
+    )
+    frame, report = made("table", *words)
+    largest = frame.groupby("user")["item"].max()
+    test = frame[frame.x_label == 2].set_index("user")["item"]
+    assert (test == largest[test.index]).mean() < 0.3
+    assert any(note.startswith("2,400 of 2,400 interactions (100.0%) have the same time") for note in report["notes"])
+    recall = popularity(RecDataset(Config("BPR", "mine", {"data_path": str(tmp_path / "data"), "use_gpu": False})))
+    assert 0.06 < float(recall.split()[1].rstrip(",")) < 0.13
+    other = made("table", *words, "--seed", 7)[0]
+    assert (other[other.x_label == 2].set_index("user")["item"][test.index] != test).mean() > 0.5
+
+
+@pytest.mark.parametrize("spelled", ["nan", "", "NULL", "None", "\\N", "NA", " null ", "NaN"])
+def test_rows_without_a_user_are_left_out_and_counted(made, tmp_path, spelled):
+    path = tmp_path / "guests.csv"
+    path.write_text((CASES / "guests_nan.csv").read_text().replace("\nnan,", f"\n{spelled},"))
+    frame, report = made("table", "--interactions", path, *UI, "--time-column", "time")
+    assert (len(frame), frame.user.nunique(), frame.item.nunique()) == (198, 33, 20)
+    assert [(one["count"], one["lines"][:2]) for one in report["sources"][0]["left_out"]] == [(97, [4, 5])]
+
+
+def test_the_first_row_of_an_item_that_is_not_empty_counts(made, tmp_path):
+    files = ("--interactions", CASES / "enc_semicolon.csv", "--items", CASES / "dup_items.csv")
+    _, report = made("table", *files, *UI, "--time-column", "time", "--text-columns", "title")
+    assert texts(tmp_path) == {f"i{n}": f"Old i{n}" for n in range(20)}
+    assert report["sources"][1]["notes"][0].startswith("40 further rows of items")
+
+
+def test_a_pair_in_two_splits_is_wrong(call, tmp_path, configs):
+    folder = copy_of_inter("val_is_test.inter", tmp_path, configs)
+    status, out, _ = call("check")
+    assert status == 1 and "60 of the 60 pairs of validation are in test too (60 pairs)" in out
+    frame = pd.read_csv(CASES / "k_gap.inter", sep="\t")
+    leaked = frame[frame.x_label == 0].head(7).assign(x_label=2)
+    pd.concat([frame, leaked]).to_csv(folder / "mine.inter", sep="\t", index=False)
+    status, out, _ = call("check")
+    assert status == 1 and "7 of the 360 pairs of training are in test too (67 pairs)" in out and "1 problem\n" in out
+
+
+def test_a_number_that_occurs_nowhere_is_not_counted_or_ranked(call, tmp_path, configs):
+    copy_of_inter("k_gap.inter", tmp_path, configs)
+    status, out, _ = call("check")
+    assert (
+        status == 0
+        and "\nitems                        40\n" in out
+        and "50,000 item numbers below the largest are in no split" in out
+    )
+
+
+# a join that finds too little
+
+
+@pytest.mark.parametrize("known", [0, 9])
+def test_a_join_that_finds_less_than_half_is_an_error(call, tmp_path, known):
+    lines = ["item,title", *(f"{'' if n < known else 'x-'}i{n},T{n}" for n in range(20))]
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    words = ("--interactions", CASES / "pandas_index.csv", *UI, "--items", tmp_path / "items.csv", "--text-columns", "title")
+    status, _, err = call("table", *words)
+    assert status == 2 and f"has {known} of the 20 items" in err and "'x-i1" in err and "--allow-unmatched" in err
+    assert call("table", *words, "--allow-unmatched")[0] == 0
+
+
+def test_metadata_and_image_features_of_other_items_are_an_error(call, tmp_path):
+    ratings = CASES / "az23_quote_nonnumeric.csv"
+    (tmp_path / "meta.json").write_text('{"parent_asin": "OTHER1", "title": "a"}\n{"parent_asin": "OTHER2", "title": "b"}\n')
+    status, _, err = call("amazon", "--ratings", ratings, "--meta", tmp_path / "meta.json")
+    assert status == 2 and "has 0 of the 20 items" in err and "'OTHER1', 'OTHER2'" in err and "'0001388703'" in err
+    assert call("amazon", "--ratings", ratings, "--meta", tmp_path / "meta.json", "--allow-unmatched")[0] == 0
+
+
+# encodings and what is not there
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_text_files_of_other_encodings_are_read(made, tmp_path, encoding):
+    path, items = tmp_path / "visits.csv", tmp_path / "items.csv"
+    path.write_text((CASES / "pandas_index.csv").read_text().replace("u", "ü").replace("üser", "user"), encoding=encoding)
+    items.write_text("item,title\n" + "".join(f"i{n},Grün {n}\n" for n in range(20)), encoding=encoding)
+    frame, _ = made("table", "--interactions", path, *UI, "--items", items, "--text-columns", "title")
+    assert frame.user.str.startswith("ü").all() and texts(tmp_path)["i3"] == "Grün 3"
+
+
+def test_latin_1_is_read_when_named_and_else_an_error_says_so(call, made, tmp_path):
+    path = tmp_path / "visits.csv"
+    path.write_text((CASES / "pandas_index.csv").read_text().replace(",i1", ",é1"), encoding="latin-1")
+    status, _, err = call("table", "--interactions", path, *UI)
+    assert status == 2 and "not UTF-8" in err and "--encoding" in err
+    assert "é1" in set(made("table", "--interactions", path, *UI, "--encoding", "latin-1")[0]["item"])
+
+
+def test_a_date_that_cannot_be_read_is_shown_as_it_stands(call, tmp_path):
+    lines = (CASES / "pandas_index.csv").read_text().splitlines()
+    (tmp_path / "visits.csv").write_text("\n".join([lines[0], *(line.rsplit(",", 1)[0] + ",14.07.17" for line in lines[1:])]))
+    status, _, err = call("table", "--interactions", tmp_path / "visits.csv", *UI, "--time-column", "time")
+    assert status == 2 and "line 2, time is neither a number nor a date: '0,u0,i0,14.07.17'" in err
+
+
+def test_the_order_of_the_lines_changes_nothing(made, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{u}", f"i{i}", int(t))
+        for u in range(30)
+        for i, t in zip(rng.permutation(25)[:9], rng.integers(0, 30, 9), strict=True)
+    ]
+    results = []
+    for order in (np.arange(len(rows)), rng.permutation(len(rows))):
+        pd.DataFrame([rows[place] for place in order], columns=["user", "item", "time"]).to_csv(tmp_path / "v.csv", index=False)
+        for split in ("random", "leave-one-out", "user-time", "global-time", "cold-item"):
+            frame, _ = made(
+                "table", "--interactions", tmp_path / "v.csv", *UI, "--time-column", "time", "--split", split, "--k-core", 3
+            )
+            results.append(sorted(zip(frame.user, frame.item, frame.timestamp, frame.x_label, strict=True)))
+    assert results[:5] == results[5:]
