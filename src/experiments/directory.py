@@ -23,11 +23,11 @@ import torch
 
 from utils.equality import identical
 from utils.errors import RunError
-from utils.files import naming, placed, write_text
+from utils.files import naming, placed, replacing, write_text
 from utils.logger import get_logger
 
 RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
-ADOPTED = ("train.log", "metrics.jsonl", "per_user.npz", "topk.npz", "best.pt")
+LOGS = ("train.log", "metrics.jsonl")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
@@ -236,11 +236,18 @@ class RunDirectory:
 
     def adopt(self, other: "RunDirectory") -> None:
         """Take over what another run has learned and recorded; its checkpoint comes last, so that without it nothing counts."""
-        for name in (*ADOPTED, CHECKPOINT):
-            if other.file(name).exists():
+        for name in (*LOGS, *BEST, CHECKPOINT):
+            if not other.file(name).exists():
+                continue
+            if name not in LOGS:
                 other._checked(name)
-                with other.file(name).open("rb") as source:
-                    self.write(name, partial(shutil.copyfileobj, source))
+            with other.file(name).open("rb") as source:
+                copy = partial(shutil.copyfileobj, source)
+                if name in LOGS:  # they grow, so the manifest has no digest of them yet
+                    with replacing(self.file(name)) as file:
+                        copy(file)
+                else:
+                    self.write(name, copy)
 
     def discard(self) -> None:
         """Throw away a run, finished or not; RunError while another process has it."""

@@ -63,6 +63,6 @@ def test_the_study_maps_the_items_of_both_models(toy, tmp_path, in_this_process)
     runs = [next((tmp_path / "results" / "toy" / model).glob("seed*")) for model in ("VBPR", "MambaRec")]
     expected = [uniformity(directions) for directions in item_directions(runs)[1]]
     text = (figures / "embedding.txt").read_text()
-    assert f"VBPR {expected[0]:.3f}, MambaRec {expected[1]:.3f}" in text and "The same 64 items of each model" in text
+    assert all(f"{value:.3f}" in text for value in expected) and "the same 64 items of each model" in text
     for frame in (table, angles):
         assert frame.groupby("model", sort=False)["uniformity"].first().tolist() == pytest.approx(expected)

@@ -281,7 +281,7 @@ def test_one_output_for_two_data_sets_is_refused(make_record, tmp_path, capsys):
 def test_a_place_that_cannot_be_written_is_named(make_record, tmp_path, capsys):
     make_record("BPR", [0.1, 0.2]).save(tmp_path)
     assert program.main(["html", "--results", str(tmp_path), "--output", str(tmp_path)]) == 2
-    assert f"{tmp_path} cannot be written (Is a directory)" in capsys.readouterr().err
+    assert f"{tmp_path}: a folder is there, and a file is expected" in capsys.readouterr().err
 
 
 def test_a_metric_that_was_not_computed_is_refused(records):

@@ -67,7 +67,7 @@ def test_a_study_trains_the_seeds_that_are_missing_and_draws_means(call, tmp_pat
     assert call("feature-map", "-d", "toy", "--seed", "1")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("result.json")}
     status, out, _ = call("feature-map", "-d", "toy", "--seed", "1", "2")
-    assert status == 0 and "4 trials: 2 finished, 2 to train" in out
+    assert status == 0 and "4 trials: 2 finished; 2 to train" in out
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     table, results = pd.read_csv(tmp_path / "results/toy/figures/feature-map.csv"), run_results(tmp_path)
     for row in table.to_dict("records"):

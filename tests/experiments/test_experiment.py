@@ -176,6 +176,7 @@ def test_studies_count_only_when_they_are_asked_for(call, ask, results, toy, cap
     for trial in study.trials:  # what the interpreter of these tests does not record
         path = results / trial / "environment.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "command": ["report.py", "modality"]}))
+        path.with_name("manifest.json").unlink()  # of a file that is no longer the run's
     call("-m", "VBPR", "--seed", "1")
     capsys.readouterr()
     for everything in ([], ["--all"]):
