@@ -53,7 +53,8 @@ def _code(engine: Engine, source: Source | None) -> None:
         )
         unify(engine, "spelled", "name", kind, source)
         engine.run(
-            f"CREATE TABLE coded_{kind}s AS SELECT raw, name, (dense_rank() OVER (ORDER BY name))::INTEGER AS {code} FROM spelled; "
+            f"CREATE TABLE coded_{kind}s AS SELECT raw, name, (dense_rank() OVER (ORDER BY name))::INTEGER AS {code} "
+            f"FROM spelled; "
             f"CREATE TABLE raw_{kind}s AS SELECT DISTINCT name, {code} FROM coded_{kind}s; DROP TABLE spelled"
         )
     engine.run(
@@ -74,7 +75,8 @@ def _leave_out(engine: Engine, source: Source) -> None:
         ("item", f"(user_id IS NOT NULL AND NOT {no_user}) AND (item_id IS NULL OR {no_item})"),
     ):
         for spelled, count, places in engine.run(
-            f"SELECT coalesce({trimmed(f'{kind}_id')}, ''), count(*), min(rowid, {LISTED}) FROM raw WHERE {condition} GROUP BY 1 ORDER BY 1"
+            f"SELECT coalesce({trimmed(f'{kind}_id')}, ''), count(*), min(rowid, {LISTED}) FROM raw "
+            f"WHERE {condition} GROUP BY 1 ORDER BY 1"
         ):
             source.leave_out(no_id(kind, spelled), count, [line for line, _ in source.locate(places)])
             source.rows -= count

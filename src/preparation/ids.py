@@ -1,6 +1,7 @@
 """Ids of users and items: one spelling for each, none for what stands for a missing value, and the join of two files.
 
-Blanks around an id do not count; case and leading zeros do. Where all ids of a column are whole numbers, 618136477.0 is 618136477.
+Blanks around an id do not count; case and leading zeros do. Where all ids of a column are whole
+numbers, 618136477.0 is 618136477.
 """
 
 from pathlib import Path
@@ -42,7 +43,8 @@ def unify(engine: Engine, table: str, column: str, kind: str, source: Source | N
 def leave_out_missing(engine: Engine, source: Source, table: str, column: str, kind: str) -> None:
     """Delete the rows of a table without an id in a column of trimmed ids, and count them in `source`."""
     for name, count, places in engine.run(
-        f"SELECT coalesce({column}, ''), count(*), min(rowid, {LISTED}) FROM {table} WHERE {is_missing(column)} GROUP BY 1 ORDER BY 1"
+        f"SELECT coalesce({column}, ''), count(*), min(rowid, {LISTED}) FROM {table} "
+        f"WHERE {is_missing(column)} GROUP BY 1 ORDER BY 1"
     ):
         source.leave_out(no_id(kind, name), count, [line for line, _ in source.locate(places)])
         source.rows -= count
@@ -57,8 +59,8 @@ def no_id(kind: str, spelled: str) -> str:
 def match_items(engine: Engine, source: Source, interactions: Path, allow_unmatched: bool) -> str:
     """Compare the ids of the tables `items` and `about`; returns a line that says how many items `about` has.
 
-    Where these are numbers, and only one side has leading zeros, they are left away for the comparison. DataError where fewer than
-    half of the items are found.
+    Where these are numbers, and only one side has leading zeros, they are left away for the comparison.
+    DataError where fewer than half of the items are found.
     """
     unify(engine, "about", "name", "item", source)
     n_items = engine.value("SELECT count(*) FROM items")
@@ -82,9 +84,9 @@ def unmatched(path: Path, n_found: int, n_items: int, wanted: Path, only_wanted:
     """The message where a file has fewer than half of the items."""
     sides = [", ".join(map(repr, ids[:2])) or "none" for ids in (only_wanted, only_there)]
     return (
-        f"{path} has {n_found:,} of the {n_items:,} items of {wanted}. Ids that only {wanted.name} has: {sides[0]}. Ids that only "
-        f"{path.name} has: {sides[1]}. Give both files the same ids, or name the right file or column. If this is as it should be, "
-        "say --allow-unmatched"
+        f"{path} has {n_found:,} of the {n_items:,} items of {wanted}. Ids that only {wanted.name} has: {sides[0]}. "
+        f"Ids that only {path.name} has: {sides[1]}. Give both files the same ids, or name the right file or column. If this "
+        "is as it should be, say --allow-unmatched"
     )
 
 

@@ -45,8 +45,8 @@ def extract_features(
     """Write the image features of the data set in `folder`, from its store; what a stopped call has computed is kept.
 
     model, weights, download: as in preparation.backbones.load_backbone. images, column: where the pictures are that go into
-    the store first, and allow_unmatched: as in preparation.packing.pack_images; neither: the store is there. Raises what these two raise, and
-    DataError without items.csv, a store, or a picture that can be read.
+    the store first, and allow_unmatched: as in preparation.packing.pack_images; neither: the store is there. Raises what
+    these two raise, and DataError without items.csv, a store, or a picture that can be read.
     """
     items = read_items(folder, column)
     backbone = load_backbone(model, weights, download)
@@ -116,7 +116,7 @@ def upright_rgb(picture: "Image.Image") -> "Image.Image":
 
 
 def _eight_bits(picture: "Image.Image") -> "Image.Image":
-    """Whole numbers up to 65535, or fractions up to 1, become grey levels; others are stretched from their least to their largest."""
+    """Whole numbers up to 65535, or fractions up to 1, become grey levels; others are stretched to the whole range."""
     from PIL import Image
 
     values = np.asarray(picture, dtype=np.float64)

@@ -36,7 +36,9 @@ csv.field_size_limit(_LONGEST_FIELD)
 
 @dataclass(frozen=True)
 class Layout:
-    """path: the file to read, which may be a copy. names: of the columns; '' where one has none. quote: '' where marks do not quote.
+    """path: the file to read, which may be a copy. names: of the columns; '' where one has none.
+
+    quote: '' where marks do not quote.
 
     has_header: whether the first line has the names. lines: rows below it, whether they can be used or not. plain: whether the
     engine finds the same rows as `rows` does. numbered: a last column has each row's line in the original file.
@@ -64,8 +66,8 @@ class Row(NamedTuple):
 def find_layout(source: Source, spill: Path, names: list[str] | None = None, encoding: str | None = None) -> Layout:
     """The layout of a text file; DataError where it is empty or not in the encoding.
 
-    spill: a folder for a copy in UTF-8, where the file is in another encoding. names: of the columns of a file without a header.
-    What was decided is noted in `source`.
+    spill: a folder for a copy in UTF-8, where the file is in another encoding. names: of the columns of a file without a
+    header. What was decided is noted in `source`.
     """
     path = source.path
     found = encoding or encoding_of(_head(path))
@@ -93,7 +95,7 @@ def find_layout(source: Source, spill: Path, names: list[str] | None = None, enc
 
 
 def plain_copy(layout: Layout, source: Source, spill: Path) -> Layout:
-    """Copy a file so that each row is one that the engine reads, with its line in a last column; refuse the others in `source`."""
+    """Copy a file so that each row is one that the engine reads, its line in a last column; `source` gets the refused ones."""
     path = spill / f"{source.path.name}.plain.csv"
     spill.mkdir(exist_ok=True)
     n_rows = 0
@@ -187,8 +189,10 @@ def _row(number: int, fields: list[str], content: str, n: int) -> Row:
 
 
 class _Forms(NamedTuple):
-    """whole: a row with its line end, where a mark inside of a field that does not start with one is a character. unfinished: the
-    beginning of a row up to within a quoted field."""
+    """whole: a row with its line end, where a mark inside of a field that does not start with one is a character.
+
+    unfinished: the beginning of a row up to within a quoted field.
+    """
 
     whole: re.Pattern[str]
     unfinished: re.Pattern[str]
@@ -307,7 +311,7 @@ def _strict(layout: Layout, n_unquoted: int | None = None) -> _Strict:
 
 
 def _block(data: bytes, separator: str, mark: int, n: int, n_unquoted: int) -> tuple[int, np.ndarray] | None:
-    """How many bytes the complete rows of a block take, and the counts of _Strict over them; None where they are not regular."""
+    """How many bytes the complete rows of a block take, and the counts of _Strict over them; None for irregular rows."""
     array = np.frombuffer(data, dtype=np.uint8)
     inside = np.cumsum(array == mark, dtype=np.uint8) & 1  # of a quoted field, behind each byte
     breaks = np.flatnonzero(array == _LF)

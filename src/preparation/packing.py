@@ -26,8 +26,8 @@ def pack_images(
 
     column: one of `items` with the path of each item's picture, empty where there is none; relative paths start at `images`,
     without it at `folder`. No column: the stem of a file, anywhere below `images`, is the item's original id. What the store
-    has already is kept, so a stopped call goes on. DataError where no picture is found, or pictures of fewer than half of the items
-    and `allow_unmatched` is false; RunError where the store cannot be written.
+    has already is kept, so a stopped call goes on. DataError where no picture is found, or pictures of fewer than half of
+    the items and `allow_unmatched` is false; RunError where the store cannot be written.
     """
     if images is not None and not images.is_dir():
         raise DataError(f"--images {images} is no folder")

@@ -75,8 +75,8 @@ def _note_ties(engine: Engine, report: Report) -> None:
     if tied:
         total = engine.value("SELECT count(*) FROM labelled")
         report.note(
-            f"{tied:,} of {total:,} interactions ({tied / total:.1%}) have the same time as another of their user; --seed decides "
-            f"their order. {parted:,} such groups were divided between training, validation and test"
+            f"{tied:,} of {total:,} interactions ({tied / total:.1%}) have the same time as another of their user; "
+            f"--seed decides their order. {parted:,} such groups were divided between training, validation and test"
         )
 
 

@@ -127,7 +127,8 @@ def _read(engine: Engine, source: Source, table: str, layout: Layout, selected: 
 
 def _note_refused(engine: Engine, source: Source) -> None:
     engine.run(
-        "CREATE TABLE refused AS SELECT line, first(error_type) AS reason, first(csv_line) AS content FROM reject_errors GROUP BY line"
+        "CREATE TABLE refused AS SELECT line, first(error_type) AS reason, first(csv_line) AS content "
+        "FROM reject_errors GROUP BY line"
     )
     for reason, count in engine.run("SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY min(line)"):
         rows_of_reason = engine.run(

@@ -20,8 +20,8 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     """image_feat.npy float32 (I, 4096), image_mask.npy bool (I,), missing_images.csv (item_id, original_id, reason).
 
     names (I,): the original ids in the order of their numbers. The last record of an item with finite numbers counts. An item
-    without one gets the mean of the others; the mask is false there. DataError when the file is not made of whole records, has none
-    of the items, or fewer than half and `allow_unmatched` is false.
+    without one gets the mean of the others; the mask is false there. DataError when the file is not made of whole records,
+    has none of the items, or fewer than half and `allow_unmatched` is false.
     """
     source = report.source(path, "image features")
     size = path.stat().st_size

@@ -20,7 +20,7 @@ class Identifiers:
     """The ids of those of the numbers 0 … n-1 that occur, which are strings where there is a map, and back."""
 
     def __init__(self, kind: str, n: int, present: np.ndarray | None = None, names: pd.Index | None = None):
-        """kind: 'user' or 'item', for messages. present: the numbers that occur (N,), all without it. names: their original ids."""
+        """kind: 'user' or 'item', for messages. present: the numbers that occur (N,), without it all. names: original ids."""
         self.kind, self.n, self.names = kind, n, names
         self.present = np.arange(n) if present is None else present
         self._places = np.full(n, -1)

@@ -27,9 +27,10 @@ _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, it
 class RecDataset:
     """Interactions by split, and the item features of the modalities that the data set declares.
 
-    n_users, n_items: largest id + 1, the sizes of a model's tables and of the feature files. `present_users`, `present_items`: int64
-    arrays of the numbers that occur in some split, ascending; the others take no part in anything. `users[split]`, `items[split]`: int64 arrays of the pairs of 'train', 'valid',
-    'test', each pair once, in the order of the file. `df`: the training pairs as a frame, as MMRec's models expect.
+    n_users, n_items: largest id + 1, the sizes of a model's tables and of the feature files. `present_users`, `present_items`:
+    int64 arrays of the numbers that occur in some split, ascending; the others take no part in anything. `users[split]`,
+    `items[split]`: int64 arrays of the pairs of 'train', 'valid', 'test', each pair once, in the order of the file.
+    `df`: the training pairs as a frame, as MMRec's models expect.
     """
 
     def __init__(self, config: Config):
@@ -215,8 +216,9 @@ class RecDataset:
                     raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
                 value = table[row][np.abs(table[row].astype(np.float64)).argmax()]
                 raise DataError(
-                    f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 holds no "
-                    f"more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 for instance"
+                    f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 "
+                    f"holds no more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 "
+                    "for instance"
                 )
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 

@@ -33,7 +33,7 @@ def made(call, tmp_path):
     """made(command, *words) -> the interactions with original ids, and report.json; each line is accounted for."""
 
     def make(*words):
-        status, out, err = call(*words)
+        status, _, err = call(*words)
         assert status == 0, err
         folder = tmp_path / "data" / "mine"
         frame = pd.read_csv(folder / "mine.inter", sep="\t")
