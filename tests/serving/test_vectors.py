@@ -88,7 +88,7 @@ def test_faiss_is_asked_for_where_it_is_absent(trained, tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):
-    with pytest.raises(RunError, match=r"absent/vectors\.npz cannot be written \(No such file"):
+    with pytest.raises(OSError, match=r"absent/vectors\.npz"):  # utils.errors makes a sentence of it
         export_vectors(trained, "npz", tmp_path / "absent" / "vectors.npz")
 
 
