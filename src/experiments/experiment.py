@@ -16,8 +16,9 @@ from typing import Any
 
 from experiments.grid import by_model, by_point, varied
 from utils.configurator import NEUTRAL_KEYS, Config
-from utils.errors import ConfigError, RunError
+from utils.errors import ConfigError, RunError, explained
 from utils.files import write_text
+from utils.logger import get_logger
 from utils.words import count
 
 FOLDER = "experiments"
@@ -58,13 +59,17 @@ class Experiment:
         return self.purpose.startswith("study")
 
     def save(self, place: Path) -> Path:
-        """Write the plan below a results_dir or a folder of records; returns its path."""
+        """Write the plan below a results_dir or a folder of records; returns its path. OSError where that fails."""
         path = Path(place) / FOLDER / f"{self.name}.json"
-        try:
-            write_text(path, json.dumps(asdict(self), indent=2) + "\n")
-        except OSError as error:
-            raise RunError(f"{path} cannot be written ({error.strerror}); name another place with --results_dir") from None
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
         return path
+
+    def _keep(self, place: Path) -> None:
+        """Save while trials run: a plan that cannot be written is said, and stops no trial."""
+        try:
+            self.save(place)
+        except OSError as error:
+            get_logger().warning("the plan of this experiment could not be written: %s", explained(error))
 
     def begun(self, place: Path) -> "Experiment":
         """The plan with its times, written down; the trials that an earlier start of a search knew are kept.
@@ -82,7 +87,7 @@ class Experiment:
                 )
             trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
             plan = replace(plan, started=earlier.started, finished=earlier.finished, trials=trials)
-        plan.save(place)
+        plan._keep(place)
         return plan
 
     def with_trials(self, place: Path, paths: Iterable[Path]) -> "Experiment":
@@ -90,14 +95,14 @@ class Experiment:
         new = [trial_name(path) for path in paths]
         plan = replace(self, trials=list(dict.fromkeys([*self.trials, *new])))
         if plan.trials != self.trials:
-            plan.save(place)
+            plan._keep(place)
         return plan
 
     def ended(self, place: Path, paths: Iterable[Path], complete: bool) -> "Experiment":
         """The plan with exactly these trials, and with the time of its end if all of them are finished."""
         finished = (self.finished or _now()) if complete else None
         plan = replace(self, trials=[trial_name(path) for path in paths], finished=finished)
-        plan.save(place)
+        plan._keep(place)
         return plan
 
     def restricted(self, trials: Sequence[str]) -> "Experiment":
