@@ -49,6 +49,9 @@ def verdict(comparison: Comparison, dataset: str) -> Verdict:
         standing = {test.label: _standing(test.test, test.wilcoxon_adjusted, test.t_test_adjusted) for test in of_reference}
         pairs = f"{subject} against each other model, {count(len(comparison.tests), 'test')} in all"
     else:
+        entries = _of_one_budget(entries)
+        if len(entries) == 1:
+            return Verdict("The runs have different budgets, so no two rows can be compared.", _limits(comparison, entries))
         subject = max(entries, key=lambda entry: entry.mean(TESTED)).label
         standing = _against_all(entries, subject)
         pairs = f"every two models, {count(len(entries) * (len(entries) - 1) // 2, 'test')} in all"
@@ -61,6 +64,12 @@ def verdict(comparison: Comparison, dataset: str) -> Verdict:
         subject,
         standing,
     )
+
+
+def _of_one_budget(entries: Sequence[Entry]) -> list[Entry]:
+    """The rows of the budget that most rows have: of two budgets nothing is compared."""
+    groups = [[one for one in entries if one.budget == entry.budget] for entry in entries]
+    return max(groups, key=len)
 
 
 def _standing(test: Paired, wilcoxon: float, t_test: float) -> str:

@@ -161,3 +161,10 @@ def test_a_data_set_without_the_reference_is_tested_among_its_own(make_record):
     assert verdict(comparison, "other").sentence == "B is ahead of A."
     assert verdict(comparison, "other").tested.startswith("Tested: every two models")
     assert verdict(comparison, "toy").subject == "MambaRec"
+
+
+def test_without_a_reference_rows_of_another_budget_are_not_compared(make_record):
+    long = [make_record(model, [0.9, 0.8, 0.7], epochs=3) for model in ("BPR",)]
+    short = [make_record(model, [0.1, 0.2, 0.3], epochs=2) for model in ("VBPR", "LightGCN")]
+    assert "BPR" not in verdict(compare([*long, *short]), "toy").sentence.replace("VBPR", "")
+    assert "no two rows can be compared" in verdict(compare([*long, short[0]]), "toy").sentence
