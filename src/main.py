@@ -17,12 +17,13 @@ from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, one_after_the_other, prepare, run_trials
 from utils.configurator import Config, available_datasets, available_models, override_pairs
+from utils.console import Parser, show
 from utils.errors import exit_status
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The program's own options, and the words that are configuration keys."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train and evaluate multimodal recommenders.",
         epilog="Any configuration key can be set: --learning_rate 5e-4. Several values make a grid: --mmd_weight 0.1 0.2. "
         f"Models: {', '.join(available_models())}. Data sets: {', '.join(available_datasets())}.",
@@ -64,17 +65,17 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides.setdefault("threads", threads_each(options.jobs))
     configs = plan(options.model, options.dataset, overrides, options.search)
     if len(configs) == 1 and options.engine == "local":
-        print(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
+        show(run_table(run(configs[0], resume=options.resume, restart=options.restart)))
         return 0
     outcomes = run_all(configs, options)
-    print(trials_table(outcomes, by_test=options.legacy_test_selection))
+    show(trials_table(outcomes, by_test=options.legacy_test_selection))
     results = [outcome.result for outcome in outcomes if outcome.result]
     metrics = [metric for metric in METRICS if results and metric in results[0]["test"]]
     if TESTED in metrics and len(by_model([outcome.trial.config for outcome in outcomes])) > 1:
         records = load_records([Path(result["directory"]) for result in results])
-        print("\n" + rendered(compare(records, by_test=options.legacy_test_selection), metrics=metrics))
+        show("\n" + rendered(compare(records, by_test=options.legacy_test_selection), metrics=metrics))
     if text := failures(outcomes):
-        print(text, file=sys.stderr)
+        show(text, file=sys.stderr)
         return 1
     return 0
 

@@ -10,21 +10,22 @@ from experiments.trained import Trained, load_trained
 from serving.lists import evaluated_users, listed_users, recommend, trained_users
 from serving.vectors import export_vectors, similar_items
 from serving.writers import FORMATS, write_tables
+from utils.console import Parser, show
 from utils.errors import exit_status
 from utils.words import positive
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command, `lists` where none is named, and its options."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--run", required=True, type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…")
     shared.add_argument("--data_path", type=Path, metavar="FOLDER", help="the folder above the data set's, if it has moved")
-    table = argparse.ArgumentParser(add_help=False)
+    table = Parser(add_help=False)
     table.add_argument("-k", type=positive, default=20, metavar="N", help="how many items (20)")
     table.add_argument("--format", choices=FORMATS, default="csv", help="of the table (csv)")
     table.add_argument("--output", type=Path, metavar="FILE", help="a file in place of the console")
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Recommendations, similar items and vectors of a finished run.",
         epilog="Without a command it is lists. `recommend.py COMMAND -h` shows the options of each.",
     )
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
     """Do what the command says; what there is to say beside the table goes to standard error."""
     if options.command == "export":
         for path in export_vectors(trained, options.format, options.output):
-            print(path)
+            show(path)
     elif options.command == "similar":
         write_tables([similar_items(trained, options.item, options.k)], options.format, options.output)
     else:
@@ -61,13 +62,13 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
             users = (trained_users if options.all else evaluated_users)(trained.dataset)
         frames = recommend(trained, users, options.k, options.include_seen, options.explain)
         n_rows = write_tables(frames, options.format, options.output)
-        print(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
+        show(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
         known = trained_users(trained.dataset)
         if options.all and len(known) < trained.dataset.n_users:
-            print(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
+            show(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
         strangers = ~np.isin(users, known)
         if strangers.any():
-            print(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+            show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ from experiments.engines import LocalProcesses, threads_each
 from experiments.summary import failures
 from experiments.trials import Engine, one_after_the_other, prepare, run_trials
 from utils.configurator import SRC, override_pairs
+from utils.console import Parser, show
 from utils.errors import ConfigError, RunError, exit_status
 from utils.words import positive
 
@@ -25,7 +26,7 @@ RESULTS = SRC.parent / "results"
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command with its options; `words` are configuration keys and values, which only studies take."""
-    parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    parser = Parser(description="Studies, tables and figures of runs.", allow_abbrev=False)
     doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def door(name: str, does, text: str, one_dataset: bool = False) -> argparse.ArgumentParser:
@@ -89,7 +90,7 @@ def table(options: argparse.Namespace) -> None:
     if options.output:
         _write(options.output, text + "\n")
     else:
-        print(text)
+        show(text)
 
 
 def html(options: argparse.Namespace) -> None:
@@ -103,12 +104,12 @@ def html(options: argparse.Namespace) -> None:
         page = report(found, [folder / "figures" for folder in folders], options.reference, options.metrics)
         path = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
         _write(path, page)
-        print(path)
+        show(path)
 
 
 def records(options: argparse.Namespace) -> None:
     for record in _records(options):
-        print(record.save(options.output))
+        show(record.save(options.output))
 
 
 def beyond(options: argparse.Namespace) -> None:
@@ -145,16 +146,16 @@ def _run(plan: Plan, jobs: int) -> tuple[list[Record], bool]:
     if not finished:
         raise RunError(text.removeprefix("error: "))
     if text:
-        print(text, file=sys.stderr)
+        show(text, file=sys.stderr)
     return finished, bool(text)
 
 
 def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
     for picture in drawn:
         if with_numbers:
-            print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
-        print(picture.caption)
-        print(*picture.save(folder), sep="\n", end="\n\n")
+            show(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
+        show(picture.caption)
+        show(*picture.save(folder), sep="\n", end="\n\n")
 
 
 def _write(path: Path, text: str) -> None:

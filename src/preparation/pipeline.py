@@ -14,6 +14,7 @@ from preparation.folder import describe, new_folder, write_interactions, write_i
 from preparation.options import add_dataset, dataset_folder
 from preparation.report import Report
 from preparation.splits import NEED_TIME, SPLITS, split_interactions
+from utils.console import show
 from utils.errors import ConfigError
 from utils.logger import get_logger
 from utils.words import positive
@@ -101,7 +102,7 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
         if spill.exists():
             spill.rmdir()
         write_report(temporary, report)
-    print(report.text())
+    show(report.text())
     get_logger().info("%s", folder)
     has_pictures = bool(dump.vectors or options.images or known.get("image"))
     describe(name, image=has_pictures, text=bool(known["text"]))

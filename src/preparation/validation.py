@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from preparation.options import add_dataset
 from utils.configurator import Config
+from utils.console import show
 from utils.dataloader import EvalDataLoader
 from utils.dataset import RecDataset
 from utils.errors import DataError, UserError
@@ -55,13 +56,13 @@ def run(options: argparse.Namespace) -> int:
     findings = check(options.dataset, options.data_path)
     width = max(map(len, findings.figures), default=0)
     for name, value in findings.figures.items():
-        print(f"{name:{width}}  {value}")
+        show(f"{name:{width}}  {value}")
     for note in findings.notes:
-        print(f"note: {note}")
+        show(f"note: {note}")
     for problem in findings.problems:
-        print(f"wrong: {problem}")
+        show(f"wrong: {problem}")
     count = len(findings.problems)
-    print(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
+    show(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
     return 1 if findings.problems else 0
 
 

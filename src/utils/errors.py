@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from utils.console import printable
+
 
 class UserError(Exception):
     """Base of all errors whose cause lies in what the user gave, not in the program."""
@@ -33,7 +35,7 @@ def exit_status(work: Callable[[], int | None], stopped: str) -> int:
     try:
         status = work() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.console import printable
+
 LOGGER_NAME = "mambarec"
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -20,7 +27,7 @@ def get_logger() -> logging.Logger:
     logger = logging.getLogger(LOGGER_NAME)
     if not logger.handlers:
         console = _ConsoleHandler()
-        console.setFormatter(logging.Formatter("%(message)s"))
+        console.setFormatter(_Printable("%(message)s"))
         logger.addHandler(console)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -36,7 +43,7 @@ def silence_console() -> None:
 def log_to(path: Path) -> Iterator[None]:
     """Append every log line to `path` as well, with its time, while the context is open."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     get_logger().addHandler(handler)
     try:
         yield
