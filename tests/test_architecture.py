@@ -56,7 +56,7 @@ ALLOWED = {
     "serving": ["experiments", "serving", "utils"],
     "recommend": ["experiments", "serving", "utils"],
     "prepare": ["preparation", "utils"],
-    "analysis.records": ["experiments.directory", "utils"],
+    "analysis.records": ["experiments.directory", "experiments.schema", "utils"],
     "analysis.significance": [],
     "analysis.comparison": ["analysis.records", "analysis.significance", "utils"],
     "analysis.tables": ["analysis.comparison", "utils"],

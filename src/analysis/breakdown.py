@@ -35,8 +35,7 @@ def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS) -> pd
     """
     rows = []
     for run in map(open_run, runs):
-        with np.load(run.directory.file("per_user.npz"), allow_pickle=False) as stored:
-            values = pd.DataFrame({name: stored[name] for name in stored.files}).set_index("users")
+        values = pd.DataFrame(run.per_user()).set_index("users")
         activity = np.bincount(run.dataset.users["train"], minlength=run.dataset.n_users)[values.index]
         for group, members in _members(quantile_groups(activity, n_groups)):
             size = {"users": len(members), "fewest": activity[members].min(), "most": activity[members].max()}

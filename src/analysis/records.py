@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from experiments import schema
 from experiments.directory import RunDirectory
 from utils import configurator
+from utils.bounded import parse_json, read_arrays, read_text
 from utils.configurator import NEUTRAL_KEYS, read_yaml
 from utils.errors import RunError
 
 SUFFIX = ".record.npz"
+_RECORD = 2**28  # bytes of a compact file's content
 MACHINE_KEYS = frozenset("threads use_gpu device".split())
 KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
 
@@ -81,25 +84,36 @@ class Record:
         if result is None:
             raise RunError(f"{path} is not finished: it has no result.json")
         try:
-            config, environment = (json.loads(directory.file(name).read_text()) for name in ("config.json", "environment.json"))
-            with np.load(directory.file("per_user.npz"), allow_pickle=False) as values:
-                per_user = {name: values[name].astype(np.float16) for name in values.files if name != "users"}
-                users = values["users"].astype(np.int32)
+            config = schema.config(read_text(directory.file("config.json")))
+            environment = schema.environment(read_text(directory.file("environment.json")))
+            values = read_arrays(directory.file("per_user.npz"))
+            return cls(config, environment, result, directory.metrics(), *_per_user(values), path)._checked()
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
-        return cls(config, environment, result, directory.metrics(), users, per_user, path)
 
     @classmethod
     def of_file(cls, path: Path) -> "Record":
         """Read what `save` wrote; RunError when it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                text = json.loads(stored["json"].tobytes())
-                users = stored["users"]
-                per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
+            values = read_arrays(path, _RECORD)
+            parts = parse_json(
+                values.pop("json").tobytes(), {"config": dict, "environment": dict, "result": dict, "epochs": list}
+            )
+            config, environment = schema.config(parts["config"]), schema.environment(parts["environment"])
+            result, epochs = schema.result(parts["result"]), list(map(schema.epoch, parts["epochs"]))
+            return cls(config, environment, result, epochs, *_per_user(values), path)._checked()
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} is no record of a run: {error}") from None
-        return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
+
+    def _checked(self) -> "Record":
+        """This record; ValueError where its parts are not of one run."""
+        for split in ("valid", "test"):
+            if self.valid_metric not in self.result[split]:
+                raise ValueError(f"its {split} metrics lack {self.valid_metric}, by which the run was chosen")
+        for name in ("model", "dataset"):
+            if self.config[name] != self.result[name]:
+                raise ValueError(f"its settings are of {name} {self.config[name]}, its result of {self.result[name]}")
+        return self
 
     def save(self, folder: Path) -> Path:
         """Write the compact file into `folder`; the same record gives the same bytes. Returns its path."""
@@ -114,6 +128,19 @@ class Record:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
         return path
+
+
+def _per_user(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Users, int32, and the values of each metric, float16; ValueError where these are not one a user."""
+    users = values.pop("users")
+    if users.ndim != 1 or users.dtype.kind not in "iu" or not len(users):
+        raise ValueError(f"its users are {users.dtype} {users.shape}; expected whole numbers")
+    for name, column in values.items():
+        if column.shape != users.shape or column.dtype.kind != "f" or not np.isfinite(column).all():
+            raise ValueError(
+                f"its {name} is {column.dtype} {column.shape}; expected a finite number for each of {len(users)} users"
+            )
+    return users.astype(np.int32), {name: column.astype(np.float16) for name, column in values.items()}
 
 
 @cache

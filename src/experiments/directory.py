@@ -17,6 +17,8 @@ import filelock
 import numpy as np
 import torch
 
+from experiments import schema
+from utils.bounded import read_text
 from utils.equality import identical
 from utils.errors import RunError
 
@@ -65,13 +67,21 @@ class RunDirectory:
     def result(self) -> dict[str, Any] | None:
         """What result.json holds; None while the run is not finished."""
         path = self.file("result.json")
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return schema.result(read_text(path))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}. --restart trains again") from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, one an epoch; a last line that a kill cut short does not count."""
         path = self.file("metrics.jsonl")
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            lines = read_text(path).split("\n")[:-1] if path.exists() else []
+            return [schema.epoch(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
 
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed."""

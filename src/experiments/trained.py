@@ -5,9 +5,6 @@ config.json is known, its state fits the model, and the model's scores give the 
 these fails, the error names it, with the commits on both sides.
 """
 
-import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +16,10 @@ from torch import Tensor
 
 from common.abstract_recommender import GeneralRecommender
 from common.trainer import init_seed
+from experiments import schema
 from experiments.directory import RunDirectory
 from experiments.run import assemble, git_commit
+from utils.bounded import first_line, read_arrays, read_text
 from utils.configurator import Config
 from utils.dataloader import EvalDataLoader, user_batches
 from utils.dataset import RecDataset
@@ -53,12 +52,39 @@ class FinishedRun:
         """Test users (N,) and the items (N, K) recommended to them, best first, -1 where there are fewer."""
         path = self.directory.file("topk.npz")
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["users"], stored["topk"]
+            stored = read_arrays(path)
+            users, lists = stored["users"], stored["topk"]
+            self._check_lists(users, lists)
+            return users, lists
         except FileNotFoundError:
             raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false") from None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
+
+    def per_user(self) -> dict[str, np.ndarray]:
+        """What per_user.npz holds: users (N,), those of the test split, and the values (N,) of each metric."""
+        path = self.directory.file("per_user.npz")
+        try:
+            stored = read_arrays(path)
+            self._check_users(stored["users"])
+            if any(values.shape != stored["users"].shape for values in stored.values()):
+                raise ValueError("its metrics have not a value for each of its users")
+            return stored
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
+
+    def _check_users(self, users: np.ndarray) -> None:
+        tested = np.unique(self.dataset.users["test"])
+        if users.dtype.kind not in "iu" or not np.array_equal(users, tested):
+            raise ValueError(f"its users are not the {len(tested):,} of the test split")
+
+    def _check_lists(self, users: np.ndarray, lists: np.ndarray) -> None:
+        """ValueError unless these are users and items of the data set."""
+        self._check_users(users)
+        if lists.dtype.kind not in "iu" or lists.ndim != 2 or len(lists) != len(users):
+            raise ValueError(f"its topk is {lists.dtype} {lists.shape}; expected a row of items for each user")
+        if lists.size and not (lists.min() >= -1 and lists.max() < self.dataset.n_items):
+            raise ValueError(f"its topk has items outside 0 … {self.dataset.n_items - 1}")
 
 
 @dataclass(frozen=True)
@@ -125,10 +151,16 @@ def build_model(config: Config, dataset: RecDataset) -> GeneralRecommender:
 
 def best_state(directory: RunDirectory) -> dict[str, Tensor]:
     """What best.pt holds; RunError when it cannot be read."""
+    path = directory.file("best.pt")
     try:
-        return directory.load("best.pt")
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise RunError(f"{directory.file('best.pt')} cannot be read: {str(error).splitlines()[0]}") from error
+        state = directory.load("best.pt")
+    except MemoryError:
+        raise RunError(f"{path} cannot be read: it asks for more memory than there is") from None
+    except Exception as error:  # torch.load raises almost anything for a file of something else
+        raise RunError(f"{path} cannot be read: {first_line(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
+        raise RunError(f"{path} cannot be read: it holds no tensors by name")
+    return state
 
 
 def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: FinishedRun) -> None:
@@ -152,7 +184,7 @@ def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: Fini
 
 def _read_json(directory: RunDirectory, name: str) -> dict[str, Any]:
     try:
-        return json.loads(directory.file(name).read_text())
+        return getattr(schema, name.removesuffix(".json"))(read_text(directory.file(name)))
     except (OSError, ValueError) as error:
         raise RunError(f"{directory.path} is no run's directory: {name} cannot be read ({error})") from None
 

@@ -1,6 +1,5 @@
 """Many trials: what is finished stays, what was stopped goes on, what fails is reported and stops nothing else."""
 
-import json
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -109,7 +108,8 @@ def _finished(trial: Trial) -> Outcome:
 
 def finished_results(place: Path) -> list[dict[str, Any]]:
     """The results of the finished runs in results/<dataset>/<model>."""
-    return [json.loads(path.read_text()) for path in sorted(place.glob("*/result.json"))]
+    results = [RunDirectory(path.parent).result() for path in sorted(place.glob("*/result.json"))]
+    return [result for result in results if result]
 
 
 class _Clock:

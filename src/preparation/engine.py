@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from utils.console import printable
 from utils.errors import DataError, RunError
 from utils.extras import optional
 
@@ -76,7 +77,11 @@ class Engine:
 
         def watch() -> None:
             with tqdm(
-                total=100, unit="%", desc=name, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+                total=100,
+                unit="%",
+                desc=printable(name),
+                disable=None,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}",
             ) as bar:
                 while not finished.wait(0.2):
                     bar.update(max(0, min(100, self._connection.query_progress()) - bar.n))

@@ -10,12 +10,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
+from utils.console import printable
 from utils.errors import DataError
 
+_LINE = 2**24  # bytes of a line
+_FREE, _RATIO = 2**26, 200  # bytes that any gz may become, and beyond these how many for each of its own; text has 3 to 20
 _SIMPLE = re.compile(r"""[^"\\]*""")  # neither double quotes nor escapes: single-quoted strings end at the next single quote
 
 
@@ -39,16 +42,50 @@ def _whole(path: Path) -> Iterator[None]:
 def first_lines(path: Path, count: int) -> list[str]:
     """The first lines of a file, without their ends; what is not UTF-8 in them is replaced."""
     with _whole(path), path.open("rb") as raw:
-        file = gzip.GzipFile(fileobj=raw) if is_gz(path) else raw
-        return [line.decode("utf-8-sig", "replace").rstrip("\r\n") for line in itertools.islice(file, count)]
+        lines = itertools.islice(_lines(raw, path), count)
+        return [line.decode("utf-8-sig", "replace").rstrip("\r\n") for line in lines]
+
+
+def _lines(raw: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file; DataError where one is too long, or where a gz becomes much more than any text does."""
+    packed = is_gz(path)
+    file: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+    n_bytes = 0
+    while line := file.readline(_LINE + 1):
+        if len(line) > _LINE:
+            raise DataError(f"{path} has a line of more than {_LINE:,} bytes; expected one record a line")
+        n_bytes += len(line)
+        if packed and n_bytes > max(_FREE, _RATIO * raw.tell()):
+            raise _bomb(path)
+        yield line
+
+
+def check_expansion(path: Path) -> None:
+    """DataError where the beginning of a gz becomes much more than any text does."""
+    if not is_gz(path):
+        return
+    with _whole(path), path.open("rb") as raw:
+        file = gzip.GzipFile(fileobj=raw)
+        n_bytes = 0
+        while n_bytes <= _FREE and (block := file.read(2**20)):
+            n_bytes += len(block)
+        if n_bytes > max(_FREE, _RATIO * raw.tell()):
+            raise _bomb(path)
+
+
+def _bomb(path: Path) -> DataError:
+    return DataError(f"{path} becomes more than {_RATIO} times its size when it is unpacked, which no dump does. Get it again")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Number, from 1, and content of each line that is not blank."""
     size = path.stat().st_size
-    with _whole(path), path.open("rb") as raw, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-        file = gzip.GzipFile(fileobj=raw) if is_gz(path) else raw
-        for number, line in enumerate(file, start=1):
+    with (
+        _whole(path),
+        path.open("rb") as raw,
+        tqdm(total=size, unit="B", unit_scale=True, desc=printable(path.name), disable=None) as bar,
+    ):
+        for number, line in enumerate(_lines(raw, path), start=1):
             if not number % 1024:
                 bar.update(raw.tell() - bar.n)
             if not line.isspace():

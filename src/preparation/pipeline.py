@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,8 +76,6 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
     if options.image_model and not (options.images or "image" in dump.columns):
         raise ConfigError("--image-model needs pictures; name their folder by --images")
     name, folder = options.dataset, dataset_folder(options)
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"-d {name}: expected letters, digits, _, - and dots, since files take this name")
     report = Report(
         sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
     )

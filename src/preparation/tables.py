@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from preparation.engine import Engine, named, quoted
-from preparation.lines import first_lines, is_gz
+from preparation.lines import check_expansion, first_lines, is_gz
 from preparation.report import LISTED, Source
 from utils.errors import DataError
 
@@ -64,6 +64,7 @@ def load(
         "rejects_limit": "0",
         **csv,
     }
+    check_expansion(source.path)
     arguments = ", ".join(f"{key} = {value}" for key, value in options.items())
     try:
         engine.run(

@@ -7,6 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from preparation.report import Report
+from utils.console import printable
 from utils.errors import DataError
 
 WIDTH = 4096
@@ -32,7 +33,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     table = np.lib.format.open_memmap(folder / "image_feat.npy", mode="w+", dtype=np.float32, shape=(len(names), WIDTH))
     reasons = np.full(len(names), "no image", dtype=object)
     mask = np.zeros(len(names), dtype=bool)
-    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=printable(path.name), disable=None) as bar:
         while len(block := np.fromfile(file, RECORD, _BLOCK)):
             numbers = codes.get_indexer(np.char.decode(block["name"], "latin-1").astype(object))
             known = numbers >= 0

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from experiments.trained import Trained
 from serving.identifiers import Identifiers, item_identifiers, user_identifiers
+from utils.bounded import read_text
 from utils.dataloader import user_batches
 from utils.dataset import RecDataset
 from utils.errors import DataError, RunError
 from utils.topk_evaluator import best_items, masked_scores, representations_once
+
+_IDS = 2**30  # bytes of a file of ids
 
 
 def evaluated_users(dataset: RecDataset) -> np.ndarray:
@@ -30,8 +33,8 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
 def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
     """The users (N,) whose ids are in a text file, one a line, each once, in its order."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, _IDS).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
@@ -71,6 +74,9 @@ class _Reasons:
         self.n, self.item_ids = n, item_ids
         self.history = trained.dataset.inter_matrix("csr")
         self.features = unit_features(trained)
+        most = int(np.diff(self.history.indptr).max())
+        if n > most:
+            raise RunError(f"--explain {n}: no user has more than {most} training items to name")
         if not self.features:
             raise RunError(f"{trained.config['model']} reads no item features, so there is nothing to explain its choice by")
 

@@ -8,8 +8,10 @@ from typing import IO, Any
 
 import pandas as pd
 
+from utils.console import printable
 from utils.errors import ConfigError, RunError
 from utils.extras import optional
+from utils.words import guarded
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -39,9 +41,15 @@ def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None)
             return _write_parquet(frames, temporary)
     write = {"csv": _write_csv, "jsonl": _write_jsonl}[form]
     if output is None:
-        return _write_text(frames, sys.stdout, write)
+        shown = map(_shown, frames) if sys.stdout.isatty() else frames
+        return _write_text(shown, sys.stdout, write)
     with completed(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return _write_text(frames, file, write)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    words = frame.select_dtypes(include=["string", "object"]).columns
+    return frame.assign(**{name: frame[name].map(printable, na_action="ignore") for name in words})
 
 
 def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[pd.DataFrame, IO[str], bool], Any]) -> int:
@@ -53,6 +61,8 @@ def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[
 
 
 def _write_csv(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
+    words = frame.select_dtypes(include=["string", "object"]).columns
+    frame = frame.assign(**{name: frame[name].map(guarded, na_action="ignore") for name in words})
     frame.to_csv(file, index=False, header=first, lineterminator="\n")
 
 

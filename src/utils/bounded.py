@@ -30,10 +30,10 @@ def read_text(path: Path, limit: int = TEXT) -> str:
     return content.decode("utf-8")
 
 
-def parse_json(text: str | bytes, expected: Mapping[str, type | tuple[type, ...]] | None = None) -> Any:
-    """What a JSON text holds. expected: it must be an object, whose values of these keys must be there and of these types."""
+def parse_json(text: Any, expected: Mapping[str, type | tuple[type, ...]] | None = None) -> Any:
+    """What a JSON text holds, or one that was parsed. expected: keys that must be there, with the types of their values."""
     try:
-        content = json.loads(text)
+        content = json.loads(text) if isinstance(text, str | bytes) else text
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if expected is None:
@@ -48,6 +48,12 @@ def parse_json(text: str | bytes, expected: Mapping[str, type | tuple[type, ...]
         if not isinstance(value, kinds) or is_truth:
             raise ValueError(f"its key '{key}' is {_short(value)}; expected {_named(kinds)}")
     return content
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's words, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _short(value: Any) -> str:
@@ -100,12 +106,15 @@ def _array(file: IO[bytes], member: zipfile.ZipInfo) -> np.ndarray:
 
 def array_head(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether in Fortran's order, and dtype of an .npy file at its start; the file is then at its first number."""
+    if file.read(1) == b"\x80":
+        raise ValueError("it holds pickled objects, which are never loaded")
+    file.seek(0)
     try:
         version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)  # type: ignore[arg-type]
     except Exception as error:  # its head is a Python literal, and almost anything may stand there
-        raise ValueError(f"it has no head of an array: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        raise ValueError(f"it has no head of an array: {first_line(error)}") from None
     if dtype.kind == "O":
         raise ValueError("it holds pickled objects, which are never loaded")
     if dtype.kind not in _KINDS or dtype.itemsize == 0 or any(n < 0 for n in shape):
