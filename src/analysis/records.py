@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import schema
+import experiments.schema as schema
 from experiments.directory import RunDirectory
 from utils import configurator
 from utils.bounded import parse_json, read_arrays, read_text

@@ -25,6 +25,7 @@ from common.trainer import MirrorGradientTrainer, Trainer, init_seed
 from experiments.directory import RunDirectory
 from experiments.plugins import load_model_class
 from preparation.demo import ensure_demo
+from utils.bounded import first_line
 from utils.configurator import SRC, Config
 from utils.contract import contract, is_refusal
 from utils.dataloader import EvalDataLoader, TrainDataLoader
@@ -138,7 +139,7 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
             logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
             logger.info("%s", directory.path)
             if checkpoint.exists():
-                trainer.load_state_dict(directory.load("checkpoint.pt"))
+                _take_up(trainer, directory)
                 logger.info("resumed after epoch %d", trainer.progress.epoch)
             directory.cut_metrics(trainer.progress.epoch + 1)
             directory.write_json("config.json", config.plain())
@@ -154,6 +155,18 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
                     config["valid_metric"],
                 )
     return result
+
+
+def _take_up(trainer: Trainer, directory: RunDirectory) -> None:
+    """Go on from the checkpoint; RunError where it cannot be used."""
+    try:
+        trainer.load_state_dict(directory.load("checkpoint.pt"))
+        rows = directory.metrics()
+        if len(rows) <= trainer.progress.epoch:
+            raise ValueError(f"metrics.jsonl has {len(rows)} epochs, the checkpoint {trainer.progress.epoch + 1}")
+    except Exception as error:  # torch.load raises almost anything for a file of something else
+        path = directory.file("checkpoint.pt")
+        raise RunError(f"{path} cannot be used: {first_line(error)}. Start over with --restart") from error
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Engine:
                 f"{self.memory_gb:g} GB of memory and the disk of {self.spill} do not suffice; give more by --memory, or "
                 f"another disk by --data_path ({_first_line(error)})"
             ) from None
-        except (self.duckdb.IOException, self.duckdb.InvalidInputException) as error:
+        except self.duckdb.Error as error:  # a damaged file makes its readers raise almost any of its kinds
             raise DataError(_first_line(error)) from None
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:

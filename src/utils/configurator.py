@@ -67,6 +67,21 @@ _NULLABLE: dict[str, Any] = {
     "align_on": "dream",
     "approximate_knn_above": 1,
 }
+# What overall.yaml must set, by example: the program reads these of every run.
+_REQUIRED: dict[str, Any] = {
+    **dict.fromkeys(
+        "use_gpu cuda_graphs filter_out_cod_start_users is_multimodal_model end2end save_recommended_topk".split(), True
+    ),
+    **dict.fromkeys("tensorboard req_training use_neg_sampling use_full_sampling use_neighborhood_loss mg".split(), True),
+    **dict.fromkeys("gpu_id threads seed epochs min_epochs stopping_step train_batch_size eval_step".split(), 1),
+    **dict.fromkeys("embedding_size eval_batch_size".split(), 1),
+    **dict.fromkeys("learning_rate weight_decay checkpoint_seconds".split(), 1.0),
+    **dict.fromkeys("data_path results_dir field_separator USER_ID_FIELD ITEM_ID_FIELD NEG_PREFIX".split(), "word"),
+    **dict.fromkeys("inter_splitting_label precision learner valid_metric".split(), "word"),
+    "learning_rate_scheduler": [1.0],
+    "metrics": ["word"],
+    "topk": [1],
+}
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")
 
@@ -238,6 +253,9 @@ class Config(Mapping):
         self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
         for name, content in contents:
             self._merge(name, content)
+        missing = [key for key in _REQUIRED if key not in self._values and key not in self.axes]
+        if missing:
+            raise ConfigError(f"overall.yaml does not set '{missing[0]}', which every run reads")
         if search:
             self._merge("search_space", self._search_space(model))
         unknown = [key for key in overrides if not self.knows(key)]
@@ -327,7 +345,7 @@ class Config(Mapping):
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
             default = self.axes[key][0] if key in self.axes else self._values.get(key)
-            default = _NULLABLE.get(key) if default is None else default
+            default = _NULLABLE.get(key, _REQUIRED.get(key)) if default is None else default
             several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
             lists = several and bool(value) and all(isinstance(one, list) for one in value)
             is_axis = several and (lists or not isinstance(default, list))
