@@ -4,6 +4,7 @@ FUZZ_EXAMPLES is the number of examples a test tries. By default it is small and
 `make faults` it is large, and they are new each time.
 """
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -20,6 +21,15 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 SECONDS = 30  # one example may take as long on a busy machine
 MEGABYTES = 2048  # that one example may add
 COUNTS: dict[str, list[int]] = {}  # by test: examples, and those refused
+
+
+def _tell() -> None:
+    for name, (count, refused) in sorted(COUNTS.items()):
+        print(f"{name:32} {count:>8,} tried {refused:>8,} refused")
+
+
+if EXAMPLES:
+    atexit.register(_tell)
 
 
 def fuzz(few: int = 12) -> Callable:

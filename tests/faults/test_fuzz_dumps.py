@@ -69,8 +69,7 @@ def test_a_damaged_dump_is_refused_or_used(prepared, tmp_path, form, packed):
         "meta": (meta(), ["amazon", "--ratings", other, "--meta", path]),
         "table": (
             b"who,what,stars,when\n" + ratings(),
-            "table --user-column who --item-column what --rating-column stars --time-column when --interactions".split()
-            + [path],
+            ["table", *COLUMNS.split(), path],
         ),
     }[form]
 
