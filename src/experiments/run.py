@@ -22,8 +22,10 @@ from torch import nn
 
 from common.abstract_recommender import GeneralRecommender
 from common.trainer import MirrorGradientTrainer, Trainer, init_seed
+from experiments.checks import Health
 from experiments.directory import RunDirectory
 from experiments.plugins import load_model_class
+from experiments.sizes import check_sizes
 from preparation.demo import ensure_demo
 from utils.bounded import first_line
 from utils.configurator import SRC, Config
@@ -138,6 +140,8 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
                 logger.info("  %s", note)
             logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
             logger.info("%s", directory.path)
+            health = Health(config, trainer, test)
+            health.before()
             if checkpoint.exists():
                 _take_up(trainer, directory)
                 logger.info("resumed after epoch %d", trainer.progress.epoch)
@@ -145,15 +149,10 @@ def _train(config: Config, dataset: RecDataset, directory: RunDirectory, resume:
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
             trainer.fit(train, valid, test, _Recorder(config, directory))
-            result = _result(config, trainer, directory.metrics())
+            rows = directory.metrics()
+            health.after(rows)
+            result = _result(config, trainer, rows) | {"warnings": health.warnings}
             directory.write_json("result.json", result)
-            if result["best_epoch"] == 0 and result["epochs"] > 1:
-                logger.warning(
-                    "WARNING: the first epoch was the best of %d: validation %s only fell afterwards. The model may not have "
-                    "learned; try a smaller learning_rate, or min_epochs if the metric rises late",
-                    result["epochs"],
-                    config["valid_metric"],
-                )
     return result
 
 
@@ -186,6 +185,7 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
 
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
+    check_sizes(config, dataset)
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     graphs = Path(config["results_dir"]) / ".graphs"
