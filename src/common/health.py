@@ -13,6 +13,7 @@ from torch import Tensor, nn
 SAME_ROWS = 0.5  # share of items with the features of another item; pictures of Amazon's products repeat, fewer than this
 ZERO_ROWS = 0.5  # share of items without any feature but zeros
 SAME_COLUMNS = 0.5  # share of features with one value for all items
+STILL = 10  # evaluations without any change; few users may give the same value for some
 ONE_WAY = 0.999  # length of the mean of all items' directions, 1 when they are one
 _ROWS = 8192  # of a table that are looked at
 _SPARSE_PARTS = ("_forward_columns", "_rows_neighbours")  # buffers of the graphs of utils.graph, an element an edge
@@ -39,9 +40,7 @@ def feature_warnings(features: Mapping[str, Tensor]) -> list[str]:
         if zero > ZERO_ROWS:
             lines.append(f"{zero:.0%} of the items have only zeros as {modality} features (more than {ZERO_ROWS:.0%})")
         if columns > SAME_COLUMNS:
-            lines.append(
-                f"{columns:.0%} of the {modality} features have one value for all items (more than {SAME_COLUMNS:.0%})"
-            )
+            lines.append(f"{columns:.0%} of the {modality} features are one value for all items (more than {SAME_COLUMNS:.0%})")
     return lines
 
 
@@ -66,7 +65,7 @@ def training_warnings(rows: Sequence[Mapping[str, Any]], metric: str) -> list[st
     values = [row["valid"][metric] for row in rows if metric in row.get("valid", {})]
     if values and not any(values):
         lines.append(f"validation {metric} was 0 throughout: no list had a relevant item, so the best epoch means nothing")
-    elif len(values) > 2 and len(set(values)) == 1:
+    elif len(values) >= STILL and len(set(values)) == 1:
         lines.append(f"validation {metric} was {values[0]:.5f} in all {len(values)} evaluations: it never moved")
     return lines
 

@@ -18,7 +18,7 @@ from utils.console import printable
 from utils.errors import DataError
 
 _LINE = 2**24  # bytes of a line
-_FREE, _RATIO = 2**26, 200  # bytes that any gz may become, and beyond these how many for each of its own; text has 3 to 20
+_FREE, _RATIO = 2**22, 200  # bytes that any gz may become, and beyond these how many for each of its own; text has 3 to 20
 _SIMPLE = re.compile(r"""[^"\\]*""")  # neither double quotes nor escapes: single-quoted strings end at the next single quote
 
 
@@ -50,13 +50,15 @@ def _lines(raw: IO[bytes], path: Path) -> Iterator[bytes]:
     """The lines of a file; DataError where one is too long, or where a gz becomes much more than any text does."""
     packed = is_gz(path)
     file: Any = gzip.GzipFile(fileobj=raw) if packed else raw
-    n_bytes = 0
+    n_bytes, looked_at = 0, 0
     while line := file.readline(_LINE + 1):
         if len(line) > _LINE:
             raise DataError(f"{path} has a line of more than {_LINE:,} bytes; expected one record a line")
         n_bytes += len(line)
-        if packed and n_bytes > max(_FREE, _RATIO * raw.tell()):
-            raise _bomb(path)
+        if packed and n_bytes > looked_at + _FREE:
+            looked_at = n_bytes
+            if n_bytes > _RATIO * raw.tell():
+                raise _bomb(path)
         yield line
 
 
@@ -67,9 +69,9 @@ def check_expansion(path: Path) -> None:
     with _whole(path), path.open("rb") as raw:
         file = gzip.GzipFile(fileobj=raw)
         n_bytes = 0
-        while n_bytes <= _FREE and (block := file.read(2**20)):
+        while n_bytes <= 4 * _FREE and (block := file.read(2**20)):
             n_bytes += len(block)
-        if n_bytes > max(_FREE, _RATIO * raw.tell()):
+        if n_bytes > max(4 * _FREE, _RATIO * raw.tell()):
             raise _bomb(path)
 
 

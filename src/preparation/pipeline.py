@@ -1,6 +1,7 @@
 """From a file of interactions to a data set's folder: what `prepare.py amazon` and `prepare.py table` have in common."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
     kept = parser.add_argument_group("what is kept")
-    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions rated lower")
+    kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions rated lower")
     kept.add_argument(
         "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
     )
@@ -56,8 +57,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
     features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
     bounds = parser.add_argument_group("bounds")
-    bounds.add_argument("--memory", type=float, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
+    bounds.add_argument("--memory", type=gigabytes, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
     bounds.add_argument("--threads", type=positive, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+
+
+def number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{value}; expected a finite number")
+    return value
+
+
+def gigabytes(text: str) -> float:
+    value = number(text)
+    if not 0.01 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{value}; expected a number from 0.01 to 1,000,000")
+    return value
 
 
 def share(text: str) -> float:

@@ -1,5 +1,6 @@
 """Tables written as they come, block by block: CSV, JSON lines or Parquet."""
 
+import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[
 def _write_csv(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
     words = frame.select_dtypes(include=["string", "object"]).columns
     frame = frame.assign(**{name: frame[name].map(guarded, na_action="ignore") for name in words})
-    frame.to_csv(file, index=False, header=first, lineterminator="\n")
+    in_quotes = any(frame[name].str.contains("\r", regex=False).any() for name in words)  # which csv leaves bare before 3.13
+    quoting = csv.QUOTE_NONNUMERIC if in_quotes else csv.QUOTE_MINIMAL
+    frame.to_csv(file, index=False, header=first, lineterminator="\n", quoting=quoting)
 
 
 def _write_jsonl(frame: pd.DataFrame, file: IO[str], first: bool) -> None:

@@ -5,9 +5,11 @@ the name of the file.
 """
 
 import json
+import lzma
 import math
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -86,7 +88,7 @@ def read_arrays(path: Path, limit: int = ARRAYS) -> dict[str, np.ndarray]:
             for member in members:
                 with archive.open(member) as file:
                     arrays[member.filename.removesuffix(".npy")] = _array(file, member)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # the second and third: encrypted, or so
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError) as error:
         raise ValueError(f"it is no archive of arrays: {error}") from None
     if len(arrays) != len(members):
         raise ValueError("a name is there twice")
@@ -98,9 +100,9 @@ def _array(file: IO[bytes], member: zipfile.ZipInfo) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size > member.file_size:
         raise ValueError(f"{member.filename} says {dtype} {shape}, {size:,} bytes; it has {member.file_size:,}")
-    content = file.read(size)
-    if len(content) < size:
-        raise ValueError(f"{member.filename} is cut short")
+    content = file.read(size + 1)  # to the end, where the archive's checksum is compared
+    if len(content) != size:
+        raise ValueError(f"{member.filename} is not as long as its head says")
     return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -61,6 +61,7 @@ _SINGLE = frozenset(
 # The type of keys whose default is null, by example.
 _NULLABLE: dict[str, Any] = {
     "feature_map": [1],
+    "modalities": ["all"],
     "attention_reduction": 16,
     "train_features": True,
     "contrast": "both",

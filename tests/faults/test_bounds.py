@@ -137,7 +137,7 @@ def test_an_id_beyond_all_bounds(make_config, toy):
 def test_interactions_of_one_endless_line(make_config, toy):
     with (toy / "toy.inter").open("wb") as file:
         file.truncate(2**30)
-    with pytest.raises(DataError, match="its first line has more than 1,048,576 bytes"):
+    with pytest.raises(DataError, match="its first line is longer than 1,048,576 bytes"):
         RecDataset(make_config("BPR"))
 
 
