@@ -119,6 +119,6 @@ def array_head(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"it has no head of an array: {first_line(error)}") from None
     if dtype.kind == "O":
         raise ValueError("it holds pickled objects, which are never loaded")
-    if dtype.kind not in _KINDS or dtype.itemsize == 0 or any(n < 0 for n in shape):
+    if dtype.kind not in _KINDS or dtype.itemsize == 0 or any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"it holds {dtype} {shape}; expected numbers")
     return shape, fortran, dtype
