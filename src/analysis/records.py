@@ -99,7 +99,7 @@ class Record:
             parts = parse_json(
                 values.pop("json").tobytes(), {"config": dict, "environment": dict, "result": dict, "epochs": list}
             )
-            config, environment = schema.config(parts["config"]), schema.environment(parts["environment"])
+            config, environment = schema.config(parts["config"], False), schema.environment(parts["environment"], False)
             result, epochs = schema.result(parts["result"]), list(map(schema.epoch, parts["epochs"]))
             return cls(config, environment, result, epochs, *_per_user(values), path)._checked()
         except (OSError, ValueError, KeyError) as error:

@@ -15,7 +15,7 @@ def check_saved(state: Any, fresh: Mapping[str, Any], last_epoch: int) -> None:
     _same_form(fresh, state, "checkpoint")
     progress = state["progress"]
     counts = [progress[key] for key in ("epoch", "best_epoch", "without_improvement")]
-    if not (0 <= counts[0] <= last_epoch and -1 <= counts[1] <= counts[0] and 0 <= counts[2] <= counts[0] + 1):
+    if not (-1 <= counts[0] <= last_epoch and -1 <= counts[1] <= counts[0] and 0 <= counts[2] <= counts[0] + 1):
         raise ValueError(f"its progress is epoch {counts[0]}, best {counts[1]}, {counts[2]} without improvement")
     if not all(math.isfinite(progress[key]) and progress[key] >= 0 for key in ("seconds_train", "seconds_eval")):
         raise ValueError("its times are no times")

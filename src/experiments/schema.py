@@ -26,16 +26,11 @@ _RESULT: dict[str, Any] = {
     "seconds_total": _NUMBER,
     "peak_memory_mb": (*_NUMBER, type(None)),
 }
-_CONFIG: dict[str, Any] = {
-    "model": str,
-    "dataset": str,
-    "device": str,
-    "valid_metric": str,
-    "epochs": int,
-    "stopping_step": int,
-    "data_path": str,
-}
-_ENVIRONMENT: dict[str, Any] = {"data": str, "device": str, "threads": int, "torch": str, "git": (str, type(None))}
+# What every reader needs, and what those of a run's directory need beside it.
+_CONFIG: dict[str, Any] = {"model": str, "dataset": str, "valid_metric": str}
+_CONFIG_MORE: dict[str, Any] = {"device": str, "epochs": int, "stopping_step": int, "data_path": str}
+_ENVIRONMENT: dict[str, Any] = {"device": str, "threads": int}
+_ENVIRONMENT_MORE: dict[str, Any] = {"data": str, "torch": str, "git": (str, type(None))}
 
 
 def result(content: Any) -> dict[str, Any]:
@@ -48,17 +43,17 @@ def result(content: Any) -> dict[str, Any]:
     return found
 
 
-def config(content: Any) -> dict[str, Any]:
-    """config.json: every setting; those that readers need are there."""
-    found = parse_json(content, _CONFIG)
+def config(content: Any, complete: bool = True) -> dict[str, Any]:
+    """config.json: every setting; those that readers need are there. complete: false for a record made by hand."""
+    found = _with_more(content, _CONFIG, _CONFIG_MORE, complete)
     for key in ("model", "dataset"):
         _check_name(key, found[key])
     return found
 
 
-def environment(content: Any) -> dict[str, Any]:
-    """environment.json: versions, machine, data and command."""
-    found = parse_json(content, _ENVIRONMENT)
+def environment(content: Any, complete: bool = True) -> dict[str, Any]:
+    """environment.json: versions, machine, data and command. complete: as in config."""
+    found = _with_more(content, _ENVIRONMENT, _ENVIRONMENT_MORE, complete)
     for key, kind, of in (("data_files", dict, str), ("feature_widths", dict, int), ("command", list, str)):
         value = found.get(key, kind())
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -75,6 +70,12 @@ def epoch(content: Any) -> dict[str, Any]:
         raise ValueError(f"its key 'valid' is {str(row['valid'])[:60]}; expected an object")
     _check_numbers("valid", row.get("valid", {}))
     return row
+
+
+def _with_more(content: Any, needed: dict[str, Any], more: dict[str, Any], complete: bool) -> dict[str, Any]:
+    """parse_json, where keys of `more` may be missing unless it is complete."""
+    found = parse_json(content, needed)
+    return parse_json(found, {key: kind for key, kind in more.items() if complete or key in found})
 
 
 def _check_name(key: str, name: str) -> None:

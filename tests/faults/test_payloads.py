@@ -32,7 +32,6 @@ ESCAPES = {
     "return": "right\rwrong",
     "bidi": "\u202eexe.txt",
     "isolate": "\u2066a\u2069",
-    "surrogate": "\udce9",
 }
 
 
@@ -104,6 +103,10 @@ def test_what_drives_a_terminal_is_shown_as_an_escape(text, capsys, tmp_path):
 def test_ordinary_text_is_shown_as_it_is():
     text = "Füße 日本語 שלום عربي 👩‍👩‍👧 – “quoted”\tand\nmore"
     assert printable(text) == text
+
+
+def test_a_name_that_is_no_unicode_is_shown_as_an_escape():
+    assert printable("caf\udce9") == r"caf\udce9"  # how Python reads a file's name in Latin-1
 
 
 def test_words_of_the_command_line_are_shown_as_escapes(capsys):
