@@ -77,6 +77,7 @@ ALLOWED = {
         "analysis.records",
         "utils",
     ],
+    "analysis.published": ["analysis.comparison", "analysis.figures", "analysis.records", "analysis.tables", "utils"],
     "report": ["analysis", "experiments", "utils"],
     "analysis.html": ["analysis.comparison", "analysis.records", "analysis.tables", "utils"],
     "export_plugin": ["utils"],
