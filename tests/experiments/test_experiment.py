@@ -24,7 +24,7 @@ def results(tmp_path):
 
 
 @pytest.fixture
-def call(toy, results, capsys):
+def call(toy, results, capsys, in_this_process):
     """call(*words) -> (exit status, standard output, standard error) of main.py, small and on the toy data."""
 
     def invoke(*words: str):

@@ -67,12 +67,11 @@ def test_the_same_trial_named_twice_runs_once(make_config):
 
 def test_a_failing_trial_stops_no_other_and_is_reported(grid, toy, tmp_path, capsys):
     words = ["-m", "BPR", "-d", "toy", "--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results")]
-    words += "--epochs 2 --embedding_size 8 --threads 1 --use_gpu false --learning_rate 1e30 1e-3 --jobs".split()
-    for jobs in "1", "2":
-        assert program.main([*words, jobs, "--restart"]) == 1
-        captured = capsys.readouterr()
-        assert "error: 1 of 2 trials failed:\n  BPR on toy learning_rate=1e+30: BPR: the loss is" in captured.err
-        assert "learning_rate=0.001" in captured.out and "Traceback" not in captured.err
+    words += "--epochs 2 --embedding_size 8 --threads 1 --use_gpu false --learning_rate 1e30 1e-3 --jobs 2".split()
+    assert program.main(words) == 1
+    captured = capsys.readouterr()
+    assert "error: 1 of 2 trials failed:\n  BPR on toy learning_rate=1e+30: BPR: the loss is" in captured.err
+    assert "learning_rate=0.001" in captured.out and "Traceback" not in captured.err
 
 
 def test_a_mistake_in_a_model_is_an_error_of_its_trials_with_a_traceback_in_the_log(grid, monkeypatch):
@@ -93,16 +92,16 @@ def test_a_mistake_in_a_model_is_an_error_of_its_trials_with_a_traceback_in_the_
 
 
 def test_workers_give_the_results_of_one_process_to_the_bit(grid, tmp_path):
-    alone = run_trials(prepare(grid))
-    elsewhere = [config.at(results_dir=f"{tmp_path}/elsewhere/") for config in grid]
-    together = run_trials(prepare(elsewhere), LocalProcesses(2), 2)
-    for one, other in zip(alone, together, strict=True):
-        assert one.trial.name == other.trial.name
+    alone = run_trials(prepare(grid[1:3]))
+    elsewhere = prepare([config.at(results_dir=f"{tmp_path}/elsewhere/") for config in grid[1:3]])
+    together = run_trials(elsewhere, LocalProcesses(2), 2)
+    for one, other, given in zip(alone, together, elsewhere, strict=True):
+        assert one.trial.name == other.trial.name and other.trial is given
         assert same_result(one.result["directory"], other.result["directory"]) == []
 
 
 def test_a_worker_that_dies_fails_its_trial_alone(grid):
-    trials = prepare([config.at(epochs=400, min_epochs=400) for config in grid[:1]] + grid[1:])
+    trials = prepare([config.at(epochs=400, min_epochs=400) for config in grid[:1]] + grid[1:3])
     engine = LocalProcesses(2)(trials)
     first = next(engine)  # a short one; the long one is in the other worker
     assert first.result
@@ -110,12 +109,7 @@ def test_a_worker_that_dies_fails_its_trial_alone(grid):
     victim.send_signal(signal.SIGKILL)
     errors = {outcome.trial.path: outcome.error for outcome in engine}
     assert "died with exit status" in errors.pop(trials[0].path)
-    assert list(errors.values()) == [None, None]
-
-
-def test_an_outcome_is_of_the_very_trial_that_was_given(grid):
-    trials = prepare(grid)[:2]
-    assert {id(outcome.trial) for outcome in LocalProcesses(2)(trials)} == set(map(id, trials))
+    assert list(errors.values()) == [None]
 
 
 def _holds(process: psutil.Process, path: Path) -> bool:
@@ -130,7 +124,7 @@ def test_when_memory_runs_short_the_last_trial_waits_and_nothing_is_lost(grid, m
 
     free = iter([2**60, 2**60, 0, 0])  # room for a second trial, then none
     monkeypatch.setattr(engines, "free_memory", lambda: next(free, 2**60))
-    trials = prepare([config.at(epochs=200, min_epochs=200) for config in grid[:2]])
+    trials = prepare(grid[:2])
     monkeypatch.setattr(engines, "_LOOK_SECONDS", 0.2)
     outcomes = list(LocalProcesses(2)(trials))
     assert f"memory runs short: {trials[1].name} waits" in capsys.readouterr().out

@@ -36,6 +36,9 @@ _IMPORTED = [
     "duckdb",
     "matplotlib.pyplot",
     "faiss",
+    "optuna",
+    "sqlalchemy.orm",
+    "alembic.command",
     "preparation.tabular",
     "preparation.amazon",
     "faults.harness",
@@ -65,7 +68,7 @@ class Befalls:
     """What befalls a command. step: SIGKILL before its n-th change below `root`. size: a signal when a file grows beyond.
 
     as_user: rights hold for it. full: standard output is a full disk. interrupt: Ctrl-C in place of SIGKILL.
-    limit: as `size`, but an error of the write in place of a signal.
+    limit: as `size`, but an error of the write in place of a signal. workers: each trial has a process of its own, as in use.
     """
 
     step: int | None = None
@@ -74,6 +77,7 @@ class Befalls:
     as_user: bool = False
     full: bool = False
     interrupt: bool = False
+    workers: bool = WHOLE
 
 
 @cache
@@ -113,9 +117,12 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
     import torch
 
     import utils.configurator as configurator
+    from experiments.trials import one_after_the_other
 
     torch.set_num_threads(1)
     configurator.CONFIGS = Path(configs)
+    if not befalls.workers and hasattr(module, "LocalProcesses"):
+        module.LocalProcesses = lambda jobs: one_after_the_other
     steps = _Steps(root, befalls)
     if befalls.as_user:
         lose_power_over_rights()
@@ -211,6 +218,8 @@ def sample(numbers: Iterable[int], few: int, seed: int = 0, always: bool = False
     every = sorted(numbers)
     if (WHOLE and not always) or len(every) <= few:
         return every
+    if few == 1:
+        return [every[len(every) // 2]]
     return sorted({every[0], every[-1], *random.Random(seed).sample(every[1:-1], few - 2)})
 
 

@@ -40,7 +40,7 @@ def test_a_training_killed_at_any_step_resumes_to_the_same_bits(words, configs, 
 def test_a_training_killed_within_a_write_resumes_to_the_same_bits(words, configs, tmp_path, undisturbed):
     results = tmp_path / "killed"
     largest = max(path.stat().st_size for path in undisturbed.iterdir())
-    for size in sample(range(0, largest, 97), 3):
+    for size in sample(range(0, largest - 500, 97), 3):  # a checkpoint is some bytes longer or shorter each time
         shutil.rmtree(results, ignore_errors=True)
         assert call("main", words(results), configs, results, Befalls(size=size)).status < 0
         again = call("main", [*words(results), "--resume"], configs, results)

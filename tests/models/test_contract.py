@@ -79,7 +79,7 @@ def test_the_loss_is_finite_and_every_parameter_gets_a_gradient(name, build):
 def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name, build):
     def trained(seed):
         config, loader, model = build(name, seed=seed)
-        train(config, loader, model, 2)
+        train(config, loader, model, 1)
         return scores(model)
 
     assert torch.equal(trained(1), trained(1))
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name, build
 
 def test_a_state_dict_restores_the_scores(name, build):
     config, loader, model = build(name)
-    train(config, loader, model, 2)
+    train(config, loader, model, 1)
     _, _, other = build(name, seed=5)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     assert torch.equal(scores(other), scores(model))
@@ -172,6 +172,12 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
     known = {"knn_k": ITEMS_PER_BLOCK, "n_layers": 1, "n_ui_layers": 1}
     known = {key: value for key, value in known.items() if key in make_config(name, **PLACE)}
     config, loader, model = build(name, **overrides, **known)
-    train(config, loader, model, 60)
-    metrics = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test")).metrics
-    assert metrics["recall@1"] >= 0.9
+    trainer, test = Trainer(config, model, loader.generator), EvalDataLoader(config, loader.dataset, "test")
+    recall = 0.0
+    for epoch in range(60):
+        trainer._train_epoch(loader, epoch)
+        if epoch % 6 == 5:
+            recall = TopKEvaluator(config).evaluate(model, test).metrics["recall@1"]
+        if recall >= 0.9:
+            return
+    pytest.fail(f"recall@1 is {recall} after 60 epochs")

@@ -75,7 +75,7 @@ def filtered(tmp_path, rows, min_rating=None, k=1) -> Engine:
     return engine
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=ROWS, min_rating=st.integers(1, 4), k=st.integers(1, 4))
 def test_what_is_kept_and_its_numbers_are_those_of_a_naive_loop(tmp_path_factory, rows, min_rating, k):
     tmp_path = tmp_path_factory.getbasetemp()
@@ -115,7 +115,7 @@ def test_a_core_that_takes_many_rounds_is_reached(tmp_path):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 24), st.just(1), st.integers(0, 9)), min_size=30, max_size=90),
     seed=st.integers(0, 3),
