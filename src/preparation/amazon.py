@@ -167,9 +167,10 @@ def read_reviews(engine: Engine, source: Source, max_malformed: float) -> None:
 def _no_id(review: dict[str, Any]) -> str:
     """Why a review has no user or no item, though it has the field; else ''."""
     for kind, names in (("user", USER), ("item", ITEM)):
-        value = review.get(_first(names, review))
-        if isinstance(value, str) and ids.is_missing_text(value):
-            return ids.no_id(kind, value.strip())
+        name = _first(names, review)
+        value = review.get(name)
+        if (name and value is None) or (isinstance(value, str) and ids.is_missing_text(value)):
+            return ids.no_id(kind, (value or "").strip())
     return ""
 
 
@@ -222,7 +223,7 @@ def read_texts(engine: Engine, source: Source, report: Report, max_malformed: fl
             except ValueError as error:
                 source.reject(number, str(error), line)
                 continue
-            item = item.strip()
+            item = ids.trimmed_text(item)
         source.rows += 1
         if item in wanted:
             repeated += item in found
@@ -255,5 +256,5 @@ def item_text(record: dict[str, Any]) -> str:
 def _strings(value: Any) -> Iterator[str]:
     """The strings of a value that is one or a list of them."""
     for part in value if isinstance(value, list) else [value]:
-        if isinstance(part, str):
+        if isinstance(part, str) and not ids.is_missing_text(part):
             yield part

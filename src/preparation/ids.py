@@ -1,23 +1,44 @@
 """Ids of users and items: one spelling for each, none for what stands for a missing value, and the join of two files.
 
-Blanks around an id do not count; case and leading zeros do. Where all ids of a column are whole
-numbers, 618136477.0 is 618136477.
+Blanks and quotation marks around an id do not count, nor how its accents are composed; case and leading zeros do. Where
+no id of a column is a fraction, 618136477.0 is 618136477; where all are numbers, 1e+05 is 100000.
 """
 
+import unicodedata
 from pathlib import Path
 
 from preparation.engine import Engine, quoted
 from preparation.report import LISTED, Source
 from utils.errors import DataError
 
-MISSING = ("", "nan", "null", "none", "\\n", "na", "n/a", "#n/a", "<na>", "nat")
-_BLANK = " \t\r\n\v\f\u00a0\ufeff\u200b\u3000"
-_NUMBER = "-?[0-9]+(\\.0*)?"
+MISSING = (
+    *("", "nan", "-nan", "null", "none", "nil", "undefined", "\\n", "na", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "nat"),
+    *("-", "?", "(null)", "<null>", "[null]", "<nil>", "#null!", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
+)
+_BLANK = " \t\r\n\v\f\u00a0\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u3000"
+_MARKS = "\"'"
+_WHOLE = "-?[0-9]+(\\.0*)?"
+_SCIENTIFIC = "-?[0-9](\\.[0-9]+)?[eE]\\+?[0-9]{1,2}"
+_FRACTION = "-?[0-9]*\\.[0-9]*[^0].*"
+_DIGITS = "regexp_full_match({}.name, '[0-9]+')"
 
 
 def trimmed(text: str) -> str:
-    """SQL for a text without the blanks around it."""
-    return f"trim({text}, {quoted(_BLANK)})"
+    """SQL for an id without blanks around it, and without quotation marks where it stands between two."""
+    bare = f"trim({text}, {quoted(_BLANK)})"
+    mark = f"left({bare}, 1)"
+    inner = f"trim({bare}, {mark})"
+    is_quoted = f"{mark} IN (chr(34), chr(39)) AND {mark} = right({bare}, 1) AND NOT contains({inner}, {mark})"
+    return f"nfc_normalize(CASE WHEN {is_quoted} THEN trim({inner}, {quoted(_BLANK)}) ELSE {bare} END)"
+
+
+def trimmed_text(text: str) -> str:
+    """The same of a text in Python."""
+    bare = text.strip(_BLANK)
+    mark = bare[:1]
+    if mark and mark in _MARKS and bare[-1] == mark and mark not in bare.strip(mark):
+        bare = bare.strip(mark).strip(_BLANK)
+    return unicodedata.normalize("NFC", bare)
 
 
 def is_missing(text: str) -> str:
@@ -27,17 +48,40 @@ def is_missing(text: str) -> str:
 
 def is_missing_text(text: str) -> bool:
     """The same of a text in Python."""
-    return text.strip(_BLANK).lower() in MISSING
+    return trimmed_text(text).lower() in MISSING
+
+
+def text_or_null(text: str) -> str:
+    """SQL for a text, NULL where it stands for a missing value."""
+    return f"CASE WHEN NOT {is_missing(trimmed(text))} THEN {text} END"
 
 
 def unify(engine: Engine, table: str, column: str, kind: str, source: Source | None) -> None:
-    """Give the trimmed ids in a column of a table one spelling."""
-    floats = f"{column} LIKE '%.%'"
-    if engine.value(f"SELECT bool_or({floats}) AND bool_and(regexp_full_match({column}, '{_NUMBER}')) FROM {table}"):
-        count = engine.value(f"SELECT count(*) FROM {table} WHERE {floats}")
-        engine.run(f"UPDATE {table} SET {column} = regexp_extract({column}, '^[^.]*') WHERE {floats}")
-        if source:
-            source.note(f"{count:,} {kind} ids end with .0 and are read as whole numbers, since all are numbers")
+    """Give the trimmed ids in a column of a table one spelling, and say what was done."""
+    notes = []
+    whole, scientific, fraction = (f"regexp_full_match({column}, '{form}')" for form in (_WHOLE, _SCIENTIFIC, _FRACTION))
+    ends_with_0 = f"{column} LIKE '%.%' AND {whole}"
+    n_ends, n_scientific, n_fractions, n_words = engine.run(
+        f"SELECT count(*) FILTER ({ends_with_0}), count(*) FILTER ({scientific}), "
+        f"count(*) FILTER ({fraction} AND NOT {scientific}), count(*) FILTER (NOT ({whole} OR {scientific})) FROM {table}"
+    )[0]
+    if n_ends and not n_fractions:
+        engine.run(f"UPDATE {table} SET {column} = regexp_extract({column}, '^[^.]*') WHERE {ends_with_0}")
+        notes.append(f"{n_ends:,} {kind} ids end with .0 and are read as whole numbers, since no id is a fraction")
+    if n_scientific and not n_words:
+        number = f"TRY_CAST({column} AS DECIMAL(38, 9))"
+        engine.run(
+            f"UPDATE {table} SET {column} = {number}::DECIMAL(38, 0)::VARCHAR "
+            f"WHERE {scientific} AND {number} = trunc({number}) AND {number} < 1e15"
+        )
+        notes.append(f"{n_scientific:,} {kind} ids such as 1e+05 are read as whole numbers, since all ids are numbers")
+    for first, second, count in engine.run(
+        f"SELECT min({column}), max({column}), count(*) OVER () FROM (SELECT DISTINCT {column} FROM {table}) "
+        f"WHERE regexp_full_match({column}, '[0-9]+') GROUP BY ltrim({column}, '0') HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
+    ):
+        notes.append(f"{kind} ids that differ by leading zeros stay apart, such as {first} and {second} ({count:,} such groups)")
+    for note in notes if source else ():
+        source.note(note)
 
 
 def leave_out_missing(engine: Engine, source: Source, table: str, column: str, kind: str) -> None:
@@ -65,7 +109,7 @@ def match_items(engine: Engine, source: Source, interactions: Path, allow_unmatc
     unify(engine, "about", "name", "item", source)
     n_items = engine.value("SELECT count(*) FROM items")
     n_found = _found(engine)
-    if 2 * n_found < n_items and _match_without_zeros(engine):
+    if n_found < n_items and _match_without_zeros(engine):
         source.note("leading zeros of item ids are passed over, since only one of the files has them")
         n_found = _found(engine)
     if 2 * n_found < n_items and not allow_unmatched:
@@ -98,14 +142,17 @@ def _match_without_zeros(engine: Engine) -> bool:
     """Rename the rows of `about` like the items, without regard to leading zeros; False where that would be a guess."""
     with_zeros = []
     for table in ("items", "about"):
-        n, n_numbers, n_zeros, n_distinct, n_without = engine.run(
-            "SELECT count(*), count(*) FILTER (regexp_full_match(name, '[0-9]+')), count(*) FILTER (name LIKE '0_%'), "
-            f"count(DISTINCT name), count(DISTINCT ltrim(name, '0')) FROM {table}"
+        n_zeros, n_distinct, n_without = engine.run(
+            "SELECT count(*) FILTER (name LIKE '0_%'), count(DISTINCT name), count(DISTINCT ltrim(name, '0')) "
+            f"FROM {table} WHERE {_DIGITS.format(table)}"
         )[0]
-        if n != n_numbers or n_distinct != n_without:
+        if n_distinct != n_without:
             return False
         with_zeros.append(n_zeros > 0)
     if all(with_zeros) or not any(with_zeros):
         return False
-    engine.run("UPDATE about SET name = items.name FROM items WHERE ltrim(items.name, '0') = ltrim(about.name, '0')")
+    engine.run(
+        "UPDATE about SET name = items.name FROM items WHERE ltrim(items.name, '0') = ltrim(about.name, '0') "
+        f"AND {_DIGITS.format('items')} AND {_DIGITS.format('about')}"
+    )
     return True

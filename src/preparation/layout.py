@@ -77,7 +77,11 @@ def find_layout(source: Source, spill: Path, names: list[str] | None = None, enc
     first = _first_lines(path, _SAMPLE + 1)
     if not first or not first[0].strip():
         raise DataError(f"{source.path} is empty; expected a table" + (" with a header" if names is None else ""))
-    separator = _separator(first[0])
+    separator = _separator(first)
+    if 2 * sum(bool(re.search(f'{re.escape(separator)} +"', line)) for line in first) > len(first):
+        path = _without_blanks(path, source, spill, separator)
+        first = _first_lines(path, _SAMPLE + 1)
+        source.note("blanks before and behind quotation marks are passed over")
     lines, is_plain, marks = _survey(path, separator)
     base = Layout(path, names or [], separator, "", names is None, lines - (names is None), is_plain)
     layout, note = _candidate(base, "", first)
@@ -214,9 +218,30 @@ def _fields(text: str, separator: str, quote: str) -> list[str]:
 # names and separator
 
 
-def _separator(first: str) -> str:
-    unquoted = re.sub(r'"[^"]*"', "", first)
-    return max(SEPARATORS, key=lambda one: (unquoted.count(one), first.count(one)))
+def _separator(first: list[str]) -> str:
+    """What most lines have as often as the header; of several a tab before others, since texts rarely hold one."""
+    header, *lines = (re.sub(r'"[^"]*"', "", line) for line in first)
+
+    def fitness(one: str) -> tuple[int, bool, int, int]:
+        alike = sum(line.count(one) == header.count(one) for line in lines) if one in header else -1
+        return alike, one == "\t", header.count(one), first[0].count(one)
+
+    return max(SEPARATORS, key=fitness)
+
+
+def _without_blanks(path: Path, source: Source, spill: Path, separator: str) -> Path:
+    """A copy in which each quoted field starts and ends at a separator; it has the same lines."""
+    s = re.escape(separator.encode())
+    opening = re.compile(b"(?m)(^|" + s + b') +"(?!"[^' + s + b"\r\n])")
+    closing = re.compile(b'(?m)(?<!")" +(?=' + s + b"|\r?$)")
+    spill.mkdir(exist_ok=True)
+    copy = spill / f"{source.path.name}.trimmed"
+    with copy.open("wb") as file:
+        for block in _whole_lines(path):
+            file.write(closing.sub(b'"', opening.sub(rb'\1"', block)))
+    if path != source.path:
+        path.unlink()
+    return copy
 
 
 def _candidate(base: Layout, quote: str, first: list[str]) -> tuple[Layout, str]:

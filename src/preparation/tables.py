@@ -43,6 +43,10 @@ def layout_of(engine: Engine, source: Source, names: list[str] | None = None, en
     return Layout(source.path, _top(tree), "", lines=lines)
 
 
+def _parquet(path: Path) -> str:
+    return f"read_parquet({quoted(path)}, binary_as_string = true)"
+
+
 def _top(tree: list[tuple[str, int]]) -> list[str]:
     """The names of a Parquet file's columns, without those of nested fields; the tree has its root first."""
     names, nested = [], 0
@@ -74,7 +78,7 @@ def load(engine: Engine, source: Source, table: str, layout: Layout, columns: Ma
     if not layout.separator:
         names = ", ".join(f"c{place}" for place in range(len(layout.names)))
         engine.run(
-            f"CREATE TABLE {table} AS SELECT {selected} FROM read_parquet({quoted(source.path)}) AS file({names})",
+            f"CREATE TABLE {table} AS SELECT {selected} FROM {_parquet(source.path)} AS file({names})",
             progress=source.path.name,
         )
         source.locate = lambda places: _located_in_parquet(engine, source, names, places)
@@ -173,6 +177,6 @@ def _located_in_parquet(engine: Engine, source: Source, names: str, places: Sequ
     numbers = ", ".join(map(str, places))
     found = engine.run(
         f"SELECT row, * EXCLUDE (row) FROM (SELECT row_number() OVER () - 1 AS row, columns(*)::VARCHAR FROM "
-        f"read_parquet({quoted(source.path)}) AS file({names})) WHERE row IN ({numbers}) ORDER BY row"
+        f"{_parquet(source.path)} AS file({names})) WHERE row IN ({numbers}) ORDER BY row"
     )
     return [(row + 1, ", ".join("" if value is None else value for value in values)) for row, *values in found]

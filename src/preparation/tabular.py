@@ -6,7 +6,7 @@ from pathlib import Path
 
 from preparation import times
 from preparation.engine import Engine, quoted
-from preparation.ids import leave_out_missing, match_items, trimmed
+from preparation.ids import is_missing, leave_out_missing, match_items, text_or_null, trimmed
 from preparation.pipeline import Dump, add_options, prepare
 from preparation.report import Report
 from preparation.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
@@ -83,6 +83,7 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
         text = column(layout, options.time_column, source, "--time-column")
         select |= times.columns(text, decimal_comma)
         unusable |= times.NO_TIME
+    unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
     engine.run("DROP TABLE raw")
     load(engine, source, "raw", layout, select)
     drop_unusable(engine, source, "raw", unusable)
@@ -97,7 +98,7 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
     layout = layout_of(engine, source, encoding=options.encoding)
     item = column(layout, options.item_column, source, "--item-column")
     texts = [
-        column(layout, name.strip(), source, "--text-columns")
+        text_or_null(column(layout, name.strip(), source, "--text-columns"))
         for name in (options.text_columns or "").split(",")
         if name.strip()
     ]
@@ -130,4 +131,4 @@ def _picture(value: str, options: argparse.Namespace) -> str:
     absolute = (
         f"CASE WHEN starts_with({name}, '/') OR contains({name}, '://') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
     )
-    return f"CASE WHEN trim({name}) <> '' THEN {absolute} END"
+    return f"CASE WHEN NOT {is_missing(trimmed(value))} AND trim({name}) <> '' THEN {absolute} END"

@@ -13,6 +13,7 @@ import numpy as np
 
 from preparation.features import Block, FeatureFiles, weights_digest
 from preparation.folder import describe
+from preparation.ids import is_missing_text
 from preparation.items import read_items
 from preparation.libraries import device, first_words, hub_cache, library
 from preparation.options import add_dataset, dataset_folder
@@ -34,6 +35,7 @@ def encode_texts(folder: Path, model: str = MODEL, batch_size: int = 64, downloa
     """
     items = read_items(folder, "text")
     texts = items["text"].str.strip()
+    texts = texts.mask(texts.map(is_missing_text), "")
     encoder = load_encoder(model, download)
 
     def encode(some: list[str]) -> np.ndarray:

@@ -22,6 +22,7 @@ def columns(text: str, decimal_comma: bool = False) -> dict[str, str]:
     date = f"regexp_replace(trim({text}), '([0-9])t([0-9].*)', '\\1T\\2')"
     date = f"regexp_replace(regexp_replace({date}, '([0-9])z$', '\\1Z'), '(:[0-9]+),([0-9])', '\\1.\\2')"
     date = f"regexp_replace({date}, '\\s+([+-][0-9])', '\\1')"
+    date = f"CASE WHEN regexp_matches({date}, '^[0-9]{{4}}[^0-9]') THEN {date} END"  # of 98-01-02 nobody knows the century
     moment = f"epoch_us(TRY_CAST({date} AS TIMESTAMPTZ))"
     rest = f"TRY_CAST('0.000000' || regexp_extract({date}, '\\.[0-9]{{6}}([0-9]+)', 1) AS {TYPE})"  # below a microsecond
     ahead = f"(epoch_us(TRY_CAST({date} AS TIMESTAMP)) - {moment}) // 60000000"
