@@ -19,6 +19,7 @@ from preparation.report import Report, Source
 from preparation.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
 from preparation.vectors import write_image_features
 from utils.errors import ConfigError, DataError
+from utils.text import trimmed_text
 
 # The names of a field, of 2023 and of 2014 and 2018; the first that a record has counts.
 USER, ITEM = ("user_id", "reviewerID"), ("parent_asin", "asin")
@@ -223,7 +224,7 @@ def read_texts(engine: Engine, source: Source, report: Report, max_malformed: fl
             except ValueError as error:
                 source.reject(number, str(error), line)
                 continue
-            item = ids.trimmed_text(item)
+            item = trimmed_text(item)
         source.rows += 1
         if item in wanted:
             repeated += item in found

@@ -4,19 +4,17 @@ Blanks and quotation marks around an id do not count, nor how its accents are co
 no id of a column is a fraction, 618136477.0 is 618136477; where all are numbers, 1e+05 is 100000.
 """
 
-import unicodedata
 from pathlib import Path
 
 from preparation.engine import Engine, quoted
 from preparation.report import LISTED, Source
 from utils.errors import DataError
+from utils.text import BLANK, trimmed_text
 
 MISSING = (
     *("", "nan", "-nan", "null", "none", "nil", "undefined", "\\n", "na", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "nat"),
     *("-", "?", "(null)", "<null>", "[null]", "<nil>", "#null!", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
 )
-_BLANK = " \t\r\n\v\f\u00a0\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u3000"
-_MARKS = "\"'"
 _WHOLE = "-?[0-9]+(\\.0*)?"
 _SCIENTIFIC = "-?[0-9](\\.[0-9]+)?[eE]\\+?[0-9]{1,2}"
 _FRACTION = "-?[0-9]*\\.[0-9]*[^0].*"
@@ -25,20 +23,11 @@ _DIGITS = "regexp_full_match({}.name, '[0-9]+')"
 
 def trimmed(text: str) -> str:
     """SQL for an id without blanks around it, and without quotation marks where it stands between two."""
-    bare = f"trim({text}, {quoted(_BLANK)})"
+    bare = f"trim({text}, {quoted(BLANK)})"
     mark = f"left({bare}, 1)"
     inner = f"trim({bare}, {mark})"
     is_quoted = f"{mark} IN (chr(34), chr(39)) AND {mark} = right({bare}, 1) AND NOT contains({inner}, {mark})"
-    return f"nfc_normalize(CASE WHEN {is_quoted} THEN trim({inner}, {quoted(_BLANK)}) ELSE {bare} END)"
-
-
-def trimmed_text(text: str) -> str:
-    """The same of a text in Python."""
-    bare = text.strip(_BLANK)
-    mark = bare[:1]
-    if mark and mark in _MARKS and bare[-1] == mark and mark not in bare.strip(mark):
-        bare = bare.strip(mark).strip(_BLANK)
-    return unicodedata.normalize("NFC", bare)
+    return f"nfc_normalize(CASE WHEN {is_quoted} THEN trim({inner}, {quoted(BLANK)}) ELSE {bare} END)"
 
 
 def is_missing(text: str) -> str:
@@ -79,9 +68,9 @@ def unify(engine: Engine, table: str, column: str, kind: str, source: Source | N
         f"SELECT min({column}), max({column}), count(*) OVER () FROM (SELECT DISTINCT {column} FROM {table}) "
         f"WHERE regexp_full_match({column}, '[0-9]+') GROUP BY ltrim({column}, '0') HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
     ):
-        notes.append(f"{kind} ids that differ by leading zeros stay apart, such as {first} and {second} ({count:,} such groups)")
-    for note in notes if source else ():
-        source.note(note)
+        notes.append(f"{kind} ids that differ by leading zeros stay apart: {count:,} groups, such as {first} and {second}")
+    if source:
+        source.notes += notes
 
 
 def leave_out_missing(engine: Engine, source: Source, table: str, column: str, kind: str) -> None:

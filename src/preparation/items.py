@@ -1,12 +1,11 @@
 """The items of a prepared data set, as items.csv lists them: number, original id, text, and where the picture is."""
 
-import io
 from pathlib import Path
 
 import pandas as pd
 
 from utils.errors import DataError
-from utils.text import read_text
+from utils.id_maps import read_table
 
 FILE = "items.csv"
 
@@ -23,10 +22,7 @@ def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
             f"{path} does not exist. `prepare.py table` and `prepare.py amazon` write it beside the interactions; for a data "
             "set from elsewhere write one, a comma-separated row per item: item_id (0, 1, 2, …), original_id, text"
         )
-    try:
-        frame = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from None
+    frame = read_table(path, ",")
     missing = [name for name in ("item_id", "original_id", column) if name is not None and name not in frame]
     if missing:
         raise DataError(f"{path} has no column '{missing[0]}'; it has: {', '.join(frame.columns)}")

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from preparation.store import ImageStore
 from utils.errors import DataError
 from utils.logger import get_logger
+from utils.text import trimmed_text
 
 STORE = "images.lmdb"
 SUFFIXES = frozenset(".avif .bmp .gif .jfif .jpeg .jpg .png .tif .tiff .webp".split())
@@ -84,11 +85,11 @@ def _too_few(
 
 def _by_stem(original_ids: pd.Series, images: Path) -> tuple[dict[int, Path], list[Path]]:
     """The first picture of each item in the order of paths, and those of no item; how many others there are is said."""
-    numbers = {original_id: item for item, original_id in original_ids.items()}
+    numbers = {trimmed_text(original_id): item for item, original_id in original_ids.items()}
     paths: dict[int, Path] = {}
     strangers, doubles = [], []
     for path in sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES):
-        item = numbers.get(path.stem)
+        item = numbers.get(trimmed_text(path.stem))
         if item is None:
             strangers.append(path)
         elif item in paths:

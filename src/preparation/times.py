@@ -13,6 +13,7 @@ _NUMBER, _NO_ZONE = 32000, 32001  # in the column `zone`, which otherwise has mi
 _DAYS = (20_000, 80_000)  # serial days of Excel from 1954 to 2119
 _SECONDS = (630_000_000, 4_200_000_000)  # from 1989 to 2103
 _UNITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6, "nanoseconds": 9}
+_ABBREVIATION = "(?i)[0-9] *([A-FH-TV-Z][A-Z]+|G[A-LN-Z][A-Z]*|U[A-SU-Z][A-Z]*)$"  # but UTC and GMT
 _ZONE = r"[0-9]:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?\s*[A-Za-z+-]"
 
 
@@ -22,7 +23,9 @@ def columns(text: str, decimal_comma: bool = False) -> dict[str, str]:
     date = f"regexp_replace(trim({text}), '([0-9])t([0-9].*)', '\\1T\\2')"
     date = f"regexp_replace(regexp_replace({date}, '([0-9])z$', '\\1Z'), '(:[0-9]+),([0-9])', '\\1.\\2')"
     date = f"regexp_replace({date}, '\\s+([+-][0-9])', '\\1')"
-    date = f"CASE WHEN regexp_matches({date}, '^[0-9]{{4}}[^0-9]') THEN {date} END"  # of 98-01-02 nobody knows the century
+    # of 98-01-02 nobody knows the century, of PST in July and of CST not the offset
+    known = f"regexp_matches({date}, '^[0-9]{{4}}[^0-9]') AND NOT regexp_matches({date}, '{_ABBREVIATION}')"
+    date = f"CASE WHEN {known} THEN {date} END"
     moment = f"epoch_us(TRY_CAST({date} AS TIMESTAMPTZ))"
     rest = f"TRY_CAST('0.000000' || regexp_extract({date}, '\\.[0-9]{{6}}([0-9]+)', 1) AS {TYPE})"  # below a microsecond
     ahead = f"(epoch_us(TRY_CAST({date} AS TIMESTAMP)) - {moment}) // 60000000"

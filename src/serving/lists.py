@@ -14,7 +14,7 @@ from serving.identifiers import Identifiers, item_identifiers, user_identifiers
 from utils.dataloader import user_batches
 from utils.dataset import RecDataset
 from utils.errors import DataError, RunError
-from utils.text import read_text
+from utils.text import read_text, trimmed_text
 from utils.topk_evaluator import best_items, masked_scores, representations_once
 
 
@@ -29,9 +29,9 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
 
 
 def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
-    """The users (N,) whose ids are in a text file, one a line, each once, in its order."""
+    """The users (N,) whose ids are in a text file, one a line, quoted or not, each once, in its order."""
     lines = read_text(path).splitlines()
-    ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    ids = list(dict.fromkeys(one for line in lines if (one := trimmed_text(line))))
     if not ids:
         raise DataError(f"{path} names no user; expected one id a line")
     return user_identifiers(dataset).numbers(ids)

@@ -23,6 +23,8 @@ _FEATURE_SUFFIX = "_feature_file"
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
+_SMALLEST = 1e-15  # of a table's largest number, unless all are 0
+
 
 class RecDataset:
     """Interactions by split, and the item features of the modalities that the data set declares.
@@ -207,6 +209,8 @@ class RecDataset:
 
     def _read_feature(self, path: Path) -> np.ndarray:
         table = self._open_feature(path, mmap_mode="c")
+        if not table.shape[1]:
+            raise DataError(f"{path}: expected a two-dimensional array of numbers, found {table.dtype} {table.shape}")
         if table.size:
             largest = np.maximum(table.max(axis=1), -table.min(axis=1).astype(np.float64))  # NaN where a row has one
             bad = ~(largest <= _LARGEST[table.dtype.kind])
@@ -219,6 +223,11 @@ class RecDataset:
                     f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 "
                     f"holds no more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 "
                     "for instance"
+                )
+            if 0 < largest.max() < _SMALLEST:
+                raise DataError(
+                    f"{path} holds nothing above {largest.max():g} in size, where the squares of float32 are 0. Scale the "
+                    "features, to a mean of 0 and a deviation of 1 for instance"
                 )
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 

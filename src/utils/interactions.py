@@ -34,7 +34,9 @@ def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.nda
         n_separators = sum(block.count(separator.encode()) for block in iter(lambda: file.read(_BLOCK), b""))
     try:
         names = header.decode().rstrip("\r\n").split(separator)
-        places = [names.index(column) for column in columns]
+        places = [names.index(column) for column in columns if names.count(column) == 1]
+        if len(places) < len(columns):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a file without rows
             table = np.loadtxt(
@@ -85,7 +87,8 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
 
     try:
         form = {"sep": separator, "index_col": False, "quoting": csv.QUOTE_NONE, "encoding": _encoding(path)}
-        header = pd.read_csv(path, nrows=0, **form).columns.str.strip('"').tolist()
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **form)
+        header = first.iloc[0].str.strip('"').tolist()
         missing = [column for column in columns if column not in header]
         if missing:
             raise DataError(
@@ -105,6 +108,7 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
         raise DataError(f"{path} cannot be read as a table separated by {separator!r}: {error}") from None
     if frame.empty:
         raise DataError(f"{path} has a header but no rows")
+    _check_lengths(path, header, separator)
     table, problems = [], []
     for column in columns:
         numbers = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -121,3 +125,15 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
     if problems:
         raise DataError("\n".join(problems))
     return np.stack(table).astype(np.int64)
+
+
+def _check_lengths(path: Path, header: list[str], separator: str) -> None:
+    """DataError for a row with more fields than the header, of which pandas would take the first."""
+    with path.open(encoding=_encoding(path)) as file:
+        for number, line in enumerate(file, start=1):
+            fields = line.split(separator)
+            if any(field.strip() for field in fields[len(header) :]):
+                raise DataError(
+                    f"{path}, line {number}: {len(fields)} fields; expected {len(header)}, as in the header {header}. Give "
+                    "each column a name, or remove what is too much"
+                )

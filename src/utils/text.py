@@ -1,10 +1,12 @@
 """Text files of strangers: UTF-8 with or without a byte order mark, or UTF-16, told by the first bytes."""
 
 import codecs
+import unicodedata
 from pathlib import Path
 
 from utils.errors import DataError
 
+BLANK = " \t\r\n\v\f\u00a0\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u3000"
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -35,3 +37,12 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as text in {encoding}: {error}. Save it as UTF-8") from None
+
+
+def trimmed_text(text: str) -> str:
+    """An id without blanks around it, and without quotation marks where it stands between two; accents in one form."""
+    bare = text.strip(BLANK)
+    mark = bare[:1]
+    if mark and mark in "\"'" and bare[-1] == mark and mark not in bare.strip(mark):
+        bare = bare.strip(mark).strip(BLANK)
+    return unicodedata.normalize("NFC", bare)
