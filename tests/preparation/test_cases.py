@@ -268,3 +268,126 @@ def test_the_order_of_the_lines_changes_nothing(made, tmp_path):
             )
             results.append(sorted(zip(frame.user, frame.item, frame.timestamp, frame.x_label, strict=True)))
     assert results[:5] == results[5:]
+
+
+# one id in two spellings, and what stands for none
+
+
+VISITS = [(f"u{user}", f"i{item}") for user in range(9) for item in range(9) if user != item]
+
+
+def visits(path, spell, *more):
+    """Write VISITS as a table, each line spelled by spell(number, user, item), and further lines."""
+    path.write_text("\n".join(["user,item", *(spell(n, *pair) for n, pair in enumerate(VISITS)), *more]) + "\n")
+    return ("--interactions", path, *UI, "--k-core", 1)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda n, u, i: f'"""{u}""",{i}',
+        lambda n, u, i: f"'{u}',{i}" if n % 2 else f"{u},{i}",
+        lambda n, u, i: f'"{u}", "{i}"',
+        lambda n, u, i: f"\u200b{u},{i}\u200e" if n % 2 else f"{u},{i}",
+    ],
+    ids=["three marks", "some quoted", "blanks before marks", "marks without width"],
+)
+def test_marks_and_blanks_around_ids_do_not_count(made, tmp_path, spell):
+    frame, _ = made("table", *visits(tmp_path / "v.csv", spell))
+    assert set(zip(frame.user, frame.item, strict=True)) == set(VISITS)
+
+
+@pytest.mark.parametrize(
+    ("spell", "said"),
+    [
+        (lambda n, u, i: f"{u},{int(i[1:]) * 100}{'.0' * (n % 2)}", "end with .0"),
+        (lambda n, u, i: f"{u},{i[1:]}e+02" if n % 2 else f"{u},{int(i[1:]) * 100}", "such as 1e+05"),
+        (lambda n, u, i: f"{u},{'0' * (int(u[1:]) % 2)}{int(i[1:]) * 100}", "stay apart"),
+    ],
+    ids=["fraction of zero", "scientific", "leading zeros"],
+)
+def test_numbers_of_two_spellings_are_said(made, tmp_path, spell, said):
+    frame, report = made("table", *visits(tmp_path / "v.csv", spell))
+    assert frame.item.nunique() == (9 if said != "stay apart" else 18)
+    assert any(said in note for note in report["sources"][0]["notes"])
+
+
+def test_a_word_among_numbers_does_not_keep_their_spellings_apart(made, tmp_path):
+    spelled = visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i[1:]}00{'.0' * (n % 2)}", "u1,special", "u2,special")
+    assert made("table", *spelled)[0].item.nunique() == 10
+
+
+def test_accents_of_two_forms_are_one_id_and_find_their_text(made, tmp_path):
+    spelled = visits(tmp_path / "v.csv", lambda n, u, i: ("e\u0301" if n % 2 else "\u00e9") + f"{u},\u00e9{i}")
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"e\u0301i{n},T{n}\n" for n in range(9)))
+    frame, _ = made("table", *spelled, "--items", tmp_path / "items.csv", "--text-columns", "title")
+    assert (len(frame), frame.user.nunique(), frame.item.nunique()) == (72, 9, 9)
+    assert texts(tmp_path)["\u00e9i3"] == "T3"
+
+
+@pytest.mark.parametrize(
+    "spelled", ["-nan", "nil", "(null)", "undefined", "<null>", "#NA", "1.#QNAN", "#N/A N/A", "-", "?", '"NULL"']
+)
+def test_more_spellings_of_nothing(made, tmp_path, spelled):
+    more = [f"{spelled},i{n}" for n in range(9)] + [f"u{n},{spelled}" for n in range(9)]
+    frame, report = made("table", *visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i}", *more))
+    assert set(zip(frame.user, frame.item, strict=True)) == set(VISITS)
+    assert sum(one["count"] for one in report["sources"][0]["left_out"]) == 18
+
+
+def test_texts_that_stand_for_nothing_are_empty(made, tmp_path):
+    lines = [f"i{n},{'nan' if n < 3 else f'T{n}'},{'NULL' if n > 6 else 'B'}" for n in range(9)]
+    (tmp_path / "items.csv").write_text("\n".join(["item,title,brand", *lines, "i0,Late,nan"]) + "\n")
+    items = ("--items", tmp_path / "items.csv", "--text-columns")
+    made("table", *visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i}"), *items, "title")
+    assert texts(tmp_path)["i0"] == "Late" and texts(tmp_path)["i1"] == ""
+    made("table", *visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i}"), *items, "title,brand")
+    assert texts(tmp_path)["i1"] == "B" and texts(tmp_path)["i8"] == "T8"
+
+
+def test_reviews_whose_user_is_null_are_left_out(made, tmp_path):
+    lines = [
+        json.dumps({"user_id": u if n % 8 else None, "parent_asin": i, "rating": 5, "timestamp": n})
+        for n, (u, i) in enumerate(VISITS)
+    ]
+    (tmp_path / "r.json").write_text("\n".join(lines) + "\n")
+    frame, report = made("amazon", "--reviews", tmp_path / "r.json", "--k-core", 1)
+    assert len(frame) == 63 and report["sources"][0]["left_out"][0]["count"] == 9
+
+
+# how tables are written
+
+
+def test_a_header_in_the_middle_of_a_table_is_refused(call, tmp_path):
+    words = visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i}", "user,item")
+    status, out, _ = call("table", *words, "--max-malformed", 0.1)
+    assert status == 0 and "the header again: 1 (line 74)" in out
+
+
+def test_a_header_with_commas_in_a_tab_separated_table(made, tmp_path):
+    lines = ["user\titem\ttitle, a, b, c", *(f"{u}\t{i}\tx, y, z, w" for u, i in VISITS)]
+    (tmp_path / "v.tsv").write_text("\n".join(lines) + "\n")
+    assert len(made("table", "--interactions", tmp_path / "v.tsv", *UI, "--k-core", 1)[0]) == 72
+
+
+def test_texts_in_quotes_behind_blanks_keep_their_separators(made, tmp_path):
+    (tmp_path / "items.csv").write_text("item, title\n" + "".join(f'"i{n}", "T{n}, ""big"" one"\n' for n in range(9)))
+    words = visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{i}")
+    _, report = made("table", *words, "--items", tmp_path / "items.csv", "--text-columns", "title")
+    assert texts(tmp_path)["i3"] == 'T3, "big" one'
+    assert "blanks before and behind quotation marks are passed over" in report["sources"][1]["notes"]
+
+
+def test_leading_zeros_of_a_part_of_the_ids_find_their_texts(made, tmp_path):
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"{n},T{n}\n" for n in range(5, 14)) + "total,x\n")
+    words = visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{int(i[1:]) + 5:02}")
+    made("table", *words, "--items", tmp_path / "items.csv", "--text-columns", "title")
+    assert texts(tmp_path) == {f"{n:02}": f"T{n}" for n in range(5, 14)}
+
+
+def test_bytes_in_a_parquet_file_are_text(made, tmp_path):
+    frame = pd.DataFrame({"user": [f"\u00fc{u}".encode() for u, _ in VISITS], "item": [i for _, i in VISITS]})
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(tmp_path / "v.parquet")
+    found, _ = made("table", "--interactions", tmp_path / "v.parquet", *UI, "--k-core", 1)
+    assert set(found.user) == {f"\u00fcu{n}" for n in range(9)}

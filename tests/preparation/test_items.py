@@ -22,6 +22,8 @@ def test_items_come_in_the_order_of_their_numbers(tmp_path):
         ("item_id,original_id,text\n0,a,x\n0,b,x\n", r"row 2: item_id is '0'"),
         ("item_id,original_id,text\n0,a,x\nx,b,x\n", r"row 2: item_id is 'x'"),
         ("item_id,original_id,text\n0,a,x\n1,a,x\n", "the original_id 'a' is there twice"),
+        ("item_id,original_id,text,text\n0,a,x,y\n", "has the column 'text' twice"),
+        ("item_id,original_id,text\n0,a,x, y\n1,b,x, y\n", "more fields than its header"),
         ("", "cannot be read"),
         (b"item_id,original_id,text\n0,a,\xff\n", "UTF-8"),
         (None, "does not exist"),

@@ -113,7 +113,11 @@ def test_forms_of_dates(read, text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nan", "inf", "-inf", "infinity", "yesterday", "14.07.2017", "2017-07-14 2:40:00 PM", "1e300"]
+    "text",
+    [
+        *("", "nan", "inf", "-inf", "infinity", "yesterday", "14.07.2017", "2017-07-14 2:40:00 PM", "1e300", "epoch"),
+        *("17-07-14", "98-01-02 10:00:00", "2017-07-14 02:40:00 PST", "2017-07-14 02:40:00 cst", "2017-07-14 02:40:00 IST"),
+    ],
 )
 def test_what_is_no_time(read, text):
     assert read([text, "1"])[0][0] is None

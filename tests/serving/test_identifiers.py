@@ -75,3 +75,23 @@ def test_an_unknown_original_id_is_refused_with_an_example(read):
         DataError, match=r"there is no item 'Z' \(1 of 2 ids are unknown\); ids are the original ones, such as 'a'"
     ):
         read("item_id,itemID\na,0\nb,1\nc,2\n").numbers(["a", "Z"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",item_id,itemID\n0,B00,0\n1,A22,1\n2,C11,2\n",
+        "item_id,itemID\nB00,0.0\nA22,1.0\nC11,2.0\n",
+        "item_id\titemID\n B00 \t 0\nA22\t 1 \nC11\t2\n",
+    ],
+    ids=["index", "floats", "blanks"],
+)
+def test_an_index_fractions_of_zero_and_blanks_do_no_harm(read, text):
+    assert read(text).numbers(["A22", "C11"]).tolist() == [1, 2]
+
+
+def test_a_map_whose_header_has_a_name_twice_or_a_name_too_few_is_refused(read):
+    with pytest.raises(DataError, match="has the column 'itemID' twice"):
+        read("itemID,itemID\na,0\nb,1\nc,2\n")
+    with pytest.raises(DataError, match="more fields than its header"):
+        read("item_id,itemID\n0,a,0\n1,b,1\n2,c,2\n")
