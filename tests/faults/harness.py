@@ -77,7 +77,7 @@ class Befalls:
     as_user: bool = False
     full: bool = False
     interrupt: bool = False
-    workers: bool = WHOLE
+    workers: bool = False
 
 
 @cache

@@ -15,9 +15,9 @@ def run_of(results):
     return path
 
 
-def rooms(needed: int, few: int) -> list[int]:
+def rooms(needed: int, few: int, always: bool = False) -> list[int]:
     """Sizes of a disk in KB, from 0 to almost `needed`, by pages of memory."""
-    return sample(range(0, needed, 4), few)
+    return sample(range(0, needed, 4), few, always=always)
 
 
 @pytest.fixture
@@ -46,11 +46,12 @@ TPE = ["--search-budget", "3", "--sampler", "tpe"]
 
 @pytest.mark.parametrize("more", [[], TPE, ["--jobs", "2"]])
 def test_a_grid_on_a_full_disk_tries_every_trial_and_lists_those_that_failed(words, configs, disk, more):
-    results, workers = disk.place / "results", Befalls(workers=WHOLE or "--jobs" in more)
+    results, workers = disk.place / "results", Befalls(workers="--jobs" in more)
     line = [*words(results, reg_weight=[0.1, 0.2, 0.3]), *more]
     call("main", line, configs, results)
     needed = disk.used
-    for room in rooms(needed, 1 if "--jobs" in more else 2 if more else 3):
+    few = (20 if WHOLE else 2) if more == TPE else (10 if WHOLE else 1)
+    for room in rooms(needed, few, always=True) if more else rooms(needed, 3):
         shutil.rmtree(results, ignore_errors=True)
         disk.resize(room)
         ending = call("main", line, configs, results, workers)
@@ -164,7 +165,7 @@ def test_a_full_standard_output_is_said(door, command, configs, toy, tmp_path, u
 def test_training_goes_on_without_its_console(words, configs, tmp_path, undisturbed, grid):
     results = tmp_path / "results"
     line = words(results, reg_weight=[0.02, 0.1]) if grid else words(results)
-    ending = call("main", line, configs, results, Befalls(full=True))
+    ending = call("main", line, configs, results, Befalls(full=True, workers=WHOLE))
     well = ending.status == 2 and "standard output: the disk is full" in ending.err and ending.is_explained
     well = well and len(list(results.rglob("result.json"))) == 1 + grid
     TALLY.count("full standard output", well, ending)
