@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.configurator import SRC
 from utils.errors import ConfigError, exit_status
-from utils.files import replacing
+from utils.files import real, replacing
 
 MODEL = "models.mambarec"
 THEIRS = frozenset({"common.abstract_recommender"})  # modules that MMRec has under the same name, with the same interface
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        checkout = options.checkout.resolve()
+        checkout = real(options.checkout)
         for path in export(checkout, options.force):
             print(path)
         print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from preparation.libraries import device, first_words, hub_cache, library
 from utils.errors import ConfigError, DataError
+from utils.files import real
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +58,7 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
         backbone = _timm(rest, weights, download)
     elif family == "transformers" and rest:
         if weights is not None:
-            folder = weights.resolve().parent
+            folder = real(weights).parent
             raise ConfigError(
                 f"--weights is for vgg16 and timm; a transformers model is a folder: --model transformers:{folder}"
             )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from utils.configurator import SRC
+from utils.files import real
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -16,4 +17,4 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 def dataset_folder(options: argparse.Namespace) -> Path:
     """data/<name>, an absolute path."""
-    return (options.data_path / options.dataset).resolve()
+    return real(options.data_path / options.dataset)

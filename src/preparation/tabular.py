@@ -11,6 +11,7 @@ from preparation.pipeline import Dump, add_options, prepare
 from preparation.report import Report
 from preparation.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
 from utils.errors import ConfigError
+from utils.files import real
 
 
 def add_parser(commands) -> None:
@@ -125,9 +126,9 @@ def _picture(value: str, options: argparse.Namespace) -> str:
     """SQL for the absolute path of a picture: by its last part in --images, or from where the table of items lies."""
     if options.images:
         name = f"regexp_extract({value}, '([^/?#]*)([?#].*)?$', 1)"
-        folder = options.images.resolve()
+        folder = real(options.images)
     else:
-        name, folder = value, options.items.resolve().parent
+        name, folder = value, real(options.items).parent
     absolute = (
         f"CASE WHEN starts_with({name}, '/') OR contains({name}, '://') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
     )

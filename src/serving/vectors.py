@@ -1,5 +1,6 @@
 """Vectors of users and items: the nearest of an item, and files for serving elsewhere."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,8 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
     npz: `output` with users (U, D), items (I, D), float32, and user_ids, item_ids. faiss: `output`, an exact inner-product
     index of the items in the order of their numbers, and the npz beside it, for the users and the ids.
     """
+    if not output.name:
+        raise ConfigError(f"--output '{output}': expected the name of a file")
     dataset, (users, items) = trained.dataset, vectors(trained)
     arrays = {"users": users.numpy()[dataset.present_users], "items": items.numpy()[dataset.present_items]}
     for kind, ids in (("user_ids", user_identifiers(dataset)), ("item_ids", item_identifiers(dataset))):
@@ -79,5 +82,10 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
         with replacing(output) as file:
             file.write(faiss.serialize_index(index).data)
     with replacing(archive) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        if archive.is_file() or not archive.exists():
+            np.savez(file, allow_pickle=False, **arrays)
+        else:  # a device cannot go back to its start
+            whole = io.BytesIO()
+            np.savez(whole, allow_pickle=False, **arrays)
+            file.write(whole.getbuffer())
     return list(dict.fromkeys((output, archive)))

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import itertools
 import math
+import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
@@ -304,7 +305,7 @@ class Config(Mapping):
         """Make paths absolute: those of the YAMLs from src/, those of the command line from the current directory."""
         for key in ("data_path", "results_dir"):
             anchor = Path.cwd() if self._source[key] == "command line" else SRC
-            self._values[key] = f"{(anchor / self._values[key]).resolve()}/"
+            self._values[key] = f"{os.path.realpath(anchor / self._values[key])}/"
 
     def _check_evaluation(self) -> None:
         names = [name.lower() for name in self._values["metrics"]]
@@ -337,7 +338,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
         return None
     if not isinstance(folder, str):
         raise ConfigError(f"model_path={folder!r}; expected one folder")
-    place = ((Path.cwd() if given else SRC) / folder).resolve()
+    place = Path(os.path.realpath((Path.cwd() if given else SRC) / folder))
     if not place.is_dir():
         raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
     return place

@@ -27,6 +27,11 @@ _SEAL = b"sha256:"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
+def real(path: Path) -> Path:
+    """The absolute path without links. A loop of links stays, for the system to name when the path is used."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def placed(path: Path) -> Iterator[Path]:
     """A place beside `path` to write a file to, which becomes `path` when the block ends, complete and on disk.
@@ -34,7 +39,7 @@ def placed(path: Path) -> Iterator[Path]:
     When the block raises, what was written is removed, and what stood at `path` stays. A link stays one, and what it leads
     to is replaced; a device or a pipe is written to as it is. An OSError of the block names `path`.
     """
-    target = Path(os.path.realpath(path))
+    target = real(path)
     with naming(path):
         if target.exists() and not target.is_file() and not target.is_dir():
             yield target

@@ -165,3 +165,59 @@ def test_rights_hold_for_a_command_that_gave_up_its_power(tmp_path):
             os._exit(7)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
+
+
+LOOPS = [
+    ("main", ["-m", "BPR", "-d", "toy", "--data_path", "{loop}"]),
+    ("main", ["-m", "BPR", "-d", "toy", "--results_dir", "{loop}", "--data_path", "{data}"]),
+    ("main", ["-m", "BPR", "-d", "toy", "--model-path", "{loop}"]),
+    (
+        "prepare",
+        [
+            "table",
+            "-d",
+            "mine",
+            "--data_path",
+            "{loop}",
+            "--interactions",
+            "{table}",
+            *"--user-column u --item-column i".split(),
+        ],
+    ),
+    (
+        "prepare",
+        [
+            "table",
+            "-d",
+            "mine",
+            "--data_path",
+            "{data}",
+            "--interactions",
+            "{loop}",
+            *"--user-column u --item-column i".split(),
+        ],
+    ),
+    ("report", ["table", "--results", "{loop}"]),
+    ("recommend", ["--run", "{loop}"]),
+    ("export_plugin", ["{loop}"]),
+]
+
+
+@pytest.mark.parametrize(("door", "line"), LOOPS)
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_loop_of_links_is_said_at_every_door(door, line, below, configs, toy, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "table.csv").write_text("u,i\n1,2\n")
+    places = {"loop": f"{tmp_path / 'loop'}{below}", "data": toy.parent, "table": tmp_path / "table.csv"}
+    ending = call(door, [word.format(**places) for word in line], configs, tmp_path)
+    well = ending.status == 2 and ending.is_explained and str(tmp_path / "loop") in ending.err
+    TALLY.count("loop of links", well, (door, line, ending))
+
+
+@pytest.mark.parametrize("form", ["npz", "faiss"])
+def test_vectors_can_be_written_to_no_file(form, configs, finished, tmp_path):
+    for output, status in (("/dev/null", 0), ("", 2)):
+        ending = call("recommend", ["export", "--run", finished, "--format", form, "--output", output], configs, tmp_path)
+        if "pip install" in ending.err:
+            pytest.skip("an extra is not installed")
+        assert ending.is_explained and (form == "faiss" or ending.status == status), ending
