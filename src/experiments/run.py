@@ -272,7 +272,7 @@ def _beginning(
     if directory.file("config.json").exists():
         notes.append("an earlier start of this run was stopped before its first checkpoint: it starts anew")
     for other, epochs in _shorter_runs(config, dataset, directory) if extend else ():
-        name = f"{other.path.name}, the run with at most {epochs} epochs"
+        name = f"{other.path.name}, the run with at most {count(epochs, 'epoch')}"
         try:
             with other.lock():
                 trained = other.load("checkpoint.pt")["progress"]["epoch"] + 1
