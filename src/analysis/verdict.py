@@ -166,7 +166,9 @@ def _limits(comparison: Comparison, entries: Sequence[Entry]) -> list[str]:
     if len(caps) > 1:
         notes.append(f"The models did not have the same limit on epochs: it was {_list([f'{cap:,}' for cap in caps], 'or')}.")
     capped = [entry.label for entry in entries if entry.at_cap]
-    if capped:
+    if capped and len(entries) == 1:
+        notes.append("Its runs ended at their last epoch and might have improved.")
+    elif capped:
         which = "every model" if len(capped) == len(entries) else _named(capped)
         notes.append(
             f"Runs of {which} ended at their last epoch and might have improved, so more epochs may give another order."

@@ -231,7 +231,7 @@ def _train(
             logger.info("%s on %s", config["model"], dataset.summary())
             for note in dataset.notes:
                 logger.info("  %s", note)
-            logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
+            logger.info("device %s, %s, seed %d", config["device"], count(torch.get_num_threads(), "CPU thread"), config["seed"])
             logger.info("%s", directory.path)
             logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:

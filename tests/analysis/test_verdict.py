@@ -125,6 +125,9 @@ def test_limits_of_the_comparison_are_said(made):
         comparison.entries[name, "toy"] = replace(comparison.entries[name, "toy"], at_cap=1)
         said = f"Runs of {which} ended at their last epoch and might have improved, so more epochs may give another order."
         assert verdict(comparison, "toy").notes[1:] == [said]
+    alone = made({})
+    alone.entries["R", "toy"] = replace(alone.entries["R", "toy"], at_cap=2)
+    assert verdict(alone, "toy").notes == ["Its runs ended at their last epoch and might have improved."]
     comparison = made({"A": AHEAD, "B": AHEAD})
     del comparison.entries["A", "toy"].records[1]
     assert verdict(comparison, "toy").notes[1:] == ["A was trained with one seed only."]
