@@ -96,6 +96,7 @@ def _short(metric: str) -> str:
 
 def _caption(comparison: Comparison, has_gains: bool) -> str:
     """Search points, split, seeds, budget, marks, tests, what else a reader must know, and what the runs cost."""
+    several = any(len(comparison.column(dataset)) > 1 for dataset in comparison.datasets)
     has_ranks = any(len(comparison.peers(dataset)) > 1 for dataset in comparison.datasets)
     among = f" among the rows with the budget of {comparison.reference}" if _budgets_differ(comparison) else ""
     among = among if comparison.reference else ""
@@ -105,6 +106,7 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
         *_budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if has_ranks else "",
+        "No row is marked as the best, because the rows have different budgets." if several and not has_ranks else "",
     ]
     if comparison.tests:
         parts.append(

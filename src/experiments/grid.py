@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.configurator import Config, available_models, model_folder
+from utils.configurator import Config, available_models, model_folder, nearest_key
 from utils.errors import ConfigError
 
 
@@ -23,7 +23,8 @@ def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str,
             trials += Config(model, dataset, known, search).trials()
     unused = [key for key in overrides if key not in used]
     if unused:
-        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'")
+        near = nearest_key(unused[0], {key for trial in trials for key in trial})
+        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'" + f"; did you mean '--{near}'?" * bool(near))
     return trials
 
 
