@@ -70,4 +70,5 @@ def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
     keys = varied(peers)
     if seed and any(peer["seed"] != trial["seed"] for peer in peers):
         keys.append("seed")
-    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={trial[key]}" for key in keys)])
+    values = {key: ",".join(map(str, trial[key])) if isinstance(trial[key], list) else trial[key] for key in keys}
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value}" for key, value in values.items())])
