@@ -172,14 +172,9 @@ def finished_and_not(paths: Sequence[Path], wanted: Wanted) -> tuple[list[Record
     there = [path for path in paths if path.is_file() or any(path.rglob("result.json")) or any(path.rglob(f"*{SUFFIX}"))]
     finished = load_records(there) if there else []
     others = unfinished([path for path in paths if path.is_dir()])
-    names = {name.lower() for name in wanted.datasets}
     return (
         [one for one in finished if is_shown(one.trial, one.config | one.settings() | {"seed": one.seed}, one)],
-        [
-            one
-            for one in others
-            if is_shown(trial_name(one.path), one.config, None) or (one.in_use and one.dataset.lower() in names)
-        ],
+        [one for one in others if is_shown(trial_name(one.path), one.config, in_use=one.in_use)],
     )
 
 

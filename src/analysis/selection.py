@@ -88,10 +88,11 @@ def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wa
     selection.records += kept
 
 
-def shown_so_far(places: Sequence[Path], wanted: Wanted) -> Callable[[str, Mapping[str, Any], Record | None], bool]:
-    """Which runs a page shows while trials run: says so of a run's trial name, its settings, and its record if it is finished.
+def shown_so_far(places: Sequence[Path], wanted: Wanted) -> Callable[..., bool]:
+    """Which runs a page shows while trials run: a function of a run's trial name and settings, its record if it is finished,
+    and whether a process is at work on it, which is shown whatever experiment it is of.
 
-    Of a folder with experiments it is the one given last of those that have not ended, else the one that `select` takes.
+    Of a folder with experiments it is the one given last, if it has not ended, else the one that `select` takes.
     """
     plans = [plan for place in places for plan in experiments_in(Path(place))]
     asked = {name.lower() for name in wanted.datasets}
@@ -103,20 +104,21 @@ def shown_so_far(places: Sequence[Path], wanted: Wanted) -> Callable[[str, Mappi
     elif wanted.everything:
         chosen = []
     else:
-        going_on = sorted((plan for plan in here if plan.finished is None), key=lambda plan: (plan.given, plan.name))
-        chosen = going_on[-1:] or [plan for plan, _ in _last(here, wanted).values()]
+        latest = max(here, key=lambda plan: (plan.given, plan.name), default=None)
+        goes_on = latest is not None and latest.finished is None
+        chosen = [latest] if latest and goes_on else [plan for plan, _ in _last(here, wanted).values()]
     trials = {trial for plan in chosen for trial in plan.trials}
     seeds, models = set(wanted.seeds), {name.lower() for name in wanted.models}
     conditions: dict[str, Any] = parse_where(wanted.where, ())
 
-    def is_shown(trial: str, settings: Mapping[str, Any], record: Record | None = None) -> bool:
+    def is_shown(trial: str, settings: Mapping[str, Any], record: Record | None = None, in_use: bool = False) -> bool:
         dataset, model, _ = trial.split("/")
         if (asked and dataset.lower() not in asked) or (models and model.lower() not in models):
             return False
         if (seeds and settings["seed"] not in seeds) or not fits(settings, conditions):
             return False
         if chosen:
-            return trial in trials
+            return trial in trials or in_use
         return record is None or wanted.studies or not made_by_study(record, plans)
 
     return is_shown

@@ -274,8 +274,10 @@ def test_a_live_page_shows_the_experiment_that_goes_on_and_what_is_being_trained
         assert shown(experiments=["1"]) == sorted([first, other])
         assert shown(everything=True, studies=True) == sorted([smoke, first, done, mine, other, old])
         assert smoke not in shown(everything=True)
-        assert shown(everything=True, studies=True, models=["bpr"], where=["epochs=1"]) == sorted([smoke, other])
+        assert shown(everything=True, studies=True, models=["bpr"], where=["epochs=1"]) == [smoke]
     plan("2", [done, mine], place, finished="now")
+    assert shown() == sorted([done, mine])
+    plan("0", [old], place)  # of which a run failed long ago
     assert shown() == sorted([done, mine])
     with pytest.raises(RunError, match="--experiment x: there is none of this name"):
         shown(experiments=["x"])
