@@ -215,7 +215,7 @@ RUN = st.fixed_dictionaries(
         "seed": st.sampled_from([1, 2, 3, 999]),
         "reg_weight": st.sampled_from([0.1, 0.2, 0.3]),
         "epochs": st.sampled_from([5, 40, 40, 40]),
-        "part": st.sampled_from([None, None, None, "bf16", "local"]),
+        "part": st.sampled_from([None, None, None, "bf16", "local", "zero"]),
         "threads": st.sampled_from([1, 1, 2]),
         "valid": st.sampled_from([0.1, 0.2, 0.3, 0.4]),
         "as_file": st.booleans(),
@@ -229,6 +229,8 @@ def oracle(runs: list[dict]) -> dict[str, tuple[float, set[int]]] | None:
     def row(run):
         if run["part"] == "local" and run["model"] == "MambaRec":
             return run["model"], run["epochs"], "use_local_alignment=False"
+        if run["part"] == "zero" and run["model"] == "MambaRec":
+            return run["model"], run["epochs"], "cl_loss=0"
         return run["model"], run["epochs"], "precision=bf16" if run["part"] == "bf16" else ""
 
     first = {}
@@ -281,6 +283,9 @@ def test_the_rules_hold_for_any_collection_of_runs(make_shared_record, runs, ord
     assert all(len({record.config["epochs"] for record in entry.runs}) == 1 for entry in comparison.entries.values())
     own = comparison.entries.get((comparison.reference or "", "toy"))
     assert all(own and comparison.entries[test.label, "toy"].budget == own.budget for test in comparison.tests)
+    rows = performance_table(comparison, ["recall@20"]).rows[: len(comparison.labels)]
+    marked = [row[0].text for row in rows if row[1].bold or row[1].underlined or row[1].star]
+    assert len({str(comparison.entries[label, "toy"].budget) for label in marked}) <= 1
 
 
 @pytest.fixture(scope="session")
@@ -296,6 +301,8 @@ def make_shared_record(tmp_path_factory):
             config["precision"] = "bf16"
         elif run["part"] == "local" and run["model"] == "MambaRec":
             config["use_local_alignment"] = False
+        elif run["part"] == "zero" and run["model"] == "MambaRec":
+            config["cl_loss"] = 0
         numbers = {"recall@20": float(values.mean())}
         result = {"model": run["model"], "dataset": "toy", "seed": run["seed"], "best_epoch": 3, "epochs": 5}
         result |= {"valid": {"recall@20": run["valid"]}, "test": numbers, "seconds_total": 1.0}
