@@ -6,6 +6,7 @@ if __name__ == "__main__":
     stop.listen()  # before what takes long to import
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -78,6 +79,8 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     configs = plan(options.model, options.dataset, overrides, options.search)
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
+    if options.reference is not None:
+        _check_reference(options.reference, configs)
     if len(configs) == 1 and options.engine == "local":
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
@@ -96,6 +99,15 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     return 0
 
 
+def _check_reference(name: str, configs: Sequence[Config]) -> None:
+    """ConfigError before anything is trained where no row can have this name; a row's name begins with that of its model."""
+    models = list(dict.fromkeys(config["model"] for config in configs))
+    if len(configs) == 1:
+        raise ConfigError(f"--reference {name}: a reference is tested against other rows, and this command has one run")
+    if name.partition(" ")[0].lower() not in {model.lower() for model in models}:
+        raise ConfigError(f"--reference {name}: this command has no such model. It has: {', '.join(models)}")
+
+
 def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> str:
     """The grid on validation, what was chosen of it, and the tables of a comparison of several rows."""
     by_test = options.legacy_test_selection
@@ -110,10 +122,19 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
         records = [record for entry in entries for record in entry.records]
         has_table = len(entries) > 1 and any(all(metric in one.result["test"] for one in records) for metric in METRICS)
         parts.append(rendered(comparison) if has_table else chosen_lines(comparison))
-    place = Path(outcomes[0].trial.config["results_dir"])
-    elsewhere = f" --results {place}" if place != SRC.parent / "results" else ""
-    parts.append(f"The table again at any time: python report.py table --experiment {experiment.name}{elsewhere}")
+        parts.append(
+            f"The table again at any time: {_again(experiment, options, Path(outcomes[0].trial.config['results_dir']))}"
+        )
     return "\n\n".join(parts)
+
+
+def _again(experiment: Experiment, options: argparse.Namespace, place: Path) -> str:
+    """The command that prints the table of an experiment as this one did."""
+    words = ["python", "report.py", "table", "--experiment", experiment.name]
+    words += ["--reference", options.reference] if options.reference else []
+    words += ["--legacy-test-selection"] if options.legacy_test_selection else []
+    words += ["--results", str(place)] if place != SRC.parent / "results" else []
+    return shlex.join(words)
 
 
 def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> tuple[Comparison | None, str]:

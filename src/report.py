@@ -1,14 +1,15 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
-if __name__ == "__main__":
-    from utils.stopping import stop
+from utils.stopping import stop
 
+if __name__ == "__main__":
     stop.listen()  # before what takes long to import
 
 import argparse
 import os
 import sys
-import time
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.beyond import breakdown_pictures, missing_pictures
@@ -18,7 +19,7 @@ from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
 from analysis.html import LivePage, answer, overview, page
 from analysis.listing import experiments_list, runs_list
-from analysis.live import Live, finished_and_not, until_they_end
+from analysis.live import finished_and_not, until_they_end
 from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record, load_records
 from analysis.selection import Selection, Wanted, select
@@ -167,28 +168,29 @@ def live(options: argparse.Namespace) -> None:
         raise ConfigError("--live shows one data set; name it with -d")
     if missing := [path for path in options.results if not path.exists() and path != RESULTS]:
         raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
-    name, said = options.dataset[0], False
+    name, shown = options.dataset[0], None
     folders = [path / name for path in options.results if path.is_dir()]
     path = options.output or (folders or [RESULTS / name])[0] / "report.html"
     writer = LivePage(name, [folder / "figures" for folder in folders], options.reference, options.metrics)
 
-    def read():
-        return finished_and_not(options.results, name, options.model or ())
+    def write_the_last() -> None:
+        if shown:
+            found, state = shown
+            write_text(path, writer.page(found, replace(state, seconds=None)))
 
+    stop.last_acts.append(write_the_last)
     try:
-        for found, state in until_they_end(read, options.live):
-            write_text(path, writer.page(found, state))
-            if not said:
-                print(
-                    f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end",
-                    flush=True,
-                )
-                said = True
-    except KeyboardInterrupt:
-        found, runs = read()
-        write_text(path, writer.page(found, Live(runs, time.time(), None)))
-        print(f"\nstopped; {path} holds the last state", file=sys.stderr)
-        return
+        with stop.guard(lambda: False, lambda: f"stopped; {path} holds the last state"):
+            for found, state in until_they_end(lambda: finished_and_not(options.results, _wanted(options)), options.live):
+                write_text(path, writer.page(found, state))
+                if not shown:
+                    print(
+                        f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end"
+                    )
+                    sys.stdout.flush()
+                shown = found, state
+    finally:
+        stop.last_acts.remove(write_the_last)
     print("the runs have ended; this page is the last one")
 
 
@@ -258,19 +260,20 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
     for picture in drawn:
         if with_numbers:
             print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
-        print(picture.caption)
+        print(textwrap.fill(picture.caption, 128))
         print(*picture.save(folder), sep="\n", end="\n\n")
 
 
 def _selected(options: argparse.Namespace) -> Selection:
     """The runs that the options name; what was left aside is said on standard error."""
-    wanted = Wanted(
-        options.model, options.dataset, options.seed, options.where, options.experiment, options.all, options.studies
-    )
-    found = select(options.results, wanted)
+    found = select(options.results, _wanted(options))
     for line in found.said:
         print(line, file=sys.stderr)
     return found
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    return Wanted(options.model, options.dataset, options.seed, options.where, options.experiment, options.all, options.studies)
 
 
 def main(arguments: list[str]) -> int:

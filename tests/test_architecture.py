@@ -100,7 +100,13 @@ ALLOWED = {
         "analysis.verdict",
     ],
     "analysis.ranks": ["analysis.comparison", "analysis.figures", "analysis.tables", "utils"],
-    "analysis.live": ["analysis.records", "experiments.directory", "utils"],
+    "analysis.live": [
+        "analysis.records",
+        "analysis.selection",
+        "experiments.directory",
+        "experiments.experiment",
+        "utils",
+    ],
     "report": ["analysis", "experiments", "utils"],
     "analysis.html": [
         "analysis.comparison",

@@ -92,6 +92,8 @@ def test_model_names_may_be_spelled_in_any_case(call):
         (["--modalities", "audio"], "declares no 'audio'; it declares: visual, text"),
         (["--valid_metric", "Recall@7"], "valid_metric=Recall@7 is not computed"),
         (["-m", "BPR", "LightGCN", "--mmd_weight", "0.1"], "none of BPR, LightGCN has a key 'mmd_weight'"),
+        (["--patience", "5"], "MambaRec has no key 'patience'; did you mean '--stopping_step'?"),
+        (["-m", "BPR", "LightGCN", "--lr", "5"], "none of BPR, LightGCN has a key 'lr'; did you mean '--learning_rate'?"),
         (["-d", "tiktok", "--data_path", "/nowhere"], "/nowhere/tiktok/tiktok.inter does not exist"),
     ],
 )

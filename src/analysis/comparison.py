@@ -79,7 +79,13 @@ class Versus:
 
     @property
     def is_significant(self) -> bool:
-        return self.wilcoxon_adjusted < ALPHA
+        """Whether both tests find a difference; ranks alone may differ where the means do not, and the other way round."""
+        return self.wilcoxon_adjusted < ALPHA and self.t_test_adjusted < ALPHA
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether one test finds a difference and the other does not."""
+        return (self.wilcoxon_adjusted < ALPHA) != (self.t_test_adjusted < ALPHA)
 
 
 @dataclass(frozen=True)
@@ -102,9 +108,15 @@ class Comparison:
         return [self.entries[label, dataset] for label in self.labels if (label, dataset) in self.entries]
 
     def peers(self, dataset: str) -> list[Entry]:
-        """The rows with the budget of the reference, which alone are ranked and tested; all rows where it is missing."""
+        """The rows with the budget of the reference, which alone are ranked and tested.
+
+        Where the reference is missing: all rows if they have one budget, else none.
+        """
+        column = self.column(dataset)
         own = self.entries.get((self.reference or "", dataset))
-        return [entry for entry in self.column(dataset) if own is None or entry.budget == own.budget]
+        if own is None:
+            return column if all(entry.budget == column[0].budget for entry in column) else []
+        return [entry for entry in column if entry.budget == own.budget]
 
     def strongest_baseline(self, dataset: str, metric: str) -> Entry | None:
         baselines = [entry for entry in self.peers(dataset) if entry.label != self.reference]
@@ -247,10 +259,10 @@ def _about_tests(comparison: Comparison) -> list[str]:
             f"--reference: {names}."
         ]
     notes = [
-        f"The two tests disagree on {test.label} on {test.dataset}: the Wilcoxon test sees a difference (p "
-        f"{test.wilcoxon_adjusted:.4f}), the t-test of the means sees none (p {test.t_test_adjusted:.4f})."
+        f"{test.label} on {test.dataset} has no star, because the two tests disagree: p is {test.wilcoxon_adjusted:.4f} in the "
+        f"Wilcoxon test and {test.t_test_adjusted:.4f} in the t-test."
         for test in comparison.tests
-        if test.is_significant and test.t_test_adjusted >= ALPHA
+        if test.is_unclear
     ]
     tested = {(test.dataset, test.label) for test in comparison.tests}
     for dataset in comparison.datasets:

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from analysis.records import Record
+from utils.configurator import parse_value
 from utils.errors import ConfigError, RunError
 from utils.words import listed, seeds_text
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
 BUDGET_KEYS = ("epochs", "min_epochs", "stopping_step", "eval_step", "valid_metric")
-# What makes another model of any model. A model's YAML lists its own keys under model_identity.
+# What makes another model of any model. A model's YAML lists its own keys under model_identity; an entry KEY=VALUE is for a
+# part that this one value switches off, as cl_loss=0 does.
 IDENTITY_KEYS = (
     "modalities is_multimodal_model end2end mg precision use_neg_sampling use_full_sampling use_neighborhood_loss "
     "filter_out_cod_start_users model_code"
 ).split()
+# Without layers a graph is switched off.
+SWITCHED_OFF = ("n_layers=0", "n_ui_layers=0", "n_mm_layers=0", "num_layer=0")
 # What is computed of a trained model, which changes nothing in it.
 EVALUATION_KEYS = frozenset("metrics topk eval_batch_size".split())
 _FEATURE_SUFFIX = "_feature_file"
@@ -48,7 +52,12 @@ def identity(record: Record) -> dict[str, Any]:
     """The settings that say which model this is, by key: those of IDENTITY_KEYS, of its YAML, and its feature files."""
     settings, defaults = record.settings(), record.defaults()
     declared = [*(defaults.get("model_identity") or []), *(record.config.get("model_identity") or [])]
-    keys = dict.fromkeys([*declared, *IDENTITY_KEYS, *(key for key in settings if key.endswith(_FEATURE_SUFFIX))])
+    names = [entry for entry in declared if "=" not in entry]
+    for entry in [*declared, *SWITCHED_OFF]:
+        key, sign, value = entry.partition("=")
+        if sign and key in settings and settings[key] == parse_value(value):
+            names.append(key)
+    keys = dict.fromkeys([*names, *IDENTITY_KEYS, *(key for key in settings if key.endswith(_FEATURE_SUFFIX))])
     found = {key: settings.get(key, defaults.get(key)) for key in keys if key in settings or key in defaults}
     modalities = found.get("modalities")
     if modalities and set(modalities) == _declared_modalities(settings):

@@ -146,7 +146,9 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _about(findings: Findings) -> str:
     """The line under a figure's title: data set, seeds, and what was set beside the study."""
     beside = [
-        f"{key}={value}" for key, value in findings.plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}
+        f"at most {count(value, 'epoch')}" if key == "epochs" else f"{key}={value}"
+        for key, value in findings.plan.given.items()
+        if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}
     ]
     return ", ".join([f"{findings.plan.dataset}, test", _seeds(findings.seeds), *beside])
 

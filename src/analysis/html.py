@@ -132,20 +132,24 @@ class LivePage:
     def __init__(self, dataset: str, figures: Sequence[Path], reference: str | None, metrics: Sequence[str] | None):
         self.dataset, self.figures, self.reference, self.metrics = dataset, figures, reference, metrics
         self.known: tuple[list[Path], Answer | None] = ([], None)
+        self.obstacle = ""
 
     def page(self, records: Sequence[Record], live: Live) -> str:
-        """RunError and ConfigError as `answer`; a reference of which no run has finished yet is no error."""
+        """ConfigError as `answer`. Runs that cannot be compared yet, and a reference without a finished run, are no error."""
         sources = [record.source for record in records]
         if sources != self.known[0]:
             awaited = (
                 self.reference if any(record.model == (self.reference or "").split(" ")[0] for record in records) else None
             )
-            self.known = (sources, answer(records, awaited, self.metrics))
-        return page(self.dataset, self.known[1], self.figures, live)
+            try:
+                self.known, self.obstacle = (sources, answer(records, awaited, self.metrics) if records else None), ""
+            except RunError as error:
+                self.known, self.obstacle = (sources, None), f"The finished runs cannot be compared yet: {error}"
+        return page(self.dataset, self.known[1], self.figures, live, self.obstacle)
 
 
-def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live: Live | None = None) -> str:
-    """The page of a data set. found: None as long as no run has finished. live: what makes it a live page."""
+def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live: Live | None = None, obstacle: str = "") -> str:
+    """The page of a data set. found: None while no run has finished, or for an obstacle. live: what makes it a live page."""
     css, js = (Markup((PAGE / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     runs = found.runs if found else []
     going_on = list(zip(_going_on_labels(live.runs), live.runs, strict=True)) if live else []
@@ -156,7 +160,7 @@ def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live:
         .render(
             dataset=dataset,
             found=found,
-            sentence=found.verdict.sentence if found else "No run has finished yet.",
+            sentence=found.verdict.sentence if found else obstacle or "No run has finished yet.",
             tables=found.tables if found else [],
             is_numeric=_is_numeric,
             is_sorted_by=lambda table, column: table.columns[column] == SORTED_BY,

@@ -56,9 +56,10 @@ def experiments_list(
     rows = [["experiment", "purpose", "models", "data sets", "seeds", "settings", "runs finished", "last given (UTC)"]]
     for plan in found:
         filters = models or datasets or seeds or where
-        if (filters and not any(map(fits, plan.trials))) or (unfinished and plan.finished):
-            continue
         done = sum(_is_finished(place, trial) for trial in plan.trials)
+        is_finished = plan.finished is not None and done == len(plan.trials)
+        if (filters and not any(map(fits, plan.trials))) or (unfinished and is_finished):
+            continue
         models_text = ", ".join(plan.models) if len(plan.models) <= 5 else count(len(plan.models), "model")
         settings = [f"{key}={_text(value)}" for key, value in plan.settings.items() if key not in BUDGET_KEYS]
         settings += [f"epochs={_text(plan.budget.get('epochs'))}"]

@@ -13,7 +13,9 @@ from typing import Any
 import psutil
 
 from analysis.records import SUFFIX, Record, load_records
+from analysis.selection import Wanted, shown_so_far
 from experiments.directory import RunDirectory
+from experiments.experiment import trial_name
 from utils.words import count, duration
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
@@ -161,17 +163,19 @@ def until_they_end(
         clock.sleep(seconds)
 
 
-def finished_and_not(paths: Sequence[Path], dataset: str, models: Sequence[str] = ()) -> tuple[list[Record], list[Unfinished]]:
-    """The finished and the unfinished runs of a data set, of some models or of all, as `until_they_end` reads them."""
-    wanted = {model.lower() for model in models}
+def finished_and_not(paths: Sequence[Path], wanted: Wanted) -> tuple[list[Record], list[Unfinished]]:
+    """The finished and the unfinished runs that a live page shows, as `until_they_end` reads them.
 
-    def is_shown(run: Record | Unfinished) -> bool:
-        return run.dataset.lower() == dataset.lower() and (not wanted or run.model.lower() in wanted)
-
+    They are those of `selection.shown_so_far`, and every run that a process is at work on.
+    """
+    is_shown = shown_so_far([path for path in paths if path.is_dir()], wanted)
     there = [path for path in paths if path.is_file() or any(path.rglob("result.json")) or any(path.rglob(f"*{SUFFIX}"))]
     finished = load_records(there) if there else []
     others = unfinished([path for path in paths if path.is_dir()])
-    return [run for run in finished if is_shown(run)], [run for run in others if is_shown(run)]
+    return (
+        [one for one in finished if is_shown(one.trial, one.config | one.settings() | {"seed": one.seed}, one)],
+        [one for one in others if is_shown(trial_name(one.path), one.config, in_use=one.in_use)],
+    )
 
 
 def _held_locks() -> set[str]:

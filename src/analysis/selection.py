@@ -4,7 +4,7 @@ A folder without experiments is taken as loose runs. Of a folder with experiment
 taken, else the last grid or search; the runs of studies count only when they are asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,42 @@ def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wa
     if len(kept) < len(loose):
         selection.said.append(f"{count(len(loose) - len(kept), 'run')} of studies left out; --studies takes them too")
     selection.records += kept
+
+
+def shown_so_far(places: Sequence[Path], wanted: Wanted) -> Callable[..., bool]:
+    """Which runs a page shows while trials run: a function of a run's trial name and settings, its record if it is finished,
+    and whether a process is at work on it, which is shown whatever experiment it is of.
+
+    Of a folder with experiments it is the one given last, if it has not ended, else the one that `select` takes.
+    """
+    plans = [plan for place in places for plan in experiments_in(Path(place))]
+    asked = {name.lower() for name in wanted.datasets}
+    here = [plan for plan in plans if not asked or asked & {name.lower() for name in plan.datasets}]
+    if wanted.experiments:
+        if missing := sorted(set(wanted.experiments) - {plan.name for plan in plans}):
+            raise RunError(f"--experiment {missing[0]}: there is none of this name")
+        chosen = [plan for plan in plans if plan.name in wanted.experiments]
+    elif wanted.everything:
+        chosen = []
+    else:
+        latest = max(here, key=lambda plan: (plan.given, plan.name), default=None)
+        goes_on = latest is not None and latest.finished is None
+        chosen = [latest] if latest and goes_on else [plan for plan, _ in _last(here, wanted).values()]
+    trials = {trial for plan in chosen for trial in plan.trials}
+    seeds, models = set(wanted.seeds), {name.lower() for name in wanted.models}
+    conditions: dict[str, Any] = parse_where(wanted.where, ())
+
+    def is_shown(trial: str, settings: Mapping[str, Any], record: Record | None = None, in_use: bool = False) -> bool:
+        dataset, model, _ = trial.split("/")
+        if (asked and dataset.lower() not in asked) or (models and model.lower() not in models):
+            return False
+        if (seeds and settings["seed"] not in seeds) or not fits(settings, conditions):
+            return False
+        if chosen:
+            return trial in trials or in_use
+        return record is None or wanted.studies or not made_by_study(record, plans)
+
+    return is_shown
 
 
 def of_experiment(place: Path, plan: Experiment) -> Selection:

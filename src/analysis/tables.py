@@ -48,12 +48,13 @@ class Table:
 def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) -> Table:
     """Test metrics by model and data set, mean ± standard deviation over seeds, and the gain over the strongest baseline."""
     rows = []
+    peers = {dataset: found for dataset in comparison.datasets if len(found := comparison.peers(dataset)) > 1}
     ranked = {
-        (dataset, metric): sorted({round(entry.mean(metric), 4) for entry in comparison.peers(dataset)}, reverse=True)
-        for dataset in comparison.datasets
+        (dataset, metric): sorted({round(entry.mean(metric), 4) for entry in found}, reverse=True)
+        for dataset, found in peers.items()
         for metric in metrics
     }
-    ranks = {(entry.label, dataset) for dataset in comparison.datasets for entry in comparison.peers(dataset)}
+    ranks = {(entry.label, dataset) for dataset, found in peers.items() for entry in found}
     starred = {(test.dataset, test.label) for test in comparison.tests if test.is_significant}
     capped = {entry.label for entry in comparison.entries.values() if entry.at_cap}
     for label in comparison.labels:
@@ -96,6 +97,7 @@ def _short(metric: str) -> str:
 def _caption(comparison: Comparison, has_gains: bool) -> str:
     """Search points, split, seeds, budget, marks, tests, what else a reader must know, and what the runs cost."""
     several = any(len(comparison.column(dataset)) > 1 for dataset in comparison.datasets)
+    has_ranks = any(len(comparison.peers(dataset)) > 1 for dataset in comparison.datasets)
     among = f" among the rows with the budget of {comparison.reference}" if _budgets_differ(comparison) else ""
     among = among if comparison.reference else ""
     parts = [
@@ -103,12 +105,14 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
         _seeds_sentence(comparison),
         *_budget_sentences(comparison),
         _cap_sentence(comparison),
-        f"Best in bold, second best underlined{among}." if several else "",
+        f"Best in bold, second best underlined{among}." if has_ranks else "",
+        "No row is marked as the best, because the rows have different budgets." if several and not has_ranks else "",
     ]
     if comparison.tests:
         parts.append(
-            f"*: the row differs from {comparison.reference} in Recall@20 (Wilcoxon signed-rank test over users, values "
-            f"averaged over seeds, p < 0.05 after Holm's correction for {count(len(comparison.tests), 'test')})."
+            f"*: the row differs from {comparison.reference} in Recall@20. The Wilcoxon signed-rank test and the paired t-test "
+            "over users, values averaged over seeds, both have p < 0.05 after Holm's correction for "
+            f"{count(len(comparison.tests), 'pair')}."
         )
         if any(len(seeds) == 1 for seeds in comparison.seeds.values()):
             parts.append("With one seed, a star speaks of these runs: another seed may give another result.")
@@ -129,7 +133,7 @@ def _points_sentence(comparison: Comparison) -> str:
     entries = [entry for dataset in comparison.datasets for entry in comparison.column(dataset) if entry.n_points > 1]
     by += ": " + ", ".join(f"{entry.label}{f' on {entry.dataset}' * where} {entry.setting}" for entry in entries)
     if len(set(tried.values())) == 1:
-        return f"Settings tried of each row: {next(iter(tried.values()))}; {by}."
+        return f"Settings tried{' of each row' * (len(tried) > 1)}: {next(iter(tried.values()))}; {by}."
     texts = []
     for dataset in comparison.datasets:
         column = comparison.column(dataset)
@@ -170,13 +174,20 @@ def _budget_sentences(comparison: Comparison) -> list[str]:
         first = budgets[0]
         varied = {key for key in BUDGET_KEYS if len({str(one[key]) for one in budgets}) > 1}
         epochs = "the epochs that the row names" if "epochs" in varied else count(first["epochs"], "epoch")
-        step = "the evaluations that the row names" if "stopping_step" in varied else f"{first['stopping_step']} evaluations"
+        step = (
+            "the evaluations that the row names" if "stopping_step" in varied else count(first["stopping_step"], "evaluation")
+        )
         often = f", one every {first['eval_step']} epochs," if first["eval_step"] != 1 and "eval_step" not in varied else ""
         metric = "metric" if "valid_metric" in varied else first["valid_metric"]
-        start = "the epoch that the row names" if "min_epochs" in varied else f"epoch {first['min_epochs']}"
+        start = (
+            "the min_epochs that the row names"
+            if "min_epochs" in varied
+            else f"the first {count(first['min_epochs'], 'epoch')}"
+        )
+        counted = f"; those in {start} do not count" if "min_epochs" in varied or first["min_epochs"] else ""
         text = (
-            f"at most {epochs}; a run stops early after {step}{often} without a better validation {metric}, counted from "
-            f"{start}, and its best epoch by that metric is shown"
+            f"at most {epochs}. A run stops early after {step}{often} without a better validation {metric}{counted}. Its best "
+            "epoch by that metric is shown"
         )
         texts.setdefault(text, []).append(dataset)
     if len(texts) == 1:
@@ -244,14 +255,16 @@ def significance_table(comparison: Comparison) -> Table:
         texts += [_p(test.wilcoxon), _p(one.wilcoxon_adjusted), _p(test.t_test), _p(one.t_test_adjusted)]
         rows.append([Cell(text, star=i == 5 and one.is_significant) for i, text in enumerate(texts)])
     columns = "Data set|Against|Difference|95% interval|Wilcoxon p|Holm|t-test p|Holm"
-    seeds = "; ".join(
-        seeds_text(found) + f" on {dataset}" * (len(comparison.datasets) > 1) for dataset, found in comparison.seeds.items()
-    )
-    averaged = "averaged over " if any(len(found) > 1 for found in comparison.seeds.values()) else ""
+    datasets = {one.dataset for one in comparison.tests}
+    used = {dataset: found for dataset, found in comparison.seeds.items() if dataset in datasets}
+    said = {dataset: seeds_text(found) for dataset, found in used.items()}
+    alike = len(set(said.values())) == 1
+    seeds = next(iter(said.values())) if alike else "; ".join(f"{text} on {dataset}" for dataset, text in said.items())
+    averaged = "averaged over " if any(len(found) > 1 for found in used.values()) else ""
     caption = (
         f"{comparison.reference} minus the other row, test Recall@20 of each user, {averaged}{seeds}. Interval: percentile "
         "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
-        f"for {count(len(comparison.tests), 'test')}. *: p < 0.05."
+        f"for {count(len(comparison.tests), 'pair')}. *: p < 0.05 in both tests after the correction."
     )
     return Table("Significance", columns.split("|"), rows, caption)
 

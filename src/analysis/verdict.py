@@ -44,20 +44,21 @@ def verdict(comparison: Comparison, dataset: str) -> Verdict:
             f"Only {entries[0].label} has finished runs, so there is nothing to compare it with.", _limits(comparison, entries)
         )
     of_reference = [test for test in comparison.tests if test.dataset == dataset]
+    limits = _limits(comparison, entries)
     if of_reference:
-        subject = comparison.reference or ""
+        subject, entries = comparison.reference or "", comparison.peers(dataset)
         standing = {test.label: _standing(test.test, test.wilcoxon_adjusted, test.t_test_adjusted) for test in of_reference}
         pairs = f"{subject} against each other model, {count(len(comparison.tests), 'test')} in all"
     else:
         entries = _of_one_budget(entries)
         if len(entries) == 1:
-            return Verdict("The runs have different budgets, so no two rows can be compared.", _limits(comparison, entries))
+            return Verdict("The runs have different budgets, so no two rows can be compared.", limits)
         subject = max(entries, key=lambda entry: entry.mean(TESTED)).label
         standing = _against_all(entries, subject)
         pairs = f"every two models, {count(len(entries) * (len(entries) - 1) // 2, 'test')} in all"
     return Verdict(
         _sentence(subject, standing),
-        [_means(entries, subject), *_limits(comparison, entries)],
+        [_means(entries, subject), *limits],
         f"Tested: {pairs}, by {metric_name(TESTED)} of each user. Two tests, the Wilcoxon signed-rank test and the paired "
         f"t-test, each with Holm's correction. Ahead or behind: both find a difference (p < {ALPHA})."
         + (" Level: neither does; that does not prove that there is none." if _some(standing, LEVEL) else ""),
@@ -164,6 +165,14 @@ def _limits(comparison: Comparison, entries: Sequence[Entry]) -> list[str]:
     caps = sorted({entry.records[0].config["epochs"] for entry in entries if "epochs" in entry.records[0].config})
     if len(caps) > 1:
         notes.append(f"The models did not have the same limit on epochs: it was {_list([f'{cap:,}' for cap in caps], 'or')}.")
+    capped = [entry.label for entry in entries if entry.at_cap]
+    if capped and len(entries) == 1:
+        notes.append("Its runs ended at their last epoch and might have improved.")
+    elif capped:
+        which = "every model" if len(capped) == len(entries) else _named(capped)
+        notes.append(
+            f"Runs of {which} ended at their last epoch and might have improved, so more epochs may give another order."
+        )
     points = sorted({entry.n_points for entry in entries})
     if len(points) > 1:
         notes.append(f"The models did not have the same number of grid points to choose from: {points[0]} to {points[-1]}.")

@@ -205,7 +205,7 @@ class RunDirectory:
                 continue
             if damaged:
                 said = str(damaged[0]).removesuffix(f". {_AGAIN}")
-                get_logger().warning("%s. Training goes on from %s, after epoch %d", said, OLDER, progress["epoch"])
+                get_logger().warning("%s. Training goes on from %s, after epoch %d", said, OLDER, progress["epoch"] + 1)
             self._restore_metrics(state)
             return state
         if names:

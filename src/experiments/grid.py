@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.configurator import Config, available_models, model_folder
+from utils.configurator import Config, available_models, model_folder, nearest_key
 from utils.errors import ConfigError
 
 
@@ -23,7 +23,8 @@ def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str,
             trials += Config(model, dataset, known, search).trials()
     unused = [key for key in overrides if key not in used]
     if unused:
-        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'")
+        near = nearest_key(unused[0], {key for trial in trials for key in trial})
+        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'" + f"; did you mean '--{near}'?" * bool(near))
     return trials
 
 
@@ -69,4 +70,5 @@ def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
     keys = varied(peers)
     if seed and any(peer["seed"] != trial["seed"] for peer in peers):
         keys.append("seed")
-    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={trial[key]}" for key in keys)])
+    values = {key: ",".join(map(str, trial[key])) if isinstance(trial[key], list) else trial[key] for key in keys}
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value}" for key, value in values.items())])

@@ -43,13 +43,13 @@ class FoundRun:
         return "finished" if self.result else "running" if _in_use(self.path) else "stopped"
 
     def progress(self) -> str:
-        """Of a finished run its epochs, the best one and its validation metric; of another its last epoch."""
+        """Of a finished run its epochs, the best one and its validation metric; of another its last epoch. From 1."""
         metric = self.config["valid_metric"].lower()
         if self.result:
             valid = f"validation {metric} {self.result['valid'][metric]:.4f}"
-            return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch']}, {valid}"
+            return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch'] + 1}, {valid}"
         rows = RunDirectory(self.path).metrics()
-        return f"last epoch {rows[-1]['epoch']} of 0 to {self.config['epochs'] - 1}" if rows else "no epoch ended yet"
+        return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}" if rows else "no epoch ended yet"
 
 
 def find_runs(

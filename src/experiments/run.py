@@ -231,7 +231,9 @@ def _train(
             logger.info("%s on %s", config["model"], dataset.summary())
             for note in dataset.notes:
                 logger.info("  %s", note)
-            logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
+            logger.info(
+                "device %s, %s, seed %d", config["device"], count(torch.get_num_threads(), "CPU thread"), config["seed"]
+            )
             logger.info("%s", directory.path)
             logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:
@@ -272,7 +274,7 @@ def _beginning(
     if directory.file("config.json").exists():
         notes.append("an earlier start of this run was stopped before its first checkpoint: it starts anew")
     for other, epochs in _shorter_runs(config, dataset, directory) if extend else ():
-        name = f"{other.path.name}, the run with at most {epochs} epochs"
+        name = f"{other.path.name}, the run with at most {count(epochs, 'epoch')}"
         try:
             with other.lock():
                 trained = other.load("checkpoint.pt")["progress"]["epoch"] + 1
@@ -377,8 +379,8 @@ def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dic
 
 
 def _when_it_ends(config: Config, cap: int) -> str:
-    patience = f"{count(config['stopping_step'], 'evaluation')} without a better validation {config['valid_metric']} (patience)"
-    return f"at most {count(cap, 'epoch')}; ends after {patience}"
+    patience = f"{count(config['stopping_step'], 'evaluation')} without a better validation {config['valid_metric']}"
+    return f"at most {count(cap, 'epoch')}; ends after {patience} (patience, the key stopping_step)"
 
 
 def _why_it_ended(config: Config, result: dict[str, Any]) -> str:

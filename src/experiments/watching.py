@@ -98,7 +98,7 @@ class _Table:
 
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         metric = next(iter(self.rows.values())).metric
-        table.add_column("\nrunning", ratio=1)
+        table.add_column("\nrunning", ratio=1, min_width=10)
         for title in (
             "\nepoch",
             "\nof it",

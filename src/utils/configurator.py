@@ -32,6 +32,8 @@ NEUTRAL_KEYS = frozenset(
     "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space model_identity checkpoint_seconds "
     "tensorboard save_recommended_topk".split()
 )
+# What other programs, and this one's messages, call a key.
+_OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
@@ -83,6 +85,13 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The key that was probably meant: one of another name, or one that is spelt alike."""
+    known = sorted(known)
+    meant = _OTHER_NAMES.get(key.lower())
+    return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -297,8 +306,8 @@ class Config(Mapping):
 
     def _unknown(self, key: str, model: str) -> str:
         known = sorted({*self._values, *self.axes})
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        hint = f"; did you mean '--{near[0]}'?" if near else f". It knows: {', '.join(known)}"
+        near = nearest_key(key, known)
+        hint = f"; did you mean '--{near}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
 
     def _resolve_paths(self) -> None:

@@ -15,6 +15,7 @@ from analysis.comparison import compare
 from analysis.fairness import at_cap
 from analysis.records import Record
 from analysis.tables import performance_table
+from utils.configurator import CONFIGS, read_yaml
 from utils.errors import RunError
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
@@ -159,12 +160,45 @@ def test_the_reference_may_be_a_row_or_a_model(make_record):
         compare([*halves, records[0]], "B")
 
 
-def test_a_star_that_the_means_do_not_bear_out_is_said(make_record):
+def test_there_is_no_star_where_one_test_alone_finds_a_difference(make_record):
     # many users lose a little and a few gain much: the ranks differ, the means do not
     base = np.full(400, 0.5)
     other = np.where(np.arange(400) < 320, 0.4, 0.9)
     comparison = compare([make_record("A", base), make_record("B", other)], "A")
-    assert comparison.tests[0].is_significant and "The two tests disagree on B" in comparison.notes[0]
+    assert comparison.tests[0].wilcoxon_adjusted < 0.05 and not comparison.tests[0].is_significant
+    assert "B on toy has no star, because the two tests disagree: p is 0.0000 in the Wilcoxon test" in comparison.notes[0]
+    assert not any(cell.star for row in performance_table(comparison).rows for cell in row)
+
+
+def test_rows_of_several_budgets_are_not_ranked_without_a_reference_and_a_single_row_never_is(make_record):
+    records = [make_record("A", LOW, epochs=3), make_record("A", HIGH, epochs=7), make_record("B", LOW, epochs=3)]
+    for some in (records, records[:1]):
+        table = performance_table(compare(some))
+        assert not any(cell.bold or cell.underlined for row in table.rows for cell in row) and "in bold" not in table.caption
+        assert ("No row is marked as the best, because" in table.caption) == (len(some) > 1)
+    assert "Best in bold" in performance_table(compare(records, "B")).caption
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        ("MambaRec", "cl_loss", 0.0),
+        ("MambaRec", "mmd_weight", 0),
+        ("LightGCN", "n_layers", 0),
+        ("FREEDOM", "mm_image_weight", 1),
+    ],
+)
+def test_a_value_that_switches_a_part_off_labels_its_row_and_other_values_are_points(make_record, model, key, value):
+    records = [make_record(model, LOW), make_record(model, LOW, **{key: 0.7}), make_record(model, HIGH, **{key: value})]
+    comparison = compare(records)
+    points = {label: entry.n_points for (label, _), entry in comparison.entries.items()}
+    assert points == {model: 2, f"{model} {key}={value}": 1}
+
+
+def test_every_key_that_makes_another_model_is_one_of_its_yaml():
+    for path in (CONFIGS / "model").glob("*.yaml"):
+        content = read_yaml(path)
+        assert {entry.partition("=")[0] for entry in content.get("model_identity", [])} <= set(content), path
 
 
 def test_one_seed_and_no_test_are_said(make_record):
@@ -181,7 +215,7 @@ RUN = st.fixed_dictionaries(
         "seed": st.sampled_from([1, 2, 3, 999]),
         "reg_weight": st.sampled_from([0.1, 0.2, 0.3]),
         "epochs": st.sampled_from([5, 40, 40, 40]),
-        "part": st.sampled_from([None, None, None, "bf16", "local"]),
+        "part": st.sampled_from([None, None, None, "bf16", "local", "zero"]),
         "threads": st.sampled_from([1, 1, 2]),
         "valid": st.sampled_from([0.1, 0.2, 0.3, 0.4]),
         "as_file": st.booleans(),
@@ -195,6 +229,8 @@ def oracle(runs: list[dict]) -> dict[str, tuple[float, set[int]]] | None:
     def row(run):
         if run["part"] == "local" and run["model"] == "MambaRec":
             return run["model"], run["epochs"], "use_local_alignment=False"
+        if run["part"] == "zero" and run["model"] == "MambaRec":
+            return run["model"], run["epochs"], "cl_loss=0"
         return run["model"], run["epochs"], "precision=bf16" if run["part"] == "bf16" else ""
 
     first = {}
@@ -247,6 +283,9 @@ def test_the_rules_hold_for_any_collection_of_runs(make_shared_record, runs, ord
     assert all(len({record.config["epochs"] for record in entry.runs}) == 1 for entry in comparison.entries.values())
     own = comparison.entries.get((comparison.reference or "", "toy"))
     assert all(own and comparison.entries[test.label, "toy"].budget == own.budget for test in comparison.tests)
+    rows = performance_table(comparison, ["recall@20"]).rows[: len(comparison.labels)]
+    marked = [row[0].text for row in rows if row[1].bold or row[1].underlined or row[1].star]
+    assert len({str(comparison.entries[label, "toy"].budget) for label in marked}) <= 1
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +301,8 @@ def make_shared_record(tmp_path_factory):
             config["precision"] = "bf16"
         elif run["part"] == "local" and run["model"] == "MambaRec":
             config["use_local_alignment"] = False
+        elif run["part"] == "zero" and run["model"] == "MambaRec":
+            config["cl_loss"] = 0
         numbers = {"recall@20": float(values.mean())}
         result = {"model": run["model"], "dataset": "toy", "seed": run["seed"], "best_epoch": 3, "epochs": 5}
         result |= {"valid": {"recall@20": run["valid"]}, "test": numbers, "seconds_total": 1.0}

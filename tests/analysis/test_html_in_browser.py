@@ -61,7 +61,9 @@ def page(browser, make_record, tmp_path):
     for i in range(RUNS):
         model, level = list(MODELS.items())[i % len(MODELS)]
         rows = [{"epoch": e, "loss": 9 / (e + 1), "valid": {"recall@20": level * e / EPOCHS}} for e in range(EPOCHS)]
-        record = make_record(model, level + rng.normal(0, 0.01, 100), seed=i, learner="</script><script>alert(1)</script>")
+        record = make_record(
+            model, level + rng.normal(0, 0.01, 100), seed=i // len(MODELS), learner="</script><script>alert(1)</script>"
+        )
         record.result.update(best_epoch=EPOCHS - 1, epochs=EPOCHS)
         records.append(replace(record, epochs=rows))
     path = tmp_path / "report.html"

@@ -3,6 +3,10 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +15,12 @@ import pytest
 import report as program
 from analysis.html import LivePage
 from analysis.live import FAILED, QUIET, RUNNING, STOPPED, Live, Unfinished, finished_and_not, unfinished, until_they_end
+from analysis.selection import Wanted
 from experiments.directory import RunDirectory
+from experiments.experiment import Experiment, trial_name
 from tests.analysis.test_html import INJECTED, Page
+from utils.configurator import SRC
+from utils.errors import RunError
 
 NOW = 1_000_000.0
 
@@ -96,9 +104,10 @@ def test_finished_and_half_made_runs_are_no_unfinished_ones(going_on, make_recor
     assert [run.path for run in unfinished([tmp_path])] == [path]
     shutil.rmtree(tmp_path / "results" / "toy" / "VBPR")
     make_record("A", [0.1, 0.2]).save(tmp_path / "kept")
-    finished, others = finished_and_not([tmp_path], "TOY")
+    finished, others = finished_and_not([tmp_path], Wanted(datasets=["TOY"]))
     assert [record.model for record in finished] == ["A"] and [run.model for run in others] == ["BPR"]
-    assert finished_and_not([tmp_path], "toy", ["bpr"])[0] == [] and finished_and_not([tmp_path], "other") == ([], [])
+    assert finished_and_not([tmp_path], Wanted(["bpr"], ["toy"]))[0] == []
+    assert finished_and_not([tmp_path], Wanted(datasets=["other"])) == ([], [])
 
 
 # when it ends
@@ -126,7 +135,7 @@ def test_the_page_is_written_until_nothing_has_changed_for_a_while(going_on, tmp
 
     for file in path.iterdir():
         os.utime(file, (NOW, NOW))
-    states = list(until_they_end(lambda: finished_and_not([tmp_path], "toy"), 10, Clock(run_goes_on)))
+    states = list(until_they_end(lambda: finished_and_not([tmp_path], Wanted(datasets=["toy"])), 10, Clock(run_goes_on)))
     assert [live.seconds for _, live in states[:-1]] == [10] * (len(states) - 1)
     last = states[-1][1]
     assert last.seconds is None and last.runs[0].state(last.written) == STOPPED
@@ -135,7 +144,7 @@ def test_the_page_is_written_until_nothing_has_changed_for_a_while(going_on, tmp
 
 def test_it_waits_for_the_first_run(tmp_path, going_on):
     clock = Clock(lambda passed: going_on([row(0)]) if passed == 5000 else None)
-    states = until_they_end(lambda: finished_and_not([tmp_path], "toy"), 1000, clock)
+    states = until_they_end(lambda: finished_and_not([tmp_path], Wanted(datasets=["toy"])), 1000, clock)
     assert [len(live.runs) for _, live in (next(states) for _ in range(6))] == [0, 0, 0, 0, 0, 1]
 
 
@@ -224,17 +233,63 @@ def test_the_command_writes_the_page_until_the_runs_have_ended(make_run, monkeyp
     assert "does not change any more" in Path(out[0]).read_text(encoding="utf-8")
 
 
-def test_ctrl_c_leaves_a_page_that_no_longer_reads_itself(make_run, monkeypatch, capsys):
+def test_ctrl_c_leaves_a_page_that_no_longer_reads_itself(make_run):
     results = make_run("BPR").parents[2]
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    clock = Clock(stop)
-    monkeypatch.setattr("analysis.live.until_they_end.__defaults__", (clock,))
-    assert program.main(["html", "--live", "-d", "toy", "--results", str(results)]) == 0
-    assert "holds the last state" in capsys.readouterr().err
+    command = [sys.executable, "report.py", "html", "--live", "1", "-d", "toy", "--results", str(results)]
+    with subprocess.Popen(command, cwd=SRC, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "report.html" in process.stdout.readline() and "until Ctrl-C" in process.stdout.readline()
+        assert 'data-reload="1"' in (results / "toy" / "report.html").read_text(encoding="utf-8")
+        time.sleep(0.1)  # it is noting down what it showed
+        process.send_signal(signal.SIGINT)
+        assert "holds the last state" in process.stderr.read() and process.wait() == 130
     assert "data-reload" not in (results / "toy" / "report.html").read_text(encoding="utf-8")
+    assert not list(results.rglob("*.tmp"))
+
+
+def plan(name: str, runs, place: Path, purpose: str = "comparison", finished: str | None = None) -> None:
+    """Write down an experiment with these runs, given at a time that is its name."""
+    trials = [trial_name(run) for run in runs]
+    parts = [trial.split("/") for trial in trials]
+    models, datasets = list({model for _, model, _ in parts}), list({dataset for dataset, *_ in parts})
+    Experiment(name, purpose, models, datasets, {}, {}, [1], {}, {}, "", given=name, finished=finished, trials=trials).save(
+        place
+    )
+
+
+def test_a_live_page_shows_the_experiment_that_goes_on_and_what_is_being_trained(going_on, make_run, tmp_path):
+    place = tmp_path / "results"
+    smoke, first = make_run("BPR", epochs=1), make_run("BPR")
+    done = make_run("LightGCN")
+    mine, other, old = going_on([row(0)], seed=5), going_on([row(0)], "VBPR", seed=6), going_on([row(0)], "VBPR", seed=7)
+    plan("1", [first], place, finished="now")
+    plan("2", [done, mine], place)
+    plan("3", [smoke], place, "study ablation", finished="now")
+
+    def shown(**wanted) -> list[Path]:
+        finished, others = finished_and_not([place], Wanted(datasets=["toy"], **wanted))
+        return sorted([record.source for record in finished] + [run.path for run in others])
+
+    with RunDirectory(other).lock():
+        assert shown() == sorted([done, mine, other])
+        assert shown(experiments=["1"]) == sorted([first, other])
+        assert shown(everything=True, studies=True) == sorted([smoke, first, done, mine, other, old])
+        assert smoke not in shown(everything=True)
+        assert shown(everything=True, studies=True, models=["bpr"], where=["epochs=1"]) == [smoke]
+    plan("2", [done, mine], place, finished="now")
+    assert shown() == sorted([done, mine])
+    plan("0", [old], place)  # of which a run failed long ago
+    assert shown() == sorted([done, mine])
+    with pytest.raises(RunError, match="--experiment x: there is none of this name"):
+        shown(experiments=["x"])
+
+
+def test_finished_runs_that_cannot_be_compared_yet_do_not_end_a_live_page(make_record, going_on, pages, tmp_path):
+    going_on([row(0, 0.1)])
+    records = [make_record("A", [0.1, 0.2], seed=1), make_record("B", [0.2, 0.3], seed=2)]
+    text = pages.page(records, live(tmp_path))
+    assert "The finished runs cannot be compared yet: the rows of toy have no seed in common" in text
+    assert "BPR seed 1 (unfinished)" in text
+    assert "Models by Recall@20" in pages.page([*records, make_record("B", [0.2, 0.3], seed=1)], live(tmp_path))
 
 
 @pytest.mark.parametrize(

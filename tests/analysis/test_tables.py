@@ -118,7 +118,9 @@ def test_the_caption_begins_with_the_search_points_and_states_seeds_budget_and_c
         "Settings tried: A 2, B 1; validation chose the one shown: A x=1. Figures of the test split of toy"
     )
     assert "over seeds 1, 2, the same for all rows" in caption
-    assert "at most 1000 epochs; a run stops early after 20 evaluations without a better validation Recall@20" in caption
+    assert (
+        "at most 1000 epochs. A run stops early after 20 evaluations without a better validation Recall@20; those in" in caption
+    )
     assert "A 3 runs 15 epochs 9 s, B 2 runs 10 epochs 6 s" in caption
     equal = [make_record(model, [0.1], x=x, valid=x) for model in "AB" for x in (1, 2)]
     assert performance_table(compare(equal)).caption.startswith("Settings tried of each row: 2; validation chose")

@@ -1,6 +1,7 @@
 """The sentence about the tests: right for every outcome, and about nothing that was not tested."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,14 @@ def test_limits_of_the_comparison_are_said(made):
         "The grid points were chosen on test, so all figures are too high.",
     ]
     comparison = made({"A": AHEAD, "B": AHEAD})
+    for name, which in (("A", "A"), ("B", "A and B"), ("R", "every model")):
+        comparison.entries[name, "toy"] = replace(comparison.entries[name, "toy"], at_cap=1)
+        said = f"Runs of {which} ended at their last epoch and might have improved, so more epochs may give another order."
+        assert verdict(comparison, "toy").notes[1:] == [said]
+    alone = made({})
+    alone.entries["R", "toy"] = replace(alone.entries["R", "toy"], at_cap=2)
+    assert verdict(alone, "toy").notes == ["Its runs ended at their last epoch and might have improved."]
+    comparison = made({"A": AHEAD, "B": AHEAD})
     del comparison.entries["A", "toy"].records[1]
     assert verdict(comparison, "toy").notes[1:] == ["A was trained with one seed only."]
 
@@ -168,3 +177,12 @@ def test_without_a_reference_rows_of_another_budget_are_not_compared(make_record
     short = [make_record(model, [0.1, 0.2, 0.3], epochs=2) for model in ("VBPR", "LightGCN")]
     assert "BPR" not in verdict(compare([*long, *short]), "toy").sentence.replace("VBPR", "")
     assert "no two rows can be compared" in verdict(compare([*long, short[0]]), "toy").sentence
+
+
+def test_rows_of_another_budget_have_no_part_in_the_sentence(make_record):
+    values = np.linspace(0, 1, 300)
+    records = [make_record("R", values * 0.5, epochs=3), make_record("A", values * 0.25, epochs=3)]
+    records.append(make_record("B", values, epochs=9))
+    found = verdict(compare(records, "R epochs=3"), "toy")
+    assert found.sentence == "R epochs=3 is ahead of A epochs=3." and found.notes[0].startswith("R epochs=3 has the highest")
+    assert "The models did not have the same limit on epochs: it was 3 or 9." in found.notes

@@ -1,6 +1,8 @@
 """Experiments: the plan that a command leaves, its name, what another plan of that name meets, and finding single runs."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import filelock
@@ -55,9 +57,33 @@ def tables(text: str) -> str:
     return text[text.index("Test performance") :].rsplit("\n\n", 1)[0]
 
 
+def test_the_command_that_a_comparison_ends_with_prints_the_same_table(call, ask, results):
+    more = ["--reference", "BPR", "--legacy-test-selection"]
+    _, out, _ = call("-m", "BPR", "LightGCN", "--seed", "1", "2", "--learning_rate", "1e-3", "1e-2", *more)
+    words = shlex.split(out.strip().rpartition("report.py ")[2])
+    assert words[0] == "table" and words[-2:] == ["--results", f"{results}"]
+    assert ask(*words[:-2])[1].strip() == tables(out).strip()
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [(["BPR", "LightGCN"], "this command has no such model. It has: BPR, LightGCN"), (["BPR"], "this command has one run")],
+)
+def test_a_reference_that_no_row_can_have_is_an_error_before_training(call, results, models, message):
+    status, _, said = call("-m", *models, "--reference", "VBPR")
+    assert status == 2 and message in said and not list(results.rglob("config.json"))
+
+
+def test_an_experiment_whose_run_was_removed_is_unfinished(call, ask, results):
+    call("-m", "BPR", "LightGCN", "--name", "base")
+    assert ask("experiments", "--unfinished")[1].strip() == "no such experiment"
+    shutil.rmtree(results / "toy" / "BPR")
+    assert "1 of 2" in ask("experiments", "--unfinished")[1]
+
+
 def test_a_comparison_leaves_its_plan_and_its_table_prints_again_whatever_was_run_since(call, ask, results):
     status, out, _ = call("-m", "BPR", "LightGCN", "--seed", "1", "2", "--name", "base", "--reference", "BPR")
-    assert status == 0 and "report.py table --experiment base --results" in out
+    assert status == 0 and "report.py table --experiment base --reference BPR --results" in out
     (experiment,) = experiments_in(results)
     assert (experiment.name, experiment.purpose, experiment.models) == ("base", "comparison", ["BPR", "LightGCN"])
     assert experiment.seeds == [1, 2] and experiment.budget["epochs"] == 1 and experiment.points == {"BPR": 1, "LightGCN": 1}
@@ -149,7 +175,7 @@ def test_a_random_search_knows_its_points_and_a_tpe_search_learns_them(call, res
         assert plans[name].purpose == "search" and plans[name].points == {"BPR": 2} and len(plans[name].trials) == 2
     assert plans["asked"].settings["sampler"] == "tpe"
     assert len(plans["asked"].axes["BPR"]["reg_weight"]) == 7
-    assert ask("table", "--experiment", "asked")[1].count("Settings tried of each row: 2") == 1
+    assert ask("table", "--experiment", "asked")[1].count("Settings tried: 2") == 1
 
 
 def test_what_is_missing_of_an_experiment_is_said(call, ask, results):
@@ -201,7 +227,7 @@ def test_runs_and_experiments_are_listed_by_what_they_are(call, ask, results):
     _, out, _ = ask("runs", "-m", "lightgcn", "--where", "n_layers=3", "epochs=2")
     assert out.count("toy/LightGCN/seed1-") == 1 and "n_layers=3" not in out.splitlines()[0] and "test" not in out
     _, out, _ = ask("runs", "--unfinished")
-    assert "toy/BPR/seed2-" in out and "last epoch 0 of 0 to 0" in out and "stopped" in out and "1 run: 1 stopped" in out
+    assert "toy/BPR/seed2-" in out and "epoch 1 of at most 1" in out and "stopped" in out and "1 run: 1 stopped" in out
     with filelock.FileLock(stopped / ".lock"):
         assert "running" in ask("runs", "--unfinished")[1]
     assert ask("runs", "--seed", "7")[1].strip() == "no such run"
@@ -223,7 +249,7 @@ def test_a_run_is_chosen_by_what_it_is_and_an_ambiguous_choice_lists_the_candida
     with pytest.raises(RunError, match="there are finished runs of: LightGCN on toy"):
         choose_run([results], ["BPR"])
     (path / "result.json").unlink()
-    with pytest.raises(RunError, match=r"(?s)These are not finished:.*stopped, last epoch 0"):
+    with pytest.raises(RunError, match=r"(?s)These are not finished:.*stopped, epoch 1 of at most"):
         choose_run([results], ["LightGCN"], seeds=[2], where=["n_layers=1"])
 
     chosen = ["--results", str(results), "-m", "LightGCN", "-d", "toy", "--seed", "1", "-k", "2"]

@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_said_with_the_one_that_serves(make_config, monk
     (path / "checkpoint.pt").write_bytes(b"damaged")
     run(config, resume=True)
     said = capsys.readouterr().out
-    assert f"{path / 'checkpoint.pt'} is damaged" in said and "goes on from checkpoint.older.pt, after epoch 0" in said
+    assert f"{path / 'checkpoint.pt'} is damaged" in said and "goes on from checkpoint.older.pt, after epoch 1" in said
 
 
 def test_a_damaged_compact_record_is_noticed(finished, tmp_path):
