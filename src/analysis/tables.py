@@ -67,7 +67,7 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
                 value = round(entry.mean(metric), 4)
                 place = ranked[dataset, metric].index(value) if (label, dataset) in ranks else -1
                 star = metric == TESTED and (dataset, label) in starred
-                row.append(Cell(_figure(entry, metric), bold=place == 0, underlined=place == 1, star=star))
+                row.append(Cell(mean_and_deviation(entry, metric), bold=place == 0, underlined=place == 1, star=star))
         rows.append(row)
     gains = [comparison.gain(dataset, metric) for dataset in comparison.datasets for metric in metrics]
     has_gains = any(gain is not None for gain in gains)
@@ -83,7 +83,8 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
     )
 
 
-def _figure(entry: Entry, metric: str) -> str:
+def mean_and_deviation(entry: Entry, metric: str) -> str:
+    """'0.1000 ± 0.0100' over the seeds of an entry; the mean alone where there is one seed."""
     deviation = entry.deviation(metric)
     return f"{entry.mean(metric):.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
 
@@ -99,9 +100,9 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     among = f" among the rows with the budget of {comparison.reference}" if _budgets_differ(comparison) else ""
     among = among if comparison.reference else ""
     parts = [
-        _points_sentence(comparison),
+        points_sentence(comparison),
         _seeds_sentence(comparison),
-        *_budget_sentences(comparison),
+        *budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if several else "",
     ]
@@ -118,7 +119,7 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _points_sentence(comparison: Comparison) -> str:
+def points_sentence(comparison: Comparison) -> str:
     """How many settings of each row were tried, and what chose among them."""
     tried = {key: entry.n_points for key, entry in comparison.entries.items()}
     if set(tried.values()) == {1}:
@@ -162,7 +163,7 @@ def _budgets_differ(comparison: Comparison) -> bool:
     )
 
 
-def _budget_sentences(comparison: Comparison) -> list[str]:
+def budget_sentences(comparison: Comparison) -> list[str]:
     """What limited the runs; of each data set where these differ. What rows have differently, their names say."""
     texts: dict[str, list[str]] = {}
     for dataset in comparison.datasets:
@@ -288,7 +289,7 @@ def chosen_lines(comparison: Comparison) -> str:
             name = " ".join(text for text in (f"{entry.label} on {dataset}", entry.setting) if text)
             by = f"chosen of {entry.n_points} on {'TEST' if comparison.by_test else 'validation'}, " * (entry.n_points > 1)
             capped = f"; {entry.at_cap} of {count(len(entry.records), 'run')} ended at the last epoch" if entry.at_cap else ""
-            lines.append(f"{name}: {by}test {metric} {_figure(entry, metric)}, {seeds_text(entry.seeds)}{capped}")
+            lines.append(f"{name}: {by}test {metric} {mean_and_deviation(entry, metric)}, {seeds_text(entry.seeds)}{capped}")
     return "\n".join([*lines, *comparison.notes])
 
 
