@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from analysis.tables import chosen_lines, rendered
 from experiments.directory import RunDirectory
 from experiments.engines import LocalProcesses, threads_each
 from experiments.experiment import Experiment, plan_experiment
-from experiments.grid import by_model, plan, sample
+from experiments.grid import by_model, by_point, plan, sample
+from experiments.pruning import PRUNERS, Judge
 from experiments.ray_engine import RayCluster
 from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, Trial, prepare, run_trials
+from experiments.tuning import default_trials, save_best
 from experiments.watching import watching
 from utils.configurator import SRC, Config, available_datasets, available_models, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
@@ -43,6 +46,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--search", action="store_true", help="grid over the search_space of the model's YAML")
     parser.add_argument("--search-budget", type=int, metavar="N", help="try N points of each model's grid instead of all")
     parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help="how these are chosen (random)")
+    parser.add_argument(
+        "--pruner", choices=PRUNERS, help="with --sampler tpe: what ends hopeless trials early, by Optuna (median)"
+    )
+    parser.add_argument(
+        "--save-best", action="store_true", help="write what was best on validation to configs/tuned/<data set>/<Model>.yaml"
+    )
     parser.add_argument("--legacy-test-selection", action="store_true", help="choose the grid point by test, as MMRec does")
     parser.add_argument("--show-test", action="store_true", help="the test figures of every grid point too")
     parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
@@ -58,6 +67,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
             parser.error(f"{name} {value}: expected a number above 0")
     if options.sampler == "tpe" and not options.search_budget:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
+    if options.pruner and options.sampler != "tpe":
+        parser.error(f"--pruner {options.pruner} needs --sampler tpe")
+    options.pruner = options.pruner or ("median" if options.sampler == "tpe" else "none")
+    if options.save_best and options.legacy_test_selection:
+        parser.error("--save-best goes by validation; leave --legacy-test-selection out")
     return options, words
 
 
@@ -76,6 +90,8 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if options.jobs > 1 or options.engine == "ray":
         overrides.setdefault("threads", threads_each(options.jobs))
     configs = plan(options.model, options.dataset, overrides, options.search)
+    if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
+        raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
     if len(configs) == 1 and options.engine == "local":
@@ -131,11 +147,15 @@ def run_all(
     configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any]
 ) -> tuple[list[Outcome], Experiment | None]:
     """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several."""
-    trials = prepare(configs, anew=options.restart)
     is_tpe = options.sampler == "tpe"
-    chosen = trials
-    if options.search_budget and not is_tpe:
-        chosen = prepare(sample(configs, options.search_budget), anew=options.restart, among=configs)
+    drawn = sample(configs, options.search_budget) if options.search_budget and not is_tpe else configs
+    defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
+    everything = [*configs, *defaults]
+
+    def ready(some: Sequence[Config]) -> list[Trial]:
+        return prepare(some, anew=options.restart, among=everything)
+
+    trials, chosen = ready(everything), ready([*drawn, *defaults])
     place = Path(configs[0]["results_dir"])
     experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
     if experiment:
@@ -145,20 +165,27 @@ def run_all(
             RunDirectory(trial.path).discard()
     engine: Engine = RayCluster() if options.engine == "ray" else LocalProcesses(options.jobs)
 
-    def run_some(some: Sequence[Config]) -> list[Outcome]:
+    def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
         nonlocal experiment
-        asked = prepare(some, anew=options.restart, among=configs)
+        judges = {id(config): judge for config, judge in some}
+        asked = [replace(trial, judge=judges[id(trial.config)]) for trial in ready([config for config, _ in some])]
         if experiment:
             experiment = experiment.with_trials(place, [trial.path for trial in asked])
         return run_trials(asked, engine, options.jobs)
 
     if is_tpe:
-        outcomes = search(configs, options.search_budget, options.jobs, run_some)
+        begun = run_some([(config, None) for config in defaults]) if defaults else []
+        searched = search(configs, options.search_budget, options.jobs, run_some, options.pruner)
+        outcomes = list({outcome.trial.path: outcome for outcome in [*begun, *searched]}.values())
     else:
         outcomes = run_trials(chosen, engine, options.jobs)
     if experiment:
-        complete = all(outcome.result for outcome in outcomes)
-        experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete)
+        complete = all(outcome.result or outcome.pruned is not None for outcome in outcomes)
+        pruned = {outcome.trial.path: outcome.pruned for outcome in outcomes if outcome.pruned is not None}
+        experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete, pruned)
+    if options.save_best:
+        for path in save_best(outcomes, ready(configs), ready(defaults), overrides, options.search_budget, options.sampler):
+            print(f"tuned values: {path}")
     return outcomes, experiment
 
 
@@ -177,6 +204,8 @@ def _experiment(
     given = dict(overrides)
     if options.search_budget:
         given |= {"sampler": options.sampler, "search_budget": options.search_budget}
+    if options.pruner != "none":
+        given["pruner"] = options.pruner
     known = [] if options.sampler == "tpe" else [trial.path for trial in chosen]
     paths = [trial.path for trial in trials]
     return plan_experiment(options.name, purpose, configs, paths, given, options.search_budget, known)
