@@ -89,6 +89,8 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides["model_path"] = options.model_path
     if options.jobs > 1 or options.engine == "ray":
         overrides.setdefault("threads", threads_each(options.jobs))
+    if options.save_best and overrides.get("tuned"):
+        raise ConfigError("--save-best finds the tuned values; leave --tuned out")
     configs = plan(options.model, options.dataset, overrides, options.search)
     if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
         raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")

@@ -15,7 +15,7 @@ from analysis.comparison import TESTED, Comparison, Entry, compare
 from analysis.fairness import at_cap, check_same_data, identity, once, row_labels
 from analysis.figures import metric_name
 from analysis.records import Record
-from analysis.tables import Cell, Table, budget_sentences, mean_and_deviation, points_sentence
+from analysis.tables import Cell, Table, budget_sentences, mean_and_deviation, points_sentence, tuned_sentences
 from experiments.directory import RunDirectory
 from experiments.grid import plan
 from experiments.lookup import find_runs
@@ -248,7 +248,7 @@ def _explanations(figure: Figure, entry: Entry, figures: Sequence[Figure]) -> li
             one.row == figure.row and one.metric == figure.metric and not _is_far(entry, one) for one in figures
         ),
         "layers": any(_text(record.settings().get(key)) != value for key, value in layers),
-        "one setting": is_lower and entry.n_points == 1,
+        "one setting": is_lower and entry.n_points == 1 and not record.tuned(),
         "test selection": is_lower and figure.selected_on != "valid",
     }
     return [word for word, holds in found.items() if holds]
@@ -318,6 +318,7 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
             "Ours: the test figure at the best epoch on validation, mean ± standard deviation over the seeds of the row. Each "
             "row has all its own seeds, because it is compared with published figures and not with the other rows.",
             points_sentence(found),
+            *tuned_sentences(found),
             *budget_sentences(found),
             "Every run stopped early.",
         ]

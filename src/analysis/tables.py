@@ -10,6 +10,8 @@ from statistics import mean
 
 from analysis.comparison import METRICS, TESTED, Comparison, Entry
 from analysis.fairness import BUDGET_KEYS
+from utils import configurator
+from utils.configurator import tuned_budget
 from utils.errors import ConfigError
 from utils.words import count, listed, seeds_text
 
@@ -102,6 +104,7 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     parts = [
         points_sentence(comparison),
         _seeds_sentence(comparison),
+        *tuned_sentences(comparison),
         *budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if several else "",
@@ -183,6 +186,24 @@ def budget_sentences(comparison: Comparison) -> list[str]:
     if len(texts) == 1:
         return [f"Budget: {next(iter(texts))}."]
     return [f"Budget on {listed(datasets)}: {text}." for text, datasets in texts.items()]
+
+
+def tuned_sentences(comparison: Comparison) -> list[str]:
+    """Which rows have values that a search has kept, and how long these searches were, as the files say."""
+    found: dict[str, list[str]] = {}
+    for dataset in comparison.datasets:
+        for entry in comparison.column(dataset):
+            if name := entry.records[0].tuned():
+                path = configurator.CONFIGS / name
+                found.setdefault(tuned_budget(path) if path.exists() else "unknown", []).append(f"{entry.label} ({name})")
+    if not found:
+        return []
+    if len(found) == 1:
+        (limit,) = found
+        names, each = found[limit], "The search of each had" if len(found[limit]) > 1 else "Its search had"
+        return [f"Tuned on validation: {listed(names)}. {each} the budget: {limit}."]
+    texts = [f"{listed(names)} with the budget: {limit}" for limit, names in found.items()]
+    return [f"Tuned on validation, WITH DIFFERENT BUDGETS: {'; '.join(texts)}."]
 
 
 def _cap_sentence(comparison: Comparison) -> str:

@@ -222,8 +222,6 @@ def run(
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         return {**finished, "directory": str(directory.path)}
 
-    if judge and directory.is_pruned and (epochs := judge.begin().ended(directory.metrics())):
-        raise Pruned(epochs, judge.pruner)
     stop.folders |= {directory.path, _graphs(config)}
     with _traceback_kept(directory), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
         try:

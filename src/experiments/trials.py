@@ -130,7 +130,8 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
     Prints the plan first, and after each trial how long the rest takes at most when `workers` trials run at a time.
     """
     states = [trial.state for trial in trials]
-    outcomes = {trial.path: _finished(trial) for trial, state in zip(trials, states, strict=True) if state == "finished"}
+    known = [_known(trial, state) for trial, state in zip(trials, states, strict=True)]
+    outcomes = {outcome.trial.path: outcome for outcome in known if outcome}
     left = {trial.path: trial for trial in trials if trial.path not in outcomes}
     clock = _Clock(trials, workers)
     _show_plan(trials, states, clock.time_for(left.values()))
@@ -147,6 +148,15 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
             display.show(outcome.trial.name, None)
             _show_outcome(outcome, f"{len(outcomes)}/{len(trials)}", clock.time_for(left.values()))
     return [outcomes[trial.path] for trial in trials]
+
+
+def _known(trial: Trial, state: str) -> Outcome | None:
+    """The outcome of a trial that is finished, or pruned as its judge would have it again; None for one that is to be run."""
+    if state == "finished":
+        return _finished(trial)
+    if state == "pruned" and trial.judge and (epochs := trial.judge.begin().ended(RunDirectory(trial.path).metrics())):
+        return Outcome(trial, pruned=epochs)
+    return None
 
 
 def _finished(trial: Trial) -> Outcome:

@@ -32,8 +32,6 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
 
     ConfigError where the search sets or varies what a tuned file cannot hold.
     """
-    if given.get("tuned"):
-        raise ConfigError("--save-best finds the tuned values; leave --tuned out")
     defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
     for config in defaults:
         fixed = _IDENTITY | {*(config["model_identity"] or []), *(key for key in config if key.endswith("_feature_file"))}
