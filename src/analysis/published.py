@@ -333,7 +333,8 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
             parts.append("The features are not the original ones: their widths differ.")
     parts.append(
         "Ratio: ours divided by the published figure, bold where the two differ by more than 5%. Distance: ours minus the "
-        "published figure, in standard deviations over our seeds; a dash where there is one seed."
+        "published figure, in standard deviations over our seeds; a dash where there is one seed. Two or three seeds give a rough "
+        "deviation."
     )
     chosen = {figure.selected_on for figure in figures}
     if chosen == {"test"}:
