@@ -26,7 +26,7 @@ from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, Trial, prepare, run_trials
-from experiments.tuning import default_trials, save_best
+from experiments.tuning import default_trials, save_best, shared_out
 from experiments.watching import watching
 from utils.configurator import SRC, Config, available_datasets, available_models, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
@@ -70,6 +70,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if options.pruner and options.sampler != "tpe":
         parser.error(f"--pruner {options.pruner} needs --sampler tpe")
     options.pruner = options.pruner or ("median" if options.sampler == "tpe" else "none")
+    if options.save_best and options.search_budget == 1:
+        parser.error("--save-best needs a --search-budget above 1, for the YAML's own values are one of its points")
     if options.save_best and options.legacy_test_selection:
         parser.error("--save-best goes by validation; leave --legacy-test-selection out")
     return options, words
@@ -149,15 +151,19 @@ def run_all(
     configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any]
 ) -> tuple[list[Outcome], Experiment | None]:
     """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several."""
-    is_tpe = options.sampler == "tpe"
-    drawn = sample(configs, options.search_budget) if options.search_budget and not is_tpe else configs
+    is_tpe, budget = options.sampler == "tpe", options.search_budget
     defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
-    everything = [*configs, *defaults]
 
     def ready(some: Sequence[Config]) -> list[Trial]:
-        return prepare(some, anew=options.restart, among=everything)
+        return prepare(some, anew=options.restart, among=[*configs, *defaults])
 
-    trials, chosen = ready(everything), ready([*drawn, *defaults])
+    trials = ready([*configs, *defaults])
+    inside, outside = shared_out(ready(configs), ready(defaults))
+    apart = by_model(outside)
+    # The YAML's values are one of the points that the budget allows, whether the space has them or not.
+    groups = {name: (group, budget - (name in apart) if budget else len(group)) for name, group in by_model(configs).items()}
+    drawn = [config for group, points in groups.values() for config in sample(group, points, inside)]
+    chosen = ready([*(configs if is_tpe else drawn), *outside])
     place = Path(configs[0]["results_dir"])
     experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
     if experiment:
@@ -176,9 +182,9 @@ def run_all(
         return run_trials(asked, engine, options.jobs)
 
     if is_tpe:
-        begun = run_some([(config, None) for config in defaults]) if defaults else []
-        searched = search(configs, options.search_budget, options.jobs, run_some, options.pruner)
-        outcomes = list({outcome.trial.path: outcome for outcome in [*begun, *searched]}.values())
+        outcomes = run_some([(config, None) for config in outside]) if outside else []
+        for group, points in groups.values():
+            outcomes += search(group, points, options.jobs, run_some, options.pruner, inside)
     else:
         outcomes = run_trials(chosen, engine, options.jobs)
     if experiment:

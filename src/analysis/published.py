@@ -199,8 +199,8 @@ def trials(dataset: str, figures: Iterable[Figure], given: Mapping[str, Any]) ->
         if setting:
             key, _, value = setting.partition("=")
             defaults = Config(model, dataset)
-            known = {name: one for name, one in given.items() if defaults.knows(name)}
-            configs += Config(model, dataset, {**known, key: parse_value(value)}).trials()
+            known = {name: one for name, one in given.items() if not plain or defaults.knows(name)}
+            configs += plan([model], [dataset], {**known, key: parse_value(value)})
     return configs
 
 
@@ -333,8 +333,8 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
             parts.append("The features are not the original ones: their widths differ.")
     parts.append(
         "Ratio: ours divided by the published figure, bold where the two differ by more than 5%. Distance: ours minus the "
-        "published figure, in standard deviations over our seeds; a dash where there is one seed. Two or three seeds give a rough "
-        "deviation."
+        "published figure, in standard deviations over our seeds; a dash where there is one seed. Of two or three seeds the "
+        "deviation is rough."
     )
     chosen = {figure.selected_on for figure in figures}
     if chosen == {"test"}:

@@ -21,19 +21,25 @@ Point = tuple[str, ...]
 Run = Callable[[list[tuple[Config, Judge | None]]], list[Outcome]]
 
 
-def search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pruner: str = "none") -> list[Outcome]:
+def search(
+    configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pruner: str = "none", first: Sequence[Config] = ()
+) -> list[Outcome]:
     """Try `budget` points of the grid of each model and data set, `at_a_time` side by side; outcomes of all their seeds.
 
-    pruner: of PRUNERS. The first seed of a point is judged; where it is pruned, the other seeds are not run. A pruned run that
+    first: the points of these come first, and are not pruned. pruner: of PRUNERS. The first seed of a point is judged; where it is pruned, the other seeds are not run. A pruned run that
     was taken up again and finished counts with its result.
 
     A search that was stopped is played again from its start: what it had finished is read from disk, so it asks for the
     same points. Optuna's own record of it is <results_dir>/<dataset>/<model>/search.db.
     """
-    return [outcome for group in by_model(configs).values() for outcome in _search(group, budget, at_a_time, run, pruner)]
+    return [
+        outcome for group in by_model(configs).values() for outcome in _search(group, budget, at_a_time, run, pruner, first)
+    ]
 
 
-def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pruner: str) -> list[Outcome]:
+def _search(
+    configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pruner: str, begin_with: Sequence[Config]
+) -> list[Outcome]:
     points, keys = by_point(configs), varied(configs)
     first = configs[0]
     axes = {key: list(dict.fromkeys(str(config[key]) for config in configs)) for key in keys}
@@ -46,6 +52,9 @@ def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pr
     distributions = {key: _distribution(optuna, [config[key] for config in configs], len(axes[key])) for key in keys}
     failed, ended_early = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
 
+    spared = [point for point, some in points.items() if any(one is config for one in begin_with for config in some)]
+    for point in spared:
+        study.enqueue_trial({key: axes[key].index(value) for key, value in zip(keys, point, strict=True)})
     outcomes: dict[Point, list[Outcome]] = {}
     while len(outcomes) < min(budget, len(points)):
         asked: dict[Point, Any] = {}
@@ -60,7 +69,7 @@ def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pr
             study.enqueue_trial({key: axes[key].index(value) for key, value in zip(keys, point, strict=True)})
             asked[point] = study.ask(distributions)
         judges = {point: Judge.of(trial, first["valid_metric"], pruner) for point, trial in asked.items() if pruner != "none"}
-        for point, done in _run(points, list(asked), judges, run).items():
+        for point, done in _run(points, list(asked), judges, spared, run).items():
             outcomes[point] = done
             if point in judges:
                 _follow(judges[point], done[0], asked[point])
@@ -74,14 +83,19 @@ def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pr
 
 
 def _run(
-    points: Mapping[Point, Sequence[Config]], asked: Sequence[Point], judges: Mapping[Point, Judge], run: Run
+    points: Mapping[Point, Sequence[Config]],
+    asked: Sequence[Point],
+    judges: Mapping[Point, Judge],
+    spared: Sequence[Point],
+    run: Run,
 ) -> dict[Point, list[Outcome]]:
     """Outcomes of some points, those of a point in the order of its seeds; with judges, its first seed before the others."""
+    judging = {point: judge for point, judge in judges.items() if point not in spared}
     stages = [slice(0, 1), slice(1, None)] if judges else [slice(None)]
     outcomes: dict[Point, list[Outcome]] = {point: [] for point in asked}
     for number, stage in enumerate(stages):
         going_on = [point for point in asked if all(one.pruned is None for one in outcomes[point])]
-        some = [(config, None if number else judges.get(point)) for point in going_on for config in points[point][stage]]
+        some = [(config, None if number else judging.get(point)) for point in going_on for config in points[point][stage]]
         done = {id(outcome.trial.config): outcome for outcome in run(some)} if some else {}
         for point in going_on:
             outcomes[point] += [done[id(config)] for config in points[point][stage]]

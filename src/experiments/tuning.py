@@ -1,6 +1,6 @@
 """The best settings of a search as a YAML, src/configs/tuned/<data set>/<Model>.yaml, with the search that found them.
 
-Every model gets the same budget: so many points of its search space, and the values of its YAML besides.
+Every model gets the same budget: so many points, the values of its YAML among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +41,13 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
                 "its YAML describes; leave it out"
             )
     return defaults
+
+
+def shared_out(space: Sequence[Trial], defaults: Sequence[Trial]) -> tuple[list[Config], list[Config]]:
+    """The YAML's values as points of the space, and those that the space does not have."""
+    of_space = {trial.path: trial.config for trial in space}
+    inside = [of_space[trial.path] for trial in defaults if trial.path in of_space]
+    return inside, [trial.config for trial in defaults if trial.path not in of_space]
 
 
 def save_best(
@@ -122,20 +129,20 @@ class _Search:
         config, first = self.best[0].trial.config, self.first
         axes = [key for key in varied(self.configs) if key not in _APART]
         fixed = [key for key in given if key not in _APART and key not in axes and first.knows(key)]
-        values = {key: config[key] for key in [*axes, *fixed]}
         space = [" ".join([key, *dict.fromkeys(str(one[key]) for one in self.configs)]) for key in axes]
-        limit = "all points of the space" if budget is None else f"at most {count(budget, 'point')} of the space"
-        n_pruned = sum(any(one.pruned is not None for one in point) for point in self.tried)
-        n_failed = sum(any(one.error for one in point) for point in self.tried)
+        limit = "all points of the space" if budget is None else f"at most {count(budget, 'point')}"
+        lines_of_values = [yaml.safe_dump({key: config[key]}, default_flow_style=True, width=10_000) for key in [*axes, *fixed]]
+        n_pruned = sum(any(one.pruned is not None for one in point) for point in self.points)
+        n_failed = sum(any(one.error for one in point) for point in self.points)
         of_yaml = f"{self.value(self.default):.4f}" if self.default else "none, they failed"
         lines = [
             f"{first['model']} on {first['dataset']}: the best settings of a search on validation. --tuned uses them.",
             f"space: {'; '.join(space)}",
-            f"{TUNED_BUDGET}: {limit} and the YAML's values; at most {count(first['epochs'], 'epoch')}, patience "
+            f"{TUNED_BUDGET}: {limit}, the YAML's values among them; at most {count(first['epochs'], 'epoch')}, patience "
             f"{first['stopping_step']} from epoch {first['min_epochs']}; {seeds_text(self.seeds)}",
-            f"tried: {len(self.tried)} of {count(len(by_point(self.configs)), 'point')}"
-            f"{f', chosen by {sampler}' if budget else ''}; {n_pruned} pruned, {n_failed} failed",
+            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of them of the {len(by_point(self.configs))} of the space"
+            f"{f', sampler {sampler}' if budget else ''}; {n_pruned} pruned, {n_failed} failed",
             f"validation {self.metric}{', mean over the seeds' * (len(self.seeds) > 1)}: best {self.value(self.best):.4f}, "
             f"YAML's values {of_yaml}",
         ]
-        return "\n".join([*(f"# {line}" for line in lines), yaml.safe_dump(values, sort_keys=False, default_flow_style=None)])
+        return "\n".join([*(f"# {line}" for line in lines), *(line.strip()[1:-1] for line in lines_of_values), ""])

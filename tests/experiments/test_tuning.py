@@ -52,8 +52,8 @@ def test_the_best_on_validation_is_kept_with_its_search(places, configs):
     assert path.read_text().splitlines()[:5] == [
         "# BPR on toy: the best settings of a search on validation. --tuned uses them.",
         "# space: reg_weight 0.3 0.01; learning_rate 0.001 0.01",
-        "# budget: at most 4 points of the space and the YAML's values; at most 2 epochs, patience 20 from epoch 20; seed 999",
-        "# tried: 4 of 4 points, chosen by random; 1 pruned, 1 failed",
+        "# budget: at most 4 points, the YAML's values among them; at most 2 epochs, patience 20 from epoch 20; seed 999",
+        "# tried: 5 points, 4 of them of the 4 of the space, sampler random; 1 pruned, 1 failed",
         "# validation Recall@20: best 0.4000, YAML's values 0.2000",
     ]
 
@@ -78,22 +78,34 @@ def test_no_complete_point_is_an_error(places):
         written(places, SPACE, ["it failed"] * 4, ["it failed"])
 
 
-def test_another_budget_than_that_of_another_model_is_said(places, configs, caplog):
+def test_another_budget_than_that_of_another_model_is_said(places, configs, capsys):
     other = configs / "tuned" / "toy" / "LightGCN.yaml"
     other.parent.mkdir(parents=True)
     other.write_text("# budget: at most 9 points\nn_layers: 2\n")
     path = written(places, SPACE, [0.1] * 4, [0.2])
-    assert "BPR.yaml had another budget" in caplog.text
+    assert "BPR.yaml had another budget" in capsys.readouterr().out
     other.write_text(f"# budget: {tuned_budget(path)}\nn_layers: 2\n")
-    caplog.clear()
     written(places, SPACE, [0.1] * 4, [0.2])
-    assert not caplog.text
+    assert "another budget" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("key", "value"), [("modalities", ["text"]), ("variant", "released"), ("contrast", Axis(["both"]))])
 def test_a_search_of_another_model_keeps_nothing(places, key, value):
     with pytest.raises(ConfigError, match=f"--{key} makes another model of MambaRec"):
         default_trials(["MambaRec"], ["toy"], {**places, key: value})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("rates", [["1e-3", "1e-2", "1e-1", "1"], ["1e-2", "1e-1", "1"]])
+def test_every_model_tries_as_many_points_with_those_of_its_yaml(toy, tmp_path, configs, in_this_process, sampler, rates):
+    if sampler == "tpe":
+        pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "2"]
+    words = ["-m", "BPR", "LightGCN", "-d", "toy", "--use_gpu", "false", *places, "--learning_rate", *rates]
+    assert program.main([*words, "--save-best", "--search-budget", "2", "--sampler", sampler]) == 0
+    for model in ("BPR", "LightGCN"):
+        assert len(list((tmp_path / "results" / "toy" / model).glob("*/result.json"))) == 2
+        assert "# tried: 2 points" in (configs / "tuned" / "toy" / f"{model}.yaml").read_text()
 
 
 # using them
@@ -140,7 +152,7 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
     out = capsys.readouterr().out
     assert "BPR on toy learning_rate=0.001" in out and "tuned values: " in out
     text = (configs / "tuned" / "toy" / "LightGCN.yaml").read_text()
-    assert "# tried: 2 of 2 points; 0 pruned, 0 failed" in text
+    assert "# tried: 3 points, 2 of them of the 2 of the space; 0 pruned, 0 failed" in text
     assert program.main([*words, "--tuned"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Tuned on validation: BPR (tuned/toy/BPR.yaml)" in said and "to train" not in said
