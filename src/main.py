@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from analysis.tables import chosen_lines, rendered
 from experiments.directory import RunDirectory
 from experiments.engines import LocalProcesses, threads_each
 from experiments.experiment import Experiment, plan_experiment
-from experiments.grid import by_model, plan, sample
+from experiments.grid import by_model, by_point, plan, sample
+from experiments.pruning import PRUNERS, Judge
 from experiments.ray_engine import RayCluster
 from experiments.run import run
 from experiments.summary import failures, run_table, trials_table
 from experiments.tpe import search
 from experiments.trials import Engine, Outcome, Trial, prepare, run_trials
+from experiments.tuning import default_trials, save_best, shared_out
 from experiments.watching import watching
 from utils.configurator import SRC, Config, available_datasets, available_models, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
@@ -44,6 +47,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--search", action="store_true", help="grid over the search_space of the model's YAML")
     parser.add_argument("--search-budget", type=int, metavar="N", help="try N points of each model's grid instead of all")
     parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help="how these are chosen (random)")
+    parser.add_argument(
+        "--pruner", choices=PRUNERS, help="with --sampler tpe: what ends hopeless trials early, by Optuna (median)"
+    )
+    parser.add_argument(
+        "--save-best", action="store_true", help="write what was best on validation to configs/tuned/<data set>/<Model>.yaml"
+    )
     parser.add_argument("--legacy-test-selection", action="store_true", help="choose the grid point by test, as MMRec does")
     parser.add_argument("--show-test", action="store_true", help="the test figures of every grid point too")
     parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
@@ -59,6 +68,13 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
             parser.error(f"{name} {value}: expected a number above 0")
     if options.sampler == "tpe" and not options.search_budget:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
+    if options.pruner and options.sampler != "tpe":
+        parser.error(f"--pruner {options.pruner} needs --sampler tpe")
+    options.pruner = options.pruner or ("median" if options.sampler == "tpe" else "none")
+    if options.save_best and options.search_budget == 1:
+        parser.error("--save-best needs a --search-budget above 1, for the YAML's own values are one of its points")
+    if options.save_best and options.legacy_test_selection:
+        parser.error("--save-best goes by validation; leave --legacy-test-selection out")
     return options, words
 
 
@@ -76,7 +92,11 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides["model_path"] = options.model_path
     if options.jobs > 1 or options.engine == "ray":
         overrides.setdefault("threads", threads_each(options.jobs))
+    if options.save_best and overrides.get("tuned"):
+        raise ConfigError("--save-best finds the tuned values; leave --tuned out")
     configs = plan(options.model, options.dataset, overrides, options.search)
+    if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
+        raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
     if options.reference is not None:
@@ -152,11 +172,19 @@ def run_all(
     configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any]
 ) -> tuple[list[Outcome], Experiment | None]:
     """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several."""
-    trials = prepare(configs, anew=options.restart)
-    is_tpe = options.sampler == "tpe"
-    chosen = trials
-    if options.search_budget and not is_tpe:
-        chosen = prepare(sample(configs, options.search_budget), anew=options.restart, among=configs)
+    is_tpe, budget = options.sampler == "tpe", options.search_budget
+    defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
+
+    def ready(some: Sequence[Config]) -> list[Trial]:
+        return prepare(some, anew=options.restart, among=[*configs, *defaults])
+
+    trials = ready([*configs, *defaults])
+    inside, outside = shared_out(ready(configs), ready(defaults))
+    apart = by_model(outside)
+    # The YAML's values are one of the points that the budget allows, whether the space has them or not.
+    groups = {name: (group, budget - (name in apart) if budget else len(group)) for name, group in by_model(configs).items()}
+    drawn = [config for group, points in groups.values() for config in sample(group, points, inside)]
+    chosen = ready([*(configs if is_tpe else drawn), *outside])
     place = Path(configs[0]["results_dir"])
     experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
     if experiment:
@@ -166,20 +194,27 @@ def run_all(
             RunDirectory(trial.path).discard()
     engine: Engine = RayCluster() if options.engine == "ray" else LocalProcesses(options.jobs)
 
-    def run_some(some: Sequence[Config]) -> list[Outcome]:
+    def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
         nonlocal experiment
-        asked = prepare(some, anew=options.restart, among=configs)
+        judges = {id(config): judge for config, judge in some}
+        asked = [replace(trial, judge=judges[id(trial.config)]) for trial in ready([config for config, _ in some])]
         if experiment:
             experiment = experiment.with_trials(place, [trial.path for trial in asked])
         return run_trials(asked, engine, options.jobs)
 
     if is_tpe:
-        outcomes = search(configs, options.search_budget, options.jobs, run_some)
+        outcomes = run_some([(config, None) for config in outside]) if outside else []
+        for group, points in groups.values():
+            outcomes += search(group, points, options.jobs, run_some, options.pruner, inside)
     else:
         outcomes = run_trials(chosen, engine, options.jobs)
     if experiment:
-        complete = all(outcome.result for outcome in outcomes)
-        experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete)
+        complete = all(outcome.result or outcome.pruned is not None for outcome in outcomes)
+        pruned = {outcome.trial.path: outcome.pruned for outcome in outcomes if outcome.pruned is not None}
+        experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete, pruned)
+    if options.save_best:
+        for path in save_best(outcomes, ready(configs), ready(defaults), overrides, options.search_budget, options.sampler):
+            print(f"tuned values: {path}")
     return outcomes, experiment
 
 
@@ -198,6 +233,8 @@ def _experiment(
     given = dict(overrides)
     if options.search_budget:
         given |= {"sampler": options.sampler, "search_budget": options.search_budget}
+    if options.pruner != "none":
+        given["pruner"] = options.pruner
     known = [] if options.sampler == "tpe" else [trial.path for trial in chosen]
     paths = [trial.path for trial in trials]
     return plan_experiment(options.name, purpose, configs, paths, given, options.search_budget, known)

@@ -6,31 +6,35 @@ if __name__ == "__main__":
     stop.listen()  # before what takes long to import
 
 import argparse
+import itertools
 import os
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from analysis.beyond import breakdown_pictures, missing_pictures
-from analysis.comparison import compare
+from analysis.comparison import TESTED, compare
 from analysis.embedding import check_sklearn
 from analysis.figures import Picture, matplotlib
 from analysis.findings import find, pictures
 from analysis.html import LivePage, answer, overview, page
 from analysis.listing import experiments_list, runs_list
 from analysis.live import finished_and_not, until_they_end
+from analysis.published import Figure, known_figures, missing_reasons, published_table, trials
 from analysis.ranks import diagram, ranks, ranks_table
-from analysis.records import Record, load_records
+from analysis.records import SUFFIX, Record, load_records
 from analysis.selection import Selection, Wanted, select
-from analysis.studies import STUDIES, Plan, plan_study
+from analysis.studies import STUDIES, plan_study
 from analysis.tables import FORMATS, rendered
 from experiments.engines import LocalProcesses, threads_each
 from experiments.experiment import experiments_in, plan_experiment
 from experiments.lookup import find_runs
 from experiments.summary import failures
-from experiments.trials import prepare, run_trials
-from utils.configurator import SRC, override_pairs
+from experiments.trials import Outcome, prepare, run_trials
+from utils.configurator import SRC, Axis, Config, override_pairs
 from utils.errors import ConfigError, RunError, exit_status
 from utils.files import write_text
 from utils.words import positive
@@ -100,6 +104,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument(
         "--diagram", type=Path, metavar="DIR", help="of several data sets: draw the critical-difference diagram there"
     )
+    one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
+    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"({TESTED})")
+    one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    one.add_argument(
+        "--train", action="store_true", help="first run what is missing; any configuration key can be set: --epochs 20"
+    )
+    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="with --train, trials side by side (1)")
+    one.add_argument("--name", metavar="NAME", help="with --train, of the experiment that its runs are")
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
     one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
@@ -116,7 +129,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.set_defaults(draw=draw)
         one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
     options, words = parser.parse_known_args(arguments)
-    if words and options.command not in STUDIES:
+    if words and options.command not in STUDIES and not getattr(options, "train", False):
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     return options
@@ -166,8 +179,7 @@ def live(options: argparse.Namespace) -> None:
     """Write the page of one data set again and again, until its runs have ended or Ctrl-C."""
     if len(options.dataset or []) != 1:
         raise ConfigError("--live shows one data set; name it with -d")
-    if missing := [path for path in options.results if not path.exists() and path != RESULTS]:
-        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
+    _check_places(options.results)
     name, shown = options.dataset[0], None
     folders = [path / name for path in options.results if path.is_dir()]
     path = options.output or (folders or [RESULTS / name])[0] / "report.html"
@@ -192,6 +204,62 @@ def live(options: argparse.Namespace) -> None:
     finally:
         stop.last_acts.remove(write_the_last)
     print("the runs have ended; this page is the last one")
+
+
+def published(options: argparse.Namespace) -> int:
+    """Print published figures beside ours, after training what is missing if --train says so; 1 when a trial failed."""
+    dataset = options.dataset[0].lower()
+    figures = known_figures(dataset, options.metrics, options.model)
+    failed = False
+    notes: list[str] = []
+    _check_train(options)
+    if options.train:
+        found, reasons, failed = _trained(options, dataset, figures)
+    else:
+        _check_places(options.results)
+        selection = Selection()
+        if places := [path for path in options.results if path.is_file() or any(_runs_in(path))]:
+            some = (options.experiment, options.all or not options.experiment, options.studies)
+            selection = select(places, Wanted((), (), options.seed, options.where, *some))
+        found, notes = [record for record in selection.records if record.dataset.lower() == dataset], selection.notes
+        reasons = missing_reasons(options.results, dataset, figures)
+    text = FORMATS[options.format](published_table(found, dataset, figures, reasons, notes))
+    if options.output:
+        write_text(options.output, text + "\n")
+    else:
+        print(text)
+    return int(failed)
+
+
+def _check_train(options: argparse.Namespace) -> None:
+    """ConfigError for an option that has no effect, because --train is given or is not."""
+    choice = {"--results": options.results != [RESULTS], "--where": options.where, "--experiment": options.experiment}
+    choice |= {"--all": options.all, "--studies": options.studies}
+    training = {"--jobs": options.jobs != 1, "--name": options.name}
+    idle = [name for name, given in (choice if options.train else training).items() if given]
+    if idle and options.train:
+        raise ConfigError(f"{idle[0]} chooses among finished runs, and --train shows the runs that it asks for; leave one out")
+    if idle:
+        raise ConfigError(f"{idle[0]} is for training; give --train too, or leave it out")
+
+
+def _trained(
+    options: argparse.Namespace, dataset: str, figures: list[Figure]
+) -> tuple[list[Record], dict[tuple[str, str], str], bool]:
+    """Run what the published figures of a data set ask for: records, reasons of what failed, and whether something did."""
+    given = override_pairs(options.words)
+    if options.seed:
+        given["seed"] = Axis(options.seed) if len(options.seed) > 1 else options.seed[0]
+    if options.jobs > 1:
+        given.setdefault("threads", threads_each(options.jobs))
+    outcomes = _run(trials(dataset, figures, given), "comparison", given, options.jobs, options.name)
+    reasons = {
+        figure.row: f"failed: {outcome.error}"
+        for outcome in outcomes
+        for figure in figures
+        if outcome.error and figure.asks_for(outcome.trial.config)
+    }
+    return _finished(outcomes), reasons, bool(reasons)
 
 
 def records(options: argparse.Namespace) -> None:
@@ -234,26 +302,30 @@ def study(options: argparse.Namespace) -> int:
         if options.jobs > 1:
             given.setdefault("threads", threads_each(options.jobs))
         plan = plan_study(options.command, options.dataset, given)
-        found, failed = _run(plan, options.jobs, options.name)
+        outcomes = _run(plan.trials, f"study {plan.name}", plan.given, options.jobs, options.name)
+        found, failed = _finished(outcomes), bool(failures(outcomes))
     folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
     _save(pictures(find(plan, found)), folder)
     return int(failed)
 
 
-def _run(plan: Plan, jobs: int, name: str | None = None) -> tuple[list[Record], bool]:
-    """The records of a plan's runs, which are an experiment, and whether one failed; RunError when all did."""
-    place, trials = Path(plan.trials[0]["results_dir"]), prepare(plan.trials)
-    paths = [trial.path for trial in trials]
-    experiment = plan_experiment(name, f"study {plan.name}", plan.trials, paths, plan.given).begun(place)
-    outcomes = run_trials(trials, LocalProcesses(jobs), jobs)
+def _run(configs: Sequence[Config], purpose: str, given: dict[str, Any], jobs: int, name: str | None) -> list[Outcome]:
+    """Outcomes of trials, which are an experiment; RunError when all failed."""
+    place, asked = Path(configs[0]["results_dir"]), prepare(configs)
+    paths = [trial.path for trial in asked]
+    experiment = plan_experiment(name, purpose, configs, paths, given).begun(place)
+    outcomes = run_trials(asked, LocalProcesses(jobs), jobs)
     experiment.ended(place, paths, all(outcome.result for outcome in outcomes))
     text = failures(outcomes)
-    finished = [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
-    if not finished:
+    if not any(outcome.result for outcome in outcomes):
         raise RunError(text.removeprefix("error: "))
     if text:
         print(text, file=sys.stderr)
-    return finished, bool(text)
+    return outcomes
+
+
+def _finished(outcomes: Sequence[Outcome]) -> list[Record]:
+    return [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
 
 
 def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
@@ -262,6 +334,16 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
             print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
         print(textwrap.fill(picture.caption, 128))
         print(*picture.save(folder), sep="\n", end="\n\n")
+
+
+def _check_places(places: Sequence[Path]) -> None:
+    if missing := [path for path in places if not path.exists() and path != RESULTS]:
+        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
+
+
+def _runs_in(place: Path) -> Iterator[Path]:
+    """The finished runs and the records in a folder."""
+    return itertools.chain(place.rglob("result.json"), place.rglob(f"*{SUFFIX}"))
 
 
 def _selected(options: argparse.Namespace) -> Selection:

@@ -25,6 +25,7 @@ from markupsafe import Markup
 from analysis.comparison import Comparison, compare
 from analysis.figures import DARK, LIGHT, NIGHT
 from analysis.live import COLUMNS, FAILED, Live, Unfinished
+from analysis.published import published_here
 from analysis.ranking import Ranking, ranked, ranking
 from analysis.ranks import diagram, ranks, ranks_table
 from analysis.records import Record
@@ -100,12 +101,13 @@ def answer(
     tables = [_without_dataset(table) for table in all_tables(comparison, metrics)]
     said, runs = verdict(comparison, dataset), _runs(records, comparison)
     order = [entry.label for entry in ranked(comparison.column(dataset))]
+    beside = published_here(records, dataset)
     return Answer(
         records,
         comparison,
         said,
         ranking(comparison, dataset, said),
-        [_sorted(table, order) for table in tables],
+        [*(_sorted(table, order) for table in tables), *([beside] if beside else [])],
         _facts(runs, comparison),
         runs,
     )

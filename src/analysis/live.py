@@ -20,7 +20,7 @@ from utils.words import count, duration
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")  # how a line of train.log begins
-RUNNING, STOPPED, FAILED = "running", "stopped", "failed"
+RUNNING, STOPPED, PRUNED, FAILED = "running", "stopped", "pruned", "failed"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Unfinished:
     """A run without a result: its settings, the rows of metrics.jsonl so far, and how it stands.
 
     changed: when a file of it last changed, seconds since 1970. error: the last line of the traceback in train.log, if the log
-    ends with one. in_use: whether a process on this machine is seen to hold its lock.
+    ends with one. in_use: whether a process on this machine is seen to hold its lock. is_pruned: a search has ended it early.
     """
 
     config: dict[str, Any]
@@ -37,13 +37,15 @@ class Unfinished:
     changed: float
     error: str
     in_use: bool
+    is_pruned: bool = False
 
     @classmethod
     def of_run(cls, path: Path, in_use: bool) -> "Unfinished":
         directory = RunDirectory(path)
         config = json.loads(directory.file("config.json").read_text())
         times = [file.stat().st_mtime for file in path.iterdir() if file.is_file() and file.name != ".lock"]
-        return cls(config, directory.metrics(), path, max(times), _last_error(directory.file("train.log")), in_use)
+        error = _last_error(directory.file("train.log"))
+        return cls(config, directory.metrics(), path, max(times), error, in_use, directory.is_pruned)
 
     @property
     def model(self) -> str:
@@ -80,11 +82,11 @@ class Unfinished:
         return max((row.get("seconds_train", 0.0) + row.get("seconds_eval", 0.0) for row in self.epochs), default=0.0)
 
     def state(self, now: float) -> str:
-        """RUNNING while a process holds it, or something of it changed lately; then FAILED after an error, else STOPPED."""
+        """RUNNING while a process holds it, or something of it changed lately; then FAILED, PRUNED or STOPPED."""
         if self.in_use:
             return RUNNING
-        if self.error:
-            return FAILED
+        if self.error or self.is_pruned:
+            return FAILED if self.error else PRUNED
         return RUNNING if now - self.changed < max(QUIET, 5 * self.longest_epoch) else STOPPED
 
     def words(self, now: float) -> list[str]:
@@ -122,6 +124,7 @@ class Live:
         """'2 runs go on, 1 run failed.'"""
         states = [run.state(self.written) for run in self.runs]
         words = {RUNNING: ("goes on", "go on"), STOPPED: ("was stopped", "were stopped"), FAILED: ("failed", "failed")}
+        words[PRUNED] = ("was pruned", "were pruned")
         found = {state: states.count(state) for state in words if state in states}
         return ", ".join(f"{count(n, 'run')} {words[state][n > 1]}" for state, n in found.items()) or "no run is unfinished"
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments.directory import RunDirectory
 from utils import configurator
-from utils.configurator import NEUTRAL_KEYS, read_yaml
+from utils.configurator import NEUTRAL_KEYS, read_yaml, tuned_file
 from utils.errors import RunError
 from utils.files import is_intact, replacing, sealed
 
@@ -81,6 +81,14 @@ class Record:
         """
         config = {**self.defaults(), **self.config}
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
+
+    def tuned(self) -> str | None:
+        """The file of src/configs/tuned whose values the run has, by its own word or because the values are the same."""
+        if self.config.get("tuned"):
+            return self.config["tuned"]
+        name = tuned_file(self.model, self.dataset)
+        path, settings = configurator.CONFIGS / name, self.settings()
+        return name if path.exists() and all(settings.get(key) == value for key, value in read_yaml(path).items()) else None
 
     def machine(self) -> dict[str, Any]:
         """What of a run's configuration is of the machine: its figures may differ in their last digits by it."""

@@ -158,10 +158,10 @@ def _take_experiment(
     found, missing = [], []
     for trial in trials:
         record = _record(place, trial)
-        if record is None:
-            missing.append(trial)
-        else:
+        if record is not None:
             found.append(record)
+        elif trial not in plan.pruned:
+            missing.append(trial)
     selection.plans.append(plan)
     selection.records += sorted(found, key=lambda one: (plan.datasets.index(one.dataset), plan.models.index(one.model)))
     if missing:
@@ -170,8 +170,27 @@ def _take_experiment(
             f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count "
             f"nowhere: {', '.join(missing[:SHOWN])}{more}."
         )
+    shown = {trial.rpartition("/")[0] for trial in trials}
+    pruned = {trial: epochs for trial, epochs in plan.pruned.items() if trial.rpartition("/")[0] in shown}
+    if early := {trial: epochs for trial, epochs in pruned.items() if _record(place, trial) is None}:
+        selection.notes.append(_pruned_note(plan, early))
     if plan.purpose == "search" and plan.finished is None:
         selection.notes.append(f"The search {plan.name} has not ended.")
+
+
+def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
+    """What a table says of the settings that a search gave up; early: of each its epochs, by the directory of its first run."""
+    texts = []
+    for name in dict.fromkeys(trial.rpartition("/")[0] for trial in early):
+        each = [epochs for trial, epochs in early.items() if trial.rpartition("/")[0] == name]
+        dataset, model = name.split("/")
+        where = f" on {dataset}" if len(plan.datasets) > 1 else ""
+        texts.append(f"{model}{where} {len(each)} (after {listed([str(n) for n in sorted(set(each))])} epochs)")
+    pruner = plan.settings.get("pruner", "a")
+    return (
+        f"The search {plan.name} pruned settings of {listed(texts)} with Optuna's {pruner} pruner. They count as tried, and no "
+        "row shows them."
+    )
 
 
 def _record(place: Path, trial: str) -> Record | None:

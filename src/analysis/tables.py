@@ -10,6 +10,8 @@ from statistics import mean
 
 from analysis.comparison import METRICS, TESTED, Comparison, Entry
 from analysis.fairness import BUDGET_KEYS
+from utils import configurator
+from utils.configurator import tuned_budget
 from utils.errors import ConfigError
 from utils.words import count, listed, seeds_text
 
@@ -68,7 +70,7 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
                 value = round(entry.mean(metric), 4)
                 place = ranked[dataset, metric].index(value) if (label, dataset) in ranks else -1
                 star = metric == TESTED and (dataset, label) in starred
-                row.append(Cell(_figure(entry, metric), bold=place == 0, underlined=place == 1, star=star))
+                row.append(Cell(mean_and_deviation(entry, metric), bold=place == 0, underlined=place == 1, star=star))
         rows.append(row)
     gains = [comparison.gain(dataset, metric) for dataset in comparison.datasets for metric in metrics]
     has_gains = any(gain is not None for gain in gains)
@@ -84,7 +86,8 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
     )
 
 
-def _figure(entry: Entry, metric: str) -> str:
+def mean_and_deviation(entry: Entry, metric: str) -> str:
+    """'0.1000 ± 0.0100' over the seeds of an entry; the mean alone where there is one seed."""
     deviation = entry.deviation(metric)
     return f"{entry.mean(metric):.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
 
@@ -101,9 +104,10 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     among = f" among the rows with the budget of {comparison.reference}" if _budgets_differ(comparison) else ""
     among = among if comparison.reference else ""
     parts = [
-        _points_sentence(comparison),
+        points_sentence(comparison),
         _seeds_sentence(comparison),
-        *_budget_sentences(comparison),
+        *tuned_sentences(comparison),
+        *budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if has_ranks else "",
         "No row is marked as the best, because the rows have different budgets." if several and not has_ranks else "",
@@ -122,7 +126,7 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _points_sentence(comparison: Comparison) -> str:
+def points_sentence(comparison: Comparison) -> str:
     """How many settings of each row were tried, and what chose among them."""
     tried = {key: entry.n_points for key, entry in comparison.entries.items()}
     if set(tried.values()) == {1}:
@@ -166,7 +170,7 @@ def _budgets_differ(comparison: Comparison) -> bool:
     )
 
 
-def _budget_sentences(comparison: Comparison) -> list[str]:
+def budget_sentences(comparison: Comparison) -> list[str]:
     """What limited the runs; of each data set where these differ. What rows have differently, their names say."""
     texts: dict[str, list[str]] = {}
     for dataset in comparison.datasets:
@@ -193,6 +197,24 @@ def _budget_sentences(comparison: Comparison) -> list[str]:
     if len(texts) == 1:
         return [f"Budget: {next(iter(texts))}."]
     return [f"Budget on {listed(datasets)}: {text}." for text, datasets in texts.items()]
+
+
+def tuned_sentences(comparison: Comparison) -> list[str]:
+    """Which rows have values that a search has kept, and how long these searches were, as the files say."""
+    found: dict[str, list[str]] = {}
+    for dataset in comparison.datasets:
+        for entry in comparison.column(dataset):
+            if name := entry.records[0].tuned():
+                path = configurator.CONFIGS / name
+                found.setdefault(tuned_budget(path) if path.exists() else "unknown", []).append(f"{entry.label} ({name})")
+    if not found:
+        return []
+    if len(found) == 1:
+        (limit,) = found
+        names, each = found[limit], "The search of each had" if len(found[limit]) > 1 else "Its search had"
+        return [f"Tuned on validation: {listed(names)}. {each} the budget: {limit}."]
+    texts = [f"{listed(names)} with the budget: {limit}" for limit, names in found.items()]
+    return [f"Tuned on validation, WITH DIFFERENT BUDGETS: {'; '.join(texts)}."]
 
 
 def _cap_sentence(comparison: Comparison) -> str:
@@ -301,7 +323,7 @@ def chosen_lines(comparison: Comparison) -> str:
             name = " ".join(text for text in (f"{entry.label} on {dataset}", entry.setting) if text)
             by = f"chosen of {entry.n_points} on {'TEST' if comparison.by_test else 'validation'}, " * (entry.n_points > 1)
             capped = f"; {entry.at_cap} of {count(len(entry.records), 'run')} ended at the last epoch" if entry.at_cap else ""
-            lines.append(f"{name}: {by}test {metric} {_figure(entry, metric)}, {seeds_text(entry.seeds)}{capped}")
+            lines.append(f"{name}: {by}test {metric} {mean_and_deviation(entry, metric)}, {seeds_text(entry.seeds)}{capped}")
     return "\n".join([*lines, *comparison.notes])
 
 

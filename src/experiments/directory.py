@@ -2,8 +2,9 @@
 
 results/<dataset>/<model>/<run>/ holds config.json, environment.json, train.log, metrics.jsonl (a line an epoch),
 checkpoint.pt (to resume) and checkpoint.older.pt (the one before, until the run is finished), best.pt (the model at the best
-epoch), per_user.npz and topk.npz (test, at the best epoch), result.json, written last: where it is, the run is finished; and
-manifest.json, the SHA-256 of all of these but train.log, by which a damaged file is noticed when it is read.
+epoch), per_user.npz and topk.npz (test, at the best epoch), pruned.json where a search has ended the run early, result.json,
+written last: where it is, the run is finished; and manifest.json, the SHA-256 of all of these but train.log, by which a damaged
+file is noticed when it is read.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import filelock
 import numpy as np
 import torch
 
+from experiments.pruning import PRUNED
 from utils.equality import identical
 from utils.errors import RunError
 from utils.files import naming, placed, replacing, write_text
@@ -181,6 +183,11 @@ class RunDirectory:
     def is_stopped(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return self.file(CHECKPOINT).exists() or self.file(OLDER).exists()
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a search has ended the run early, and it was not taken up again."""
+        return self.file(PRUNED).exists() and not self.is_finished
 
     def last_checkpoint(self) -> dict[str, Any] | None:
         """The state to go on from, with metrics.jsonl cut to its epochs; None when there is no checkpoint.

@@ -35,6 +35,7 @@ class Experiment:
     purpose: comparison, grid, search, or 'study' and its name. axes: of each model, the keys that vary and their values.
     settings: what the command set besides. budget: values of BUDGET_KEYS, a list where the trials have several. points:
     search points of each model. trials: directories of the runs below results_dir; a search learns them as it goes.
+    pruned: of runs that a search has ended early, after how many epochs.
     fingerprint: a hash of all runs that the plan may make. given: when the command was last given. Times are UTC.
     """
 
@@ -53,6 +54,7 @@ class Experiment:
     given: str = ""
     finished: str | None = None
     trials: list[str] = field(default_factory=list)
+    pruned: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_study(self) -> bool:
@@ -98,23 +100,28 @@ class Experiment:
             plan._keep(place)
         return plan
 
-    def ended(self, place: Path, paths: Iterable[Path], complete: bool) -> "Experiment":
-        """The plan with exactly these trials, and with the time of its end if all of them are finished."""
+    def ended(
+        self, place: Path, paths: Iterable[Path], complete: bool, pruned: Mapping[Path, int] | None = None
+    ) -> "Experiment":
+        """The plan with exactly these trials, and with the time of its end if all of them are finished or pruned."""
         finished = (self.finished or _now()) if complete else None
-        plan = replace(self, trials=[trial_name(path) for path in paths], finished=finished)
+        early = {trial_name(path): epochs for path, epochs in (pruned or {}).items()}
+        plan = replace(self, trials=[trial_name(path) for path in paths], finished=finished, pruned=early)
         plan._keep(place)
         return plan
 
     def restricted(self, trials: Sequence[str]) -> "Experiment":
-        """The plan of some of its trials, to lie beside their records."""
+        """The plan of some of its trials, to lie beside their records; pruned runs of their models stay named."""
         kept = [trial for trial in self.trials if trial in set(trials)]
         parts = [trial.split("/") for trial in kept]
         models, datasets = {model for _, model, _ in parts}, {dataset for dataset, *_ in parts}
+        places = {trial.rpartition("/")[0] for trial in kept}
         return replace(
             self,
             models=[model for model in self.models if model in models],
             datasets=[dataset for dataset in self.datasets if dataset in datasets],
             trials=kept,
+            pruned={trial: epochs for trial, epochs in self.pruned.items() if trial.rpartition("/")[0] in places},
         )
 
 
@@ -182,7 +189,8 @@ def read_experiment(path: Path) -> Experiment | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {one.name for one in fields(Experiment)}
         plan = Experiment(**{key: value for key, value in content.items() if key in known})
-        if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in plan.trials):
+        named = [*plan.trials, *plan.pruned]
+        if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in named):
             raise ValueError("a trial is DATASET/MODEL/RUN")
         return replace(plan, name=path.stem)
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -39,8 +39,10 @@ class FoundRun:
         return self.config["seed"]
 
     def state(self) -> str:
-        """'finished', 'running' while a process holds the directory, or 'stopped'."""
-        return "finished" if self.result else "running" if _in_use(self.path) else "stopped"
+        """'finished', 'running' while a process holds the directory, 'pruned' by a search, or 'stopped'."""
+        if self.result or _in_use(self.path):
+            return "finished" if self.result else "running"
+        return "pruned" if RunDirectory(self.path).is_pruned else "stopped"
 
     def progress(self) -> str:
         """Of a finished run its epochs, the best one and its validation metric; of another its last epoch. From 1."""

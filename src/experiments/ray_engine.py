@@ -95,7 +95,7 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
         except OSError as error:
             return Outcome(trial, error=explained(error) or str(error))
     result = outcome.result and {**outcome.result, "directory": str(trial.path)}
-    return Outcome(trial, result, outcome.error)
+    return Outcome(trial, result, outcome.error, outcome.pruned)
 
 
 def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | None]:

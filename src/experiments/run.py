@@ -25,6 +25,7 @@ from common.abstract_recommender import GeneralRecommender
 from common.trainer import MirrorGradientTrainer, Trainer, init_seed
 from experiments.directory import RunDirectory
 from experiments.plugins import load_model_class
+from experiments.pruning import PRUNED, Judge, Judgement, Pruned
 from experiments.watching import Status, Watch, watch_nothing
 from preparation.demo import ensure_demo
 from utils.configurator import SRC, Config
@@ -44,8 +45,11 @@ from utils.words import count
 class _Recorder:
     """Writes what a trainer reports into the run's directory, to the console and to who watches; saves before a stop."""
 
-    def __init__(self, config: Config, directory: RunDirectory, trainer: Trainer, watch: Watch):
+    def __init__(
+        self, config: Config, directory: RunDirectory, trainer: Trainer, watch: Watch, judgement: Judgement | None = None
+    ):
         self.config, self.directory, self.trainer, self.watch = config, directory, trainer, watch
+        self.judgement, self.is_hopeless = judgement, False
         self.metric = config["valid_metric"].lower()
         self.interval = config["checkpoint_seconds"]
         self.saved_at = self.shown_at = time.monotonic()
@@ -69,6 +73,7 @@ class _Recorder:
         self.directory.add_metrics(row)
         self.finished = row["epoch"] + 1
         self.loss, self.value = row.get("loss"), row["valid"][self.metric] if "valid" in row else self.value
+        self.is_hopeless = self.judgement is not None and self.judgement.ends(row)
         get_logger().info("  ".join(self._line(row)))
         if self.tensorboard:
             for name, value in {"loss": row.get("loss"), **row.get("valid", {})}.items():
@@ -104,10 +109,13 @@ class _Recorder:
         self.directory.write_all(files)
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
-        if last or stop.signal or time.monotonic() - self.saved_at >= self.interval:
+        pruned = self.is_hopeless and not last and not trainer.has_converged and self.finished < trainer.cap
+        if last or pruned or stop.signal or time.monotonic() - self.saved_at >= self.interval:
             self.directory.save_checkpoint(trainer.state_dict())
             self.saved, self.saved_at = self.finished, time.monotonic()
         self._show(0)
+        if pruned:
+            raise _pruned(self.directory, self.finished, self.judgement)
         if stop.signal and not last:
             get_logger().info("stopped by the user after epoch %d", self.finished)
             stop.end()
@@ -152,6 +160,13 @@ class _Recorder:
         return f"stopped: {saved}. The same command{'' if resume else ' with --resume'} goes on after it"
 
 
+def _pruned(directory: RunDirectory, epochs: int, judgement: Judgement | None) -> Pruned:
+    """What ends a run that is pruned; its directory says so."""
+    end = Pruned(epochs, judgement.pruner if judgement else "")
+    directory.write_json(PRUNED, {"epochs": end.epochs, "pruner": end.pruner})
+    return end
+
+
 _SHOW_SECONDS = 1.0
 _STOPPED_EARLY = "stopped before training began. The same command begins again"
 
@@ -185,14 +200,19 @@ def paces(results: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def run(
-    config: Config, resume: bool = False, restart: bool = False, extend: bool = True, watch: Watch = watch_nothing
+    config: Config,
+    resume: bool = False,
+    restart: bool = False,
+    extend: bool = True,
+    watch: Watch = watch_nothing,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Train one configuration, or return the result of a run of it that is finished.
 
     resume: go on from the checkpoint of a run that was stopped. restart: throw away what is there. Without either, an
     unfinished run is an error, so that nothing is lost by accident. extend: a new run goes on from one of the same
-    configuration with a smaller cap of epochs, where the result is the same. watch: is told how the run comes on. Returns
-    result.json's content and 'directory'.
+    configuration with a smaller cap of epochs, where the result is the same. watch: is told how the run comes on. judge: may
+    end it early, which raises Pruned. Returns result.json's content and 'directory'.
     """
     logger = get_logger()
     dataset = open_dataset(config)
@@ -204,12 +224,23 @@ def run(
 
     stop.folders |= {directory.path, _graphs(config)}
     with _traceback_kept(directory), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
-        result = _train(config, dataset, directory, resume, restart, extend, watch)
+        try:
+            result = _train(config, dataset, directory, resume, restart, extend, watch, judge)
+        except Pruned as end:
+            logger.info("pruned: the search sees no hope after %s. --resume goes on", count(end.epochs, "epoch"))
+            raise
     return {**result, "directory": str(directory.path)}
 
 
 def _train(
-    config: Config, dataset: RecDataset, directory: RunDirectory, resume: bool, restart: bool, extend: bool, watch: Watch
+    config: Config,
+    dataset: RecDataset,
+    directory: RunDirectory,
+    resume: bool,
+    restart: bool,
+    extend: bool,
+    watch: Watch,
+    judge: Judge | None,
 ) -> dict[str, Any]:
     """Train and write everything; returns what result.json holds."""
     logger = get_logger()
@@ -222,7 +253,8 @@ def _train(
         elif finished := directory.result():  # by another process, while this one waited
             return finished
         if directory.is_stopped and not resume:
-            raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
+            how = "pruned by a search" if directory.is_pruned else "stopped before its end"
+            raise RunError(f"{directory.path} was {how}. Go on with --resume, or start over with --restart")
         notes: list[str] = []
         before = None
         if not directory.is_stopped:
@@ -238,14 +270,18 @@ def _train(
             logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:
                 logger.info("%s", note)
+            judgement = judge.begin() if judge else None
             if state := directory.last_checkpoint():
                 trainer.load_state_dict(state)
                 logger.info("resumed after epoch %d", trainer.progress.epoch + 1)
+                if judgement and (epochs := judgement.ended(directory.metrics())):
+                    raise _pruned(directory, epochs, judgement)
+                directory.file(PRUNED).unlink(missing_ok=True)
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
-            recorder = _Recorder(config, directory, trainer, watch)
+            recorder = _Recorder(config, directory, trainer, watch, judgement)
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)
                 result = _result(config, trainer, directory.metrics())

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.grid import by_model, by_point, describe
 from experiments.trials import Outcome
+from utils.words import count
 
 
 def run_table(result: dict[str, Any]) -> str:
@@ -37,6 +38,8 @@ def trials_table(outcomes: Sequence[Outcome], chosen: Collection[Path] = (), sho
                 f"{mean(outcome.result[split][metric] for _, outcome in done):.4f}" if done else "–"  # type: ignore[index]
                 for split in ["valid", *["test"] * show_test]
             ]
+            if not done and (epochs := ended[id(point[0])].pruned) is not None:
+                means = [f"pruned after {count(epochs, 'epoch')}", *means[1:]]
             star = "*" if any(outcome.trial.path in chosen for _, outcome in done) else ""
             seeds = ",".join(str(config["seed"]) for config, _ in done) or "–"
             rows.append([describe(point[0], configs, seed=False), seeds, *means, star])

@@ -30,7 +30,7 @@ METRIC_ROUNDING = 1e-3  # the same for metrics, where a tie may fall the other w
 
 # Keys of config.json that do not go back into a configuration: named apart, chosen anew, or a place of that time.
 _NOT_TAKEN = frozenset(
-    "model dataset device gpu_id results_dir hyper_parameters search_space model_identity model_code".split()
+    "model dataset device gpu_id results_dir hyper_parameters search_space model_identity model_code tuned".split()
 )
 
 

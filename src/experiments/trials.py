@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.directory import RunDirectory
 from experiments.grid import describe
+from experiments.pruning import Judge, Pruned
 from experiments.run import finished_results, open_dataset, paces, run, run_path
 from experiments.watching import Status, Watch, watch_nothing, watching
 from utils.configurator import Config
@@ -31,31 +32,35 @@ _DATA_KEYS = frozenset(
 class Trial:
     """One run to be made: its configuration, its directory, and what to call it on the console.
 
-    anew: it does not go on from a run of a smaller cap of epochs.
+    anew: it does not go on from a run of a smaller cap of epochs. judge: of a search, what may end the run early.
     """
 
     config: Config
     path: Path
     name: str
     anew: bool = False
+    judge: Judge | None = None
 
     @property
     def state(self) -> str:
-        """'finished', 'stopped' before its end, or 'new'."""
+        """'finished', 'pruned' by a search, 'stopped' before its end, or 'new'."""
         directory = RunDirectory(self.path)
         try:
-            return "finished" if directory.is_finished else "stopped" if directory.is_stopped else "new"
+            if directory.is_finished or not directory.is_stopped:
+                return "finished" if directory.is_finished else "new"
+            return "pruned" if directory.is_pruned else "stopped"
         except OSError:  # the trial will say what is wrong
             return "new"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: with its result, or with the error that ended it."""
+    """How a trial ended: with its result, with the error that ended it, or pruned by a search after so many epochs."""
 
     trial: Trial
     result: dict[str, Any] | None = None
     error: str | None = None
+    pruned: int | None = None
 
 
 Show = Callable[[Trial, Status | None], None]  # is told how running trials come on; None: this one no longer runs
@@ -85,7 +90,9 @@ def prepare(configs: Sequence[Config], anew: bool = False, among: Sequence[Confi
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
     try:
-        return Outcome(trial, result=run(trial.config, resume=True, extend=not trial.anew, watch=watch))
+        return Outcome(trial, run(trial.config, resume=True, extend=not trial.anew, watch=watch, judge=trial.judge))
+    except Pruned as end:
+        return Outcome(trial, pruned=end.epochs)
     except UserError as error:
         return Outcome(trial, error=str(error))
     except MemoryError as error:
@@ -123,7 +130,8 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
     Prints the plan first, and after each trial how long the rest takes at most when `workers` trials run at a time.
     """
     states = [trial.state for trial in trials]
-    outcomes = {trial.path: _finished(trial) for trial, state in zip(trials, states, strict=True) if state == "finished"}
+    known = [_known(trial, state) for trial, state in zip(trials, states, strict=True)]
+    outcomes = {outcome.trial.path: outcome for outcome in known if outcome}
     left = {trial.path: trial for trial in trials if trial.path not in outcomes}
     clock = _Clock(trials, workers)
     _show_plan(trials, states, clock.time_for(left.values()))
@@ -142,6 +150,15 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
     return [outcomes[trial.path] for trial in trials]
 
 
+def _known(trial: Trial, state: str) -> Outcome | None:
+    """The outcome of a trial that is finished, or pruned as its judge would have it again; None for one that is to be run."""
+    if state == "finished":
+        return _finished(trial)
+    if state == "pruned" and trial.judge and (epochs := trial.judge.begin().ended(RunDirectory(trial.path).metrics())):
+        return Outcome(trial, pruned=epochs)
+    return None
+
+
 def _finished(trial: Trial) -> Outcome:
     try:
         return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
@@ -157,7 +174,8 @@ class _Clock:
     def __init__(self, trials: Sequence[Trial], workers: int):
         self.workers = workers
         self.running: dict[Path, Status | None] = {}
-        self.done = {one.path: len(RunDirectory(one.path).metrics()) if one.state == "stopped" else 0 for one in trials}
+        begun = [one for one in trials if one.state in ("stopped", "pruned")]
+        self.done = {one.path: 0 for one in trials} | {one.path: len(RunDirectory(one.path).metrics()) for one in begun}
         places = {trial.path.parent for trial in trials}
         self.paces = {place: paces(finished_results(place)) for place in places}
 
@@ -184,7 +202,7 @@ class _Clock:
         return mean(known) * (trial.config["epochs"] - self.done[trial.path]) if known else None
 
 
-_STATES = {"finished": "finished", "stopped": "stopped, to go on with", "new": "to train"}
+_STATES = {"finished": "finished", "pruned": "pruned by a search", "stopped": "stopped, to go on with", "new": "to train"}
 
 
 def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -> None:
@@ -207,5 +225,5 @@ def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
         metric = outcome.trial.config["valid_metric"].lower()
         text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {duration(outcome.result['seconds_total'])}"
     else:
-        text = f"failed: {outcome.error}"
+        text = f"failed: {outcome.error}" if outcome.pruned is None else f"pruned after {count(outcome.pruned, 'epoch')}"
     get_logger().info("[%s] %s: %s%s", progress, outcome.trial.name, text, f". To go: {time_left}" if time_left else "")

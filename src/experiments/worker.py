@@ -73,7 +73,7 @@ def work() -> None:
     Thread(target=_obey, args=[commands], daemon=True).start()
     torch.set_num_threads(trial.config["threads"] or threads)
     outcome = attempt(trial, send)
-    send((outcome.result, outcome.error))
+    send((outcome.result, outcome.error, outcome.pruned))
     os._exit(0)  # the thread waits for input, which an orderly end would not survive
 
 
@@ -84,4 +84,4 @@ def _obey(commands: IO[bytes]) -> None:
     os._exit(1)
 
 
-Message = Status | tuple[dict[str, Any] | None, str | None]
+Message = Status | tuple[dict[str, Any] | None, str | None, int | None]

@@ -1,5 +1,7 @@
 """Configuration: overall.yaml < dataset/<name>.yaml < model/<Name>.yaml < command line, checked as it is merged.
 
+With `tuned: true` the values of tuned/<data set>/<Model>.yaml come between the model's YAML and the command line.
+
 Keys and file names are MMRec's. A value that is a list where one value is expected is a grid axis: on the command line
 (`--mmd_weight 0.1 0.2`), under a YAML's `hyper_parameters` (MMRec's convention), or in `search_space` with --search.
 """
@@ -30,7 +32,7 @@ MODELS = SRC / "models"
 # given the same work, logging.
 NEUTRAL_KEYS = frozenset(
     "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space model_identity checkpoint_seconds "
-    "tensorboard save_recommended_topk".split()
+    "tensorboard save_recommended_topk tuned".split()
 )
 # What other programs, and this one's messages, call a key.
 _OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
@@ -46,7 +48,8 @@ _NOT_NEGATIVE = frozenset(
 )
 # One value for all trials of a command: where, on what, and by what they are chosen.
 _SINGLE = frozenset(
-    "data_path results_dir model_path use_gpu gpu_id cuda_graphs threads valid_metric metrics topk field_separator".split()
+    "data_path results_dir model_path tuned use_gpu gpu_id cuda_graphs threads valid_metric metrics topk "
+    "field_separator".split()
 )
 # The type of keys whose default is null, by example.
 _NULLABLE: dict[str, Any] = {
@@ -57,6 +60,7 @@ _NULLABLE: dict[str, Any] = {
     "align_on": "dream",
     "approximate_knn_above": 1,
 }
+TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")
 
@@ -169,7 +173,9 @@ class Config(Mapping):
         layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
         layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
-        if ChainMap(overrides, *(content for _, content in reversed(contents))).get("mg"):
+        asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
+        tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
+        if asked.get("mg"):
             contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
@@ -179,6 +185,8 @@ class Config(Mapping):
         self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
         for name, content in contents:
             self._merge(name, content)
+        if tuned:
+            self._merge(tuned, self._tuned_values(tuned, model))
         if search:
             self._merge("search_space", self._search_space(model))
         unknown = [key for key in overrides if not self.knows(key)]
@@ -187,7 +195,7 @@ class Config(Mapping):
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
-        self._values.update(model=model, dataset=dataset, model_path=folder and str(folder))
+        self._values.update(model=model, dataset=dataset, model_path=folder and str(folder), tuned=tuned or False)
         if self.model_file.parent == folder:  # the file is no part of this version
             self._values["model_code"] = hashlib.sha256(self.model_file.read_bytes()).hexdigest()
         self._resolve_paths()
@@ -304,6 +312,20 @@ class Config(Mapping):
         self._grid_keys |= set(space)
         return space
 
+    def _tuned_values(self, name: str, model: str) -> dict[str, Any]:
+        path = CONFIGS / name
+        if not path.exists():
+            there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
+            raise ConfigError(
+                f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: python "
+                f"main.py -m {model} -d {path.parent.name} --search --save-best. Without --tuned the model's YAML is used"
+            )
+        content = read_yaml(path)
+        for key in content:
+            if not self.knows(key):
+                raise ConfigError(f"{path}: {self._unknown(key, model)}")
+        return content
+
     def _unknown(self, key: str, model: str) -> str:
         known = sorted({*self._values, *self.axes})
         near = nearest_key(key, known)
@@ -337,6 +359,17 @@ class Config(Mapping):
             torch.backends.cudnn.allow_tf32 = False  # fp32 is float32 in convolutions too, as it is in torch's products
         else:
             self._values["device"] = torch.device("cpu")
+
+
+def tuned_file(model: str, dataset: str) -> str:
+    """The YAML of a model's tuned values on a data set, within src/configs; it need not exist."""
+    return f"tuned/{dataset}/{model}.yaml"
+
+
+def tuned_budget(path: Path) -> str:
+    """What a tuned file says of its search's budget; 'unknown' for one that was written by hand."""
+    found = re.search(rf"^# {TUNED_BUDGET}: (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return found[1] if found else "unknown"
 
 
 def model_folder(overrides: Mapping[str, Any]) -> Path | None:

@@ -15,14 +15,14 @@ def grid(make_config):
     return make_config("BPR", **{key: Axis(values) for key, values in axes.items()}).trials()
 
 
-def pretend(configs):
+def pretend(asked):
     """Outcomes whose validation metric is best at reg_weight 1e-5, learning_rate 1e-2, and falls off on all sides."""
     import math
 
     def score(config) -> float:
         return -abs(math.log10(config["reg_weight"]) + 5) - abs(math.log10(config["learning_rate"]) + 2)
 
-    return [Outcome(trial, {"valid": {"recall@20": score(trial.config)}}) for trial in prepare(configs)]
+    return [Outcome(trial, {"valid": {"recall@20": score(trial.config)}}) for trial in prepare([config for config, _ in asked])]
 
 
 def points(outcomes):
@@ -49,7 +49,7 @@ def test_a_budget_beyond_the_grid_tries_all_of_it(make_config):
 
 def test_real_runs_are_searched_with_all_their_seeds_and_kept_in_the_storage(make_config, tmp_path):
     grid = make_config("BPR", reg_weight=Axis([0.1, 0.01, 0.001]), seed=Axis([1, 2])).trials()
-    outcomes = search(grid, 2, 1, lambda configs: run_trials(prepare(configs)))
+    outcomes = search(grid, 2, 1, lambda asked: run_trials(prepare([config for config, _ in asked])))
     assert len(outcomes) == 4 and sorted(one.trial.config["seed"] for one in outcomes) == [1, 1, 2, 2]
     storage = f"sqlite:///{tmp_path}/results/toy/BPR/search.db"
     (name,) = optuna.get_all_study_names(storage)

@@ -21,6 +21,7 @@ NEUTRAL = {
     "checkpoint_seconds",
     "tensorboard",
     "save_recommended_topk",
+    "tuned",
 }
 
 

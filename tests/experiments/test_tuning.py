@@ -1,0 +1,171 @@
+"""Tuned settings: what a search keeps, what the file says of it, and how a run takes it up."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import main as program
+from analysis.comparison import compare
+from analysis.records import Record
+from analysis.tables import performance_table
+from experiments.run import run
+from experiments.trials import Outcome, prepare
+from experiments.tuning import default_trials, save_best
+from utils.configurator import Axis, Config, tuned_budget
+from utils.errors import ConfigError, RunError
+
+SPACE = {"reg_weight": Axis([0.3, 0.01]), "learning_rate": Axis([1e-3, 1e-2])}
+
+
+@pytest.fixture
+def places(toy, tmp_path, configs):
+    """Where the runs of a command on the toy data go, and how long they are."""
+    where = {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results")}
+    return {**where, "epochs": 2, "threads": 1, "use_gpu": False}
+
+
+def ended(trials, values):
+    """Outcomes of trials with these validation values: a number, an error's text, or None for one that was pruned."""
+
+    def outcome(trial, value):
+        if isinstance(value, str):
+            return Outcome(trial, error=value)
+        return Outcome(trial, pruned=1) if value is None else Outcome(trial, {"valid": {"recall@20": value}})
+
+    return [outcome(trial, value) for trial, value in zip(trials, values, strict=True)]
+
+
+def written(places, given, values, of_default, **options):
+    """The tuned file of a search of BPR on toy with these values, in the order of its space."""
+    space = prepare(Config("BPR", "toy", {**places, **given}).trials())
+    defaults = prepare(default_trials(["BPR"], ["toy"], {**places, **given}))
+    outcomes = {one.trial.path: one for one in [*ended(defaults, of_default), *ended(space, values)]}
+    (path,) = save_best(list(outcomes.values()), space, defaults, given, **{"budget": 4, "sampler": "random", **options})
+    return path
+
+
+def test_the_best_on_validation_is_kept_with_its_search(places, configs):
+    path = written(places, SPACE, [0.1, 0.4, None, "it failed"], [0.2])
+    assert path == configs / "tuned" / "toy" / "BPR.yaml"
+    assert yaml.safe_load(path.read_text()) == {"reg_weight": 0.3, "learning_rate": 0.01}
+    assert path.read_text().splitlines()[:5] == [
+        "# BPR on toy: the best settings of a search on validation. --tuned uses them.",
+        "# space: reg_weight 0.3 0.01; learning_rate 0.001 0.01",
+        "# budget: at most 4 points, the YAML's values among them; at most 2 epochs, patience 20 from epoch 20; seed 999",
+        "# tried: 5 points, 4 of them of the 4 of the space, sampler random; 1 pruned, 1 failed",
+        "# validation Recall@20: best 0.4000, YAML's values 0.2000",
+    ]
+
+
+def test_the_mean_over_seeds_decides_and_a_point_without_all_seeds_does_not_count(places):
+    given = {"reg_weight": Axis([0.3, 0.01]), "seed": Axis([1, 2])}
+    path = written(places, given, [0.3, 0.3, 0.9, "it failed"], [0.1, 0.1])
+    assert yaml.safe_load(path.read_text()) == {"reg_weight": 0.3} and "mean over the seeds: best 0.3000" in path.read_text()
+
+
+def test_of_equal_values_the_yaml_has_the_better_claim(places):
+    assert yaml.safe_load(written(places, SPACE, [0.2] * 4, [0.2]).read_text()) == {"reg_weight": 0.1, "learning_rate": 0.001}
+
+
+def test_what_the_command_sets_for_all_points_is_kept_too_but_not_the_budget(places):
+    path = written(places, {"reg_weight": Axis([0.3, 0.01]), "embedding_size": 8, "epochs": 3}, [0.3, 0.2], [0.1])
+    assert yaml.safe_load(path.read_text()) == {"reg_weight": 0.3, "embedding_size": 8}
+
+
+def test_no_complete_point_is_an_error(places):
+    with pytest.raises(RunError, match="no setting of BPR on toy was trained to its end"):
+        written(places, SPACE, ["it failed"] * 4, ["it failed"])
+
+
+def test_another_budget_than_that_of_another_model_is_said(places, configs, capsys):
+    other = configs / "tuned" / "toy" / "LightGCN.yaml"
+    other.parent.mkdir(parents=True)
+    other.write_text("# budget: at most 9 points\nn_layers: 2\n")
+    path = written(places, SPACE, [0.1] * 4, [0.2])
+    assert "BPR.yaml had another budget" in capsys.readouterr().out
+    other.write_text(f"# budget: {tuned_budget(path)}\nn_layers: 2\n")
+    written(places, SPACE, [0.1] * 4, [0.2])
+    assert "another budget" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("key", "value"), [("modalities", ["text"]), ("variant", "released"), ("contrast", Axis(["both"]))])
+def test_a_search_of_another_model_keeps_nothing(places, key, value):
+    with pytest.raises(ConfigError, match=f"--{key} makes another model of MambaRec"):
+        default_trials(["MambaRec"], ["toy"], {**places, key: value})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("rates", [["1e-3", "1e-2", "1e-1", "1"], ["1e-2", "1e-1", "1"]])
+def test_every_model_tries_as_many_points_with_those_of_its_yaml(toy, tmp_path, configs, in_this_process, sampler, rates):
+    if sampler == "tpe":
+        pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "2"]
+    words = ["-m", "BPR", "LightGCN", "-d", "toy", "--use_gpu", "false", *places, "--learning_rate", *rates]
+    assert program.main([*words, "--save-best", "--search-budget", "2", "--sampler", sampler]) == 0
+    for model in ("BPR", "LightGCN"):
+        assert len(list((tmp_path / "results" / "toy" / model).glob("*/result.json"))) == 2
+        assert "# tried: 2 points" in (configs / "tuned" / "toy" / f"{model}.yaml").read_text()
+
+
+# using them
+
+
+def test_tuned_values_come_between_the_yaml_and_the_command_line(make_config, configs):
+    path = configs / "tuned" / "toy" / "BPR.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("reg_weight: 0.25\nlearning_rate: 0.5\n")
+    plain, tuned = make_config("BPR"), make_config("BPR", tuned=True, learning_rate=0.125)
+    assert (plain["tuned"], plain["reg_weight"]) == (False, 0.1)
+    assert (tuned["tuned"], tuned["reg_weight"], tuned["learning_rate"]) == ("tuned/toy/BPR.yaml", 0.25, 0.125)
+    assert make_config("BPR", reg_weight=0.25, learning_rate=0.125).identity() == tuned.identity()
+
+
+def test_tuned_without_a_file_is_an_error_that_says_how_to_get_one(make_config, configs):
+    path = configs / "tuned" / "toy" / "LightGCN.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("n_layers: 2\n")
+    with pytest.raises(ConfigError, match=r"toy has tuned values of LightGCN.*main.py -m BPR -d toy --search --save-best"):
+        make_config("BPR", tuned=True)
+    path.write_text("n_layer: 2\n")
+    with pytest.raises(ConfigError, match=r"LightGCN.yaml: LightGCN has no key 'n_layer'; did you mean '--n_layers'"):
+        make_config("LightGCN", tuned=True)
+
+
+def test_a_run_and_its_table_name_the_file(make_config, configs):
+    path = configs / "tuned" / "toy" / "BPR.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# budget: at most 4 points\nreg_weight: 0.25\n")
+    record = Record.of_run(Path(run(make_config("BPR", tuned=True))["directory"]))
+    assert record.config["tuned"] == "tuned/toy/BPR.yaml"
+    caption = performance_table(compare([record])).caption
+    assert "Tuned on validation: BPR (tuned/toy/BPR.yaml). Its search had the budget: at most 4 points." in caption
+    by_hand = Record.of_run(Path(run(make_config("BPR", reg_weight=0.25, seed=2))["directory"]))
+    assert by_hand.tuned() == "tuned/toy/BPR.yaml"
+    assert Record.of_run(Path(run(make_config("BPR"))["directory"])).tuned() is None
+
+
+def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_path, configs, capsys, in_this_process):
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "2"]
+    words = ["-m", "BPR", "LightGCN", "-d", "toy", "--use_gpu", "false", *places]
+    assert program.main([*words, "--learning_rate", "1e-2", "1e-1", "--save-best"]) == 0
+    out = capsys.readouterr().out
+    assert "BPR on toy learning_rate=0.001" in out and "tuned values: " in out
+    text = (configs / "tuned" / "toy" / "LightGCN.yaml").read_text()
+    assert "# tried: 3 points, 2 of them of the 2 of the space; 0 pruned, 0 failed" in text
+    assert program.main([*words, "--tuned"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Tuned on validation: BPR (tuned/toy/BPR.yaml)" in said and "to train" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save-best"], "--save-best needs several settings to choose from"),
+        (["--reg_weight", "1", "2", "--save-best", "--tuned"], "--save-best finds the tuned values; leave --tuned out"),
+        (["--tuned"], "there is no "),
+    ],
+)
+def test_a_mistake_is_explained(toy, configs, capsys, words, message):
+    assert program.main(["-m", "BPR", "-d", "toy", "--data_path", str(toy.parent), *words]) == 2
+    assert message in capsys.readouterr().err
