@@ -420,9 +420,8 @@ class PlainPGL(PGL):
         plain.with_coo_graphs(self)
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
-        users = torch.cat(list(self.user_tables.values()), 1)
         items = torch.cat([F.normalize(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
-        final = plain.propagate_mean(self.train_adjacency, torch.cat((users, items)), self.n_ui_layers)
+        final = plain.propagate_mean(self.train_adjacency, torch.cat((self.user_embedding, items)), self.n_ui_layers)
         users = final[: self.n_users]
         for _ in range(self.n_mm_layers):
             items = self.item_graph(items)
