@@ -6,22 +6,32 @@ projections folded, nothing computed for rows outside the batch where that is no
 U users, I items, B batch, D embedding_size.
 """
 
+import math
+from itertools import combinations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import plain
 from common.dream import DREAM
+from common.preference import PreferenceNet, PreferenceRecommender
 from common.trainer import Trainer
 from models.bm3 import BM3
 from models.bpr import BPR
+from models.cohesion import COHESION
+from models.dragon import DRAGON
+from models.dragon import N_LAYERS as DRAGON_LAYERS
 from models.freedom import FREEDOM
 from models.grcn import GRCN
+from models.gume import GUME
 from models.lattice import LATTICE
 from models.lgmrec import TEMPERATURE as LGMREC_TEMPERATURE
 from models.lgmrec import LGMRec
 from models.lightgcn import LightGCN
 from models.mambarec import MambaRec
+from models.mentor import MENTOR
+from models.mentor import N_LAYERS as MENTOR_LAYERS
 from models.mgcn import MGCN
 from models.mgcn import TEMPERATURE as MGCN_TEMPERATURE
 from models.mmgcn import MMGCN
@@ -31,6 +41,8 @@ from models.slmrec import SLMRec
 from models.smore import FUSION, SMORE
 from models.smore import TEMPERATURE as SMORE_TEMPERATURE
 from models.vbpr import VBPR
+
+LOG_2 = math.log(2)
 
 
 class PlainTrainer(Trainer):
@@ -408,9 +420,8 @@ class PlainPGL(PGL):
         plain.with_coo_graphs(self)
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
-        users = torch.cat(list(self.user_tables.values()), 1)
         items = torch.cat([F.normalize(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
-        final = plain.propagate_mean(self.train_adjacency, torch.cat((users, items)), self.n_ui_layers)
+        final = plain.propagate_mean(self.train_adjacency, torch.cat((self.user_embedding, items)), self.n_ui_layers)
         users = final[: self.n_users]
         for _ in range(self.n_mm_layers):
             items = self.item_graph(items)
@@ -418,6 +429,199 @@ class PlainPGL(PGL):
         user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
         contrasts = [plain.info_nce(self.dropout(rows), self.dropout(rows), PGL_TEMPERATURE) for rows in (user, positive)]
         return bpr(user, positive, negative) + self.reg_weight * sum(contrasts) / 2
+
+
+class PlainPreferenceNets:
+    """What the plain forms of DRAGON, MENTOR and COHESION share: messages along edges, and users' lists as (U, k) rows."""
+
+    def set_up(self: PreferenceRecommender, dataloader) -> None:  # type: ignore[misc]
+        self.edges = both_directions(dataloader, self.n_users, self.n_items)
+        plain.with_coo_graphs(self)
+
+    def normalised_sum(self, x: Tensor) -> Tensor:
+        """The product by the normalised adjacency, whose weights are made anew: (U+I, D) -> (U+I, D)."""
+        scale = self.edges.degree.clamp(min=1) ** -0.5
+        return self.edges.sum(x, scale[self.edges.source] * scale[self.edges.target])
+
+    def start(self, net: PreferenceNet, features: Tensor, ids: Tensor | None = None) -> Tensor:
+        items = net.project(F.leaky_relu(net.hidden(features)))
+        if ids is not None:
+            items = torch.sqrt((ids.square() + items.square()) / 2 + 1e-8)
+        return F.normalize(torch.cat((net.preference, items)))
+
+    def smoothed(self: PreferenceRecommender, items: Tensor) -> Tensor:  # type: ignore[misc]
+        view = items
+        for _ in range(self.n_mm_layers):
+            view = self.item_graph(view)
+        return items + view
+
+    def mean_squares(self: PreferenceRecommender, users: Tensor) -> Tensor:  # type: ignore[misc]
+        total = sum(net.preference[users].square().mean() for net in self.nets.values())
+        return total if self.weights is None else total + self.weights.square().mean()
+
+
+def neighbour_lists(graph: nn.Module, k: int) -> tuple[Tensor, Tensor]:
+    """The rows of a sparse matrix as columns and values, two (N, k), short rows filled up with zeros."""
+    offsets, columns, values = (getattr(graph, f"_forward_{name}") for name in ("offsets", "columns", "values"))
+    sizes = offsets.diff()
+    rows, places = torch.arange(len(sizes)).repeat_interleave(sizes), torch.arange(len(columns))
+    places = places - offsets[:-1].long().repeat_interleave(sizes)
+    index, weights = torch.zeros(len(sizes), k, dtype=torch.long), torch.zeros(len(sizes), k)
+    index[rows, places], weights[rows, places] = columns.long(), values
+    return index, weights
+
+
+class PlainDRAGON(PlainPreferenceNets, DRAGON):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.lists = neighbour_lists(self.user_graph.graph, self.user_graph.k)
+        self.set_up(dataloader)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        views = []
+        for modality, net in self.nets.items():
+            layers = [self.start(net, self.features[modality])]
+            for _ in range(DRAGON_LAYERS):
+                layers.append(self.normalised_sum(layers[-1]))
+            views.append(sum(layers))
+        users = torch.stack([view[: self.n_users] for view in views], 1)  # (U, M, D)
+        if self.weights is not None:
+            users = users * self.weights[:, :, None]
+        users = users.flatten(1)
+        index, weights = self.lists
+        users = users + (weights[:, None] @ users[index]).squeeze(1)  # of (U, k, M D)
+        items = self.smoothed(torch.cat([view[self.n_users :] for view in views], 1))
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        return bpr(user, positive, negative) / LOG_2 + self.reg_weight * self.mean_squares(interaction[0])
+
+
+class PlainMENTOR(PlainPreferenceNets, MENTOR):
+    """Each contrast from the products of all users, (U, U), and of all items."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.set_up(dataloader)
+
+    def net_vectors(self, net: PreferenceNet, features: Tensor, noise: float = 0.0) -> Tensor:
+        layers = [self.start(net, features)]
+        for _ in range(MENTOR_LAYERS):
+            layer = self.normalised_sum(layers[-1])
+            if noise:
+                layer = layer + noise * layer.sign() * F.normalize(torch.rand_like(layer))
+            layers.append(layer)
+        return sum(layers)
+
+    def join(self, views: list[Tensor], weighted: bool = False) -> Tensor:
+        users, items = torch.cat(views, 1).split((self.n_users, self.n_items))
+        if weighted and self.weights is not None:
+            users = users * self.weights.repeat_interleave(self.dim, 1)
+        return torch.cat((users, self.smoothed(items)))
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        modal = [self.net_vectors(net, self.features[modality]) for modality, net in self.nets.items()]
+        ids = self.net_vectors(self.id_net, self.item_ids)
+        final = self.join(modal, weighted=True)
+        views = [self.join([view] * len(modal)) for view in (ids, *modal)] + ([final] if len(modal) > 1 else [])
+        one, other = (
+            self.join([self.net_vectors(net, self.features[m], self.noise) for m, net in nets.items()], weighted=True)
+            for nets in self.noisy_nets
+        )
+
+        users, items = final.split((self.n_users, self.n_items))
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        loss = bpr(user, positive, negative) / LOG_2 + self.reg_weight * self.mean_squares(interaction[0])
+        for view, second in combinations(views, 2):
+            gaps = (view.var() - second.var()).abs() + (view.mean() - second.mean()).abs()
+            loss = loss + self.align_weight * gaps
+        for part in (users, items):
+            with torch.set_grad_enabled(self.mask == "trained"):
+                cosine = F.cosine_similarity(self.dropout(part.detach()), self.predict(part)).mean()
+            loss = loss + self.mask_weight * (1 - cosine)
+        for part in (slice(None, self.n_users), slice(self.n_users, None)):
+            x, y = F.normalize(one[part]), F.normalize(other[part])
+            positive = torch.exp((x * y).sum(1) / self.temperature)
+            total = torch.exp(x @ y.T / self.temperature).sum(1)
+            loss = loss - self.contrast_weight * torch.log(positive / total).mean()
+        return loss
+
+
+class PlainGUME(GUME):
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        plain.with_coo_graphs(self)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        encoder, (users, positives, negatives) = self.encoder, interaction
+        embeddings = torch.cat((encoder.user_embedding, encoder.item_embedding))
+        content = plain.propagate_mean(encoder.adjacency, embeddings, encoder.n_ui_layers)
+        views, extended = [], []
+        for modality, project in self.projections.items():
+            guide = project(self.feature_tables[modality])
+            items = encoder.item_embedding * torch.sigmoid(encoder.gates[modality](guide))
+            for _ in range(encoder.n_layers):
+                items = encoder.item_graphs[modality](items)
+            views.append(torch.cat((encoder.user_items(items), items)))
+            start = torch.cat((self.user_tables[modality], items))
+            extended.append(plain.propagate_mean(encoder.adjacency, start, encoder.n_ui_layers))
+        interests = torch.stack(extended).mean(0)
+        side, distances = views[0], content.new_zeros(())
+        if len(views) > 1:
+            weights = torch.softmax(torch.cat([encoder.attention(view) for view in views], 1), 1)  # (U+I, M)
+            common = sum(weight[:, None] * view for weight, view in zip(weights.unbind(1), views, strict=True))
+            gates = [torch.sigmoid(layer(content)) for layer in encoder.preferences.values()]
+            separate = [gate * (view - common) for gate, view in zip(gates, views, strict=True)]
+            side = (sum(separate) + common) / (len(views) + 1)
+        for view, second in combinations(views, 2):
+            distances = distances + (view.var() - second.var()).abs() + (view.mean() - second.mean()).abs()
+        final, items_of = content + side, positives + self.n_users
+        user, positive, negative = final[users], final[items_of], final[negatives + self.n_users]
+
+        def noisy(table: Tensor) -> Tensor:
+            rows = table[: self.n_users]
+            return (rows + self.noise * rows.sign() * F.normalize(torch.rand_like(rows)))[users] if self.noise else rows[users]
+
+        l2 = 0.5 * (user.square().sum() + positive.square().sum() + negative.square().sum()) / self.batch_size
+        loss = bpr(user, positive, negative) + self.reg_weight_1 * l2 + self.variance_weight * distances
+        loss = loss + self.reg_weight_2 * 0.5 * interests[items_of].square().sum() / self.batch_size
+        for rows in (users, items_of):
+            contrast = plain.info_nce(side[rows], content[rows], self.behaviour_temperature)
+            loss = loss + self.behaviour_weight * contrast
+        contrast = plain.info_nce(interests[users], side[users], self.user_temperature)
+        for table in (side, interests):
+            contrast = contrast + plain.info_nce(noisy(table), noisy(table), self.user_temperature)
+        return loss + self.user_weight * contrast
+
+
+class PlainCOHESION(PlainPreferenceNets, COHESION):
+    """With every training pair in its graph: `dropout: 0`."""
+
+    def __init__(self, config, dataloader):
+        super().__init__(config, dataloader)
+        self.lists = neighbour_lists(self.user_graph.graph, self.user_graph.k)
+        self.set_up(dataloader)
+
+    def calculate_loss(self, interaction: Tensor) -> Tensor:
+        blocks = []
+        nets = [(self.id_net, self.item_ids), *((net, self.features[modality]) for modality, net in self.nets.items())]
+        for net, features in nets:
+            layers = [self.start(net, features, self.item_ids)]
+            for _ in range(self.n_layers):
+                layer = self.normalised_sum(layers[-1])
+                layers.append(F.cosine_similarity(layer, layers[0])[:, None] * layer)
+            blocks.append(sum(layers) if net is not self.id_net or self.train_id else sum(layers).detach())
+        final = torch.cat(blocks, 1)
+        users, items = final.split((self.n_users, self.n_items))
+        index, weights = self.lists
+        users, items = users + (weights[:, None] @ users[index]).squeeze(1), self.smoothed(items)
+        user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
+        differences = [
+            (u * p).sum(1) - (u * n).sum(1)
+            for u, p, n in zip(user.split(self.dim, 1), positive.split(self.dim, 1), negative.split(self.dim, 1), strict=True)
+        ]
+        margins = torch.stack(differences, 1)  # (B, 1 + M)
+        shares = 1 - torch.softmax(margins, 1).detach()
+        loss = -F.logsigmoid((shares * margins).sum(1)).mean() / LOG_2
+        return loss + self.reg_weight * self.mean_squares(interaction[0])
 
 
 PLAIN = {
@@ -437,5 +641,9 @@ PLAIN = {
         PlainLATTICE,
         PlainSMORE,
         PlainPGL,
+        PlainDRAGON,
+        PlainMENTOR,
+        PlainGUME,
+        PlainCOHESION,
     )
 }

@@ -21,7 +21,8 @@ RUNS = {
     "MambaRec/paper": ("MambaRec", {}),
     "MambaRec/released": ("MambaRec", {"variant": "released"}),
     "MambaRec/fixed": ("MambaRec", {"train_features": False}),
-    **{name: (name, {}) for name in ("BPR", "LightGCN", "VBPR", "FREEDOM", "MGCN", "SLMRec", "GRCN", "LGMRec", "MMGCN")},
+    **{name: (name, {}) for name in "BPR LightGCN VBPR FREEDOM MGCN SLMRec GRCN LGMRec MMGCN".split()},
+    **{name: (name, {}) for name in "BM3 LATTICE PGL SMORE DRAGON GUME COHESION MENTOR".split()},
 }
 
 

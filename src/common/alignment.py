@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from utils.precision import in_float32
 
-_BLOCK_ROWS = 128  # on the CPU
+_BLOCK_ROWS, _PART_ROWS = 256, 512  # on the CPU: of x that are taken at a time, and of y that they meet at a time
+_SAFE_EXPONENT = 40.0  # exp of what is no larger, and sums of it, are far from the limits of float32
 _BLOCK_ENTRIES = 2**28  # on a GPU, which takes all rows of a batch at once, but not all users against all users
 
 
@@ -81,8 +82,8 @@ def info_nce(
     targets = torch.arange(len(x), device=x.device) if targets is None else targets
     if normalize:
         x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
-    log_counts = y.new_zeros(len(y)) if y_counts is None else y_counts.to(y.dtype).log()
-    return _CrossEntropy.apply(x / temperature, y, targets, _shares(x, x_counts), log_counts)
+    counts = y.new_ones(len(y)) if y_counts is None else y_counts.to(y.dtype)
+    return _CrossEntropy.apply(x / temperature, y, targets, _shares(x, x_counts), counts, 1 / temperature if normalize else None)
 
 
 def _shares(rows: Tensor, counts: Tensor | None) -> Tensor:
@@ -130,28 +131,58 @@ class _MeanKernel(torch.autograd.Function):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Weighted sum over i of log(sum_j counts_j exp(<x_i, y_j>)) - <x_i, y_targets[i]>: x (B, D), y (B', D)."""
+    """Weighted sum over i of log(sum_j counts_j exp(<x_i, y_j>)) - <x_i, y_targets[i]>: x (B, D), y (B', D).
+
+    bound: no product is larger; None: not known. A block of rows meets y in parts, so that the products of a part are in the
+    cache while they are used.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, targets: Tensor, weights: Tensor, log_counts: Tensor) -> Tensor:
-        with_gradient = any(ctx.needs_input_grad)
-        total = weights @ log_counts[targets]
-        weighted = x * weights[:, None]
-        grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
-        for rows in _row_blocks(x, len(y)):
-            logits = torch.addmm(log_counts, x[rows], y.T)  # (rows, B')
-            probability = torch.log_softmax(logits, dim=1)  # still its logarithm
-            target = targets[rows, None]
-            total -= weights[rows] @ probability.gather(1, target).squeeze(1)
-            if with_gradient:
-                probability.exp_().scatter_add_(1, target, probability.new_full(target.shape, -1.0))
-                torch.mm(probability, y, out=grad_x[rows])
-                grad_y.addmm_(probability.T, weighted[rows])
-        ctx.save_for_backward(grad_x * weights[:, None], grad_y)
+    def forward(ctx, x: Tensor, y: Tensor, targets: Tensor, weights: Tensor, counts: Tensor, bound: float | None) -> Tensor:
+        with_gradient, shifts = any(ctx.needs_input_grad), bound is None or bound > _SAFE_EXPONENT
+        partners, weighted = F.embedding(targets, y), x * weights[:, None]  # (B, D) each
+        grad_x, grad_y = torch.zeros_like(x), torch.zeros_like(y)
+        n = len(y) if y.is_cuda else _PART_ROWS
+        parts = list(zip(y.split(n), counts.split(n), (y * counts[:, None]).split(n), grad_y.split(n), strict=True))
+        blocks = _row_blocks(x, len(y))
+        buffers = [x.new_empty(min(len(x), blocks[0].stop), len(part)) for part, *_ in parts]
+
+        total = -(weighted * partners).sum()
+        for rows in blocks:
+            block, largest = x[rows], 0.0
+            sums, of_block = x.new_zeros(len(block)), grad_x[rows] if with_gradient else None
+            products = [buffer[: len(block)] for buffer in buffers]  # (rows, part) each
+            for product, (part, count, counted, _) in zip(products, parts, strict=True):
+                torch.mm(block, part.T, out=product)
+                if not shifts:
+                    _add_exponentials(product, count, counted, sums, of_block)
+            if shifts:
+                largest = torch.stack([product.amax(1) for product in products]).amax(0)  # (rows,)
+                for product, (_, count, counted, _) in zip(products, parts, strict=True):
+                    _add_exponentials(product.sub_(largest[:, None]), count, counted, sums, of_block)
+            total += weights[rows] @ (sums.log() + largest)
+            if of_block is not None:
+                share = (weights[rows] / sums)[:, None]
+                of_block *= share
+                scaled = block * share
+                for product, (*_, of_part) in zip(products, parts, strict=True):
+                    of_part.addmm_(product.T, scaled)
+        if with_gradient:
+            grad_x -= weights[:, None] * partners
+            grad_y *= counts[:, None]
+            grad_y.index_add_(0, targets, -weighted)
+        ctx.save_for_backward(grad_x, grad_y)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         grad_x, grad_y = ctx.saved_tensors
-        return grad_x * grad, grad_y * grad, None, None, None
+        return grad_x * grad, grad_y * grad, None, None, None, None
+
+
+def _add_exponentials(product: Tensor, counts: Tensor, counted: Tensor, sums: Tensor, grad: Tensor | None) -> None:
+    """exp of products (B, N), in place; add their sums weighed by counts (N,) to sums (B,), by counted (N, D) to grad (B, D)."""
+    sums.addmv_(product.exp_(), counts)
+    if grad is not None:
+        grad.addmm_(product, counted)

@@ -42,9 +42,8 @@ class PGL(GeneralRecommender):
         self.reg_weight = config["reg_weight"]
         features = self.require_features()
 
-        self.user_tables = nn.ParameterDict(
-            {m: nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim))) for m in features}
-        )
+        tables = [nn.init.xavier_uniform_(torch.empty(self.n_users, dim)) for _ in features]
+        self.user_embedding = nn.Parameter(torch.cat(tables, 1))  # (U, M D)
         self.feature_tables = self.feature_parameters(config)
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
         self.dropout = nn.Dropout(config["dropout"])
@@ -69,12 +68,11 @@ class PGL(GeneralRecommender):
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, M D) and item (I, M D) vectors, over the principal graph while training and over all pairs at evaluation."""
         adjacency = self.train_adjacency if self.training else self.adjacency
-        users = torch.cat(tuple(self.user_tables.values()), 1)
         items = torch.cat([F.normalize(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
         view = items
         for _ in range(self.n_mm_layers):
             view = self.item_graph(view)
-        final = propagate_mean(adjacency, torch.cat((users, items)), self.n_ui_layers)
+        final = propagate_mean(adjacency, torch.cat((self.user_embedding, items)), self.n_ui_layers)
         users, items = final.split((self.n_users, self.n_items))
         return users, items + view
 

@@ -33,7 +33,7 @@ class VBPR(GeneralRecommender):
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """[embedding; projected features] of some items (B,), or of all: (B, 2D)."""
-        if rows is not None and self.n_items < 2 * len(rows):  # to gather raw features costs as much as to project them
+        if rows is not None and self.n_items <= len(rows):  # a batch that names items twice, in a small catalogue
             return F.embedding(rows, self.item_vectors())
 
         def take(table: Tensor) -> Tensor:

@@ -56,6 +56,29 @@ class _Product(torch.autograd.Function):
         return None, ctx.graph.product(grad.contiguous(), "backward")
 
 
+class _MeanOfLayers(torch.autograd.Function):
+    """propagate_mean over a SparseGraph: the same numbers, with fewer passes over memory."""
+
+    @staticmethod
+    def forward(ctx, graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Tensor:
+        ctx.graph, ctx.n_layers = graph, n_layers
+        layer = graph.product(embeddings, "forward")
+        total = embeddings + layer
+        for _ in range(n_layers - 1):
+            layer = graph.product(layer, "forward")
+            total += layer
+        return total.div_(n_layers + 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        share = grad / (ctx.n_layers + 1)
+        total = share
+        for _ in range(ctx.n_layers):
+            total = ctx.graph.product(total, "backward").add_(share)
+        return None, total, None
+
+
 class EdgeGraph(nn.Module):
     """E edges between N row nodes and M column nodes, whose weights are computed, and trained, anew in each step.
 
@@ -241,11 +264,18 @@ def draw_pairs(interactions: sp.csr_matrix, size: int) -> sp.csr_matrix:
 
 def propagate_mean(graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Tensor:
     """Mean over layers 0..n_layers of graph^l embeddings, (N, D) -> (N, D): LightGCN (arXiv 2002.02126), eqs (7)-(8)."""
+    if isinstance(graph, SparseGraph) and n_layers:
+        return _mean_of_layers(graph, embeddings, n_layers)
     total = layer = embeddings
     for _ in range(n_layers):
         layer = graph(layer)
         total = total + layer
     return total / (n_layers + 1)
+
+
+@in_float32
+def _mean_of_layers(graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Tensor:
+    return _MeanOfLayers.apply(graph, embeddings, n_layers)
 
 
 def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:

@@ -7,7 +7,14 @@ from benchmarks.plain_models import PLAIN
 from common.trainer import init_seed
 from experiments.run import load_model_class
 
-VARIANTS = [("MambaRec", {"variant": "released"}), ("PGL", {"mode": "global"}), ("LATTICE", {"graph_gradient": "every_batch"})]
+VARIANTS = [
+    ("MambaRec", {"variant": "released"}),
+    ("PGL", {"mode": "global"}),
+    ("LATTICE", {"graph_gradient": "every_batch"}),
+    ("MENTOR", {"feature_mask": "trained"}),
+    ("COHESION", {"train_id": True}),
+    *((name, {"modalities": ["text"]}) for name in ("DRAGON", "MENTOR", "GUME", "COHESION")),
+]
 CASES = [(name, {}) for name in PLAIN] + VARIANTS
 WITHOUT_NOISE = {
     "MambaRec": {"dropout": 0.0},
@@ -15,6 +22,8 @@ WITHOUT_NOISE = {
     "BM3": {"dropout": 0.0},
     "SMORE": {"dropout_rate": 0.0},
     "PGL": {"dropout": 0.0},
+    "MENTOR": {"dropout": 0.0, "noise": 0.0},
+    "GUME": {"noise": 0.0},
 }
 
 

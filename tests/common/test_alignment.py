@@ -12,7 +12,7 @@ from benchmarks.plain import info_nce as plain_info_nce
 from benchmarks.plain import mmd as plain_mmd
 from common.alignment import distinct, info_nce, mmd
 
-SIZES = [1, 5, 128, 129, 300]  # rows; the blocks on the CPU have 128
+SIZES = [1, 5, 256, 257, 600]  # rows; on the CPU blocks of 256 meet parts of 512
 
 
 def random_rows(n, width=6, seed=0, dtype=torch.float64):
@@ -167,6 +167,23 @@ def test_info_nce_without_normalising_compares_by_inner_products():
     x, y = random_rows(130, seed=16), random_rows(130, seed=17)
     expected = F.cross_entropy(x @ y.T / 0.7, torch.arange(130))
     torch.testing.assert_close(info_nce(x, y, 0.7, normalize=False), expected)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 1.0])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_info_nce_of_large_products_overflows_nowhere(normalize, temperature):
+    x, y = (100 * random_rows(270, seed=seed, dtype=torch.float32) for seed in (24, 25))
+
+    def ours(x, y, temperature):
+        return info_nce(x, y, temperature, normalize=normalize)
+
+    def plain(x, y, temperature):
+        return plain_info_nce(x, y, temperature, normalize=normalize)
+
+    results = value_and_gradients(ours, x, y, temperature), value_and_gradients(plain, x.double(), y.double(), temperature)
+    for result, expected in zip(*results, strict=True):
+        assert result.isfinite().all()
+        torch.testing.assert_close(result.double(), expected, atol=1e-3, rtol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)

@@ -140,8 +140,7 @@ def lattice_names():
 
 
 BM3 = projection_names(EMBEDDINGS) | {f"predictor.{part}": f"predictor.{part}" for part in ("weight", "bias")}
-# The reference's users have [user_text, user_image] where its items have [image, text].
-PGL = projection_names({"user_tables.visual": "user_text.weight", "user_tables.text": "user_image.weight"})
+PGL = projection_names({"user_embedding": ("user_image.weight", "user_text.weight")})
 
 NAMES = {  # by the golden's file: a model, and for some of them _ and a variant
     "BPR": BPR,
@@ -175,7 +174,12 @@ NOT_OURS = ("recdim", "reg")  # keys of the reference's SLMRec: embedding_size o
 
 
 def reference(golden, kind, names, shape):
-    """The golden's array for one of our tensors; several are concatenated; of a 3x3 kernel the centre tap counts."""
+    """The golden's array for one of our tensors; of a 3x3 kernel the centre tap counts.
+
+    names: one; a list of several, whose arrays follow one another; or a tuple of several, whose columns do.
+    """
+    if isinstance(names, tuple):
+        return torch.from_numpy(np.concatenate([golden[f"{kind}/{name}"] for name in names], 1))
     arrays = [golden[f"{kind}/{name}"] for name in ([names] if isinstance(names, str) else names)]
     arrays = [array[:, :, 1:2, 1:2] if array.shape[-2:] == (3, 3) else array for array in arrays]
     return torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).view(shape)
