@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import report
-from analysis.comparison import METRICS
-from analysis.published import FILE, FROM_GRAPHS, SPLITS, Figure, known_figures, published_figures, published_table
-from analysis.records import Record
-from experiments.directory import RunDirectory
-from experiments.run import run
-from utils.configurator import available_models
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.comparison import METRICS
+from mambarec.analysis.published import FILE, FROM_GRAPHS, SPLITS, Figure, known_figures, published_figures, published_table
+from mambarec.analysis.records import Record
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import report
+from mambarec.config.configurator import available_models
+from mambarec.running.directory import RunDirectory
+from mambarec.running.run import run
 
 USERS = SPLITS["baby", "MMRec"].test_users
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "ledger"
@@ -174,7 +174,7 @@ def test_reasons_are_read_beside_the_records_and_of_runs_that_have_begun(make_co
     directory = RunDirectory(Path(run(config)["directory"]))
     directory.file("result.json").unlink()
     monkeypatch.setattr(
-        "analysis.published.published_figures",
+        "mambarec.analysis.published.published_figures",
         lambda: [Figure("toy", "", model, "", "recall@20", 0.1, "a paper", "test") for model in ("BPR", "LightGCN", "VBPR")],
     )
     place = Path(config["results_dir"])
@@ -190,7 +190,7 @@ def test_reasons_are_read_beside_the_records_and_of_runs_that_have_begun(make_co
 def test_train_runs_what_the_figures_ask_for_and_says_what_failed(toy, tmp_path, capsys, monkeypatch, in_this_process):
     figures = [figure("BPR"), figure("VBPR"), figure("PGL", setting="mode=global")]
     toys = [Figure("toy", "", one.model, one.setting, "recall@20", 0.1, "a paper", "test") for one in figures]
-    monkeypatch.setattr("analysis.published.published_figures", lambda: toys)
+    monkeypatch.setattr("mambarec.analysis.published.published_figures", lambda: toys)
     (toy / "image_feat.npy").unlink()
     words = ["--seed", "1", "2", "--data_path", str(toy.parent), "--results_dir", str(tmp_path), "--embedding_size", "8"]
     words += ["--min_epochs", "0", "--stopping_step", "1", "--use_gpu", "false", "--threads", "1", "--epochs", "60"]

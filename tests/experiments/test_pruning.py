@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-import main as program
-from analysis.comparison import compare
-from analysis.live import unfinished
-from analysis.selection import Wanted, select
-from experiments.directory import RunDirectory
-from experiments.engines import LocalProcesses
-from experiments.experiment import experiments_in
-from experiments.lookup import find_runs
-from experiments.run import run
-from experiments.tpe import search
-from experiments.trials import prepare, run_trials
-from utils.configurator import Axis
-from utils.errors import RunError
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.live import unfinished
+from mambarec.analysis.selection import Wanted, select
+from mambarec.base.errors import RunError
+from mambarec.cli import train as program
+from mambarec.config.configurator import Axis
+from mambarec.experiments.engines import LocalProcesses
+from mambarec.experiments.experiment import experiments_in
+from mambarec.experiments.tpe import search
+from mambarec.experiments.trials import prepare, run_trials
+from mambarec.running.directory import RunDirectory
+from mambarec.running.lookup import find_runs
+from mambarec.running.run import run
 
 optuna = pytest.importorskip("optuna", reason="the extra [search] is not installed")
 

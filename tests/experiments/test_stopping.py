@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-import main as program
-from experiments.directory import same_result
-from preparation.demo import ensure_demo
+from mambarec.cli import train as program
+from mambarec.preparation.demo import ensure_demo
+from mambarec.running.directory import same_result
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-import main as program
-from analysis.comparison import compare
-from analysis.records import Record
-from analysis.tables import performance_table
-from experiments.run import run
-from experiments.trials import Outcome, prepare
-from experiments.tuning import default_trials, save_best
-from utils.configurator import Axis, Config, tuned_budget
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.records import Record
+from mambarec.analysis.tables import performance_table
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import train as program
+from mambarec.config.configurator import Axis, Config, tuned_budget
+from mambarec.experiments.trials import Outcome, prepare
+from mambarec.experiments.tuning import default_trials, save_best
+from mambarec.running.run import run
 
 SPACE = {"reg_weight": Axis([0.3, 0.01]), "learning_rate": Axis([1e-3, 1e-2])}
 

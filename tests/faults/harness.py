@@ -39,8 +39,8 @@ _IMPORTED = [
     "optuna",
     "sqlalchemy.orm",
     "alembic.command",
-    "preparation.tabular",
-    "preparation.amazon",
+    "mambarec.preparation.tabular",
+    "mambarec.preparation.amazon",
     "faults.harness",
 ]
 _FORKS.set_forkserver_preload(_IMPORTED)
@@ -116,8 +116,8 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
     module = importlib.import_module(door)
     import torch
 
-    import utils.configurator as configurator
-    from experiments.trials import one_after_the_other
+    import mambarec.config.configurator as configurator
+    from mambarec.experiments.trials import one_after_the_other
 
     torch.set_num_threads(1)
     configurator.CONFIGS = Path(configs)

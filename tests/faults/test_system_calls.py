@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.directory import same_result
 from faults.harness import TALLY, WHOLE, contents
+from mambarec.running.directory import same_result
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 CALLS = "write pwrite64 fsync rename renameat2 unlink mkdir rmdir ftruncate fallocate sendfile".split()
@@ -20,7 +20,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {src!r})
 import {door} as program
-import utils.configurator as configurator
+import mambarec.config.configurator as configurator
 from pathlib import Path
 configurator.CONFIGS = Path({configs!r})
 sys.exit(program.main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""The best settings of a search as a YAML, src/configs/tuned/<data set>/<Model>.yaml, with the search that found them.
+
+Every model gets the same budget: so many points, the values of its YAML among them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.files import write_text
+from mambarec.base.logger import get_logger
+from mambarec.base.words import count, seeds_text
+from mambarec.config import configurator
+from mambarec.config.configurator import NEUTRAL_KEYS, TUNED_BUDGET, Config, tuned_budget, tuned_file
+from mambarec.experiments.grid import by_model, by_point, plan, varied
+from mambarec.experiments.trials import Outcome, Trial
+
+# What is no setting of a model: how long it trains, what is evaluated, on which data and machine.
+_APART = NEUTRAL_KEYS | frozenset(
+    "seed epochs min_epochs stopping_step eval_step valid_metric metrics topk eval_batch_size threads use_gpu device "
+    "inter_file_name field_separator USER_ID_FIELD ITEM_ID_FIELD inter_splitting_label filter_out_cod_start_users".split()
+)
+_IDENTITY = frozenset("modalities mg precision is_multimodal_model end2end".split())  # beside the YAML's model_identity
+
+
+def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mapping[str, Any]) -> list[Config]:
+    """Each model as its YAML has it, with the budget, the seeds and the places that a search was given.
+
+    ConfigError where the search sets or varies what a tuned file cannot hold.
+    """
+    defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
+    for config in defaults:
+        fixed = _IDENTITY | {*(config["model_identity"] or []), *(key for key in config if key.endswith("_feature_file"))}
+        if refused := [key for key in given if key in fixed]:
+            raise ConfigError(
+                f"--{refused[0]} makes another model of {config['model']}, and --save-best keeps the settings of the one that "
+                "its YAML describes; leave it out"
+            )
+    return defaults
+
+
+def shared_out(space: Sequence[Trial], defaults: Sequence[Trial]) -> tuple[list[Config], list[Config]]:
+    """The YAML's values as points of the space, and those that the space does not have."""
+    of_space = {trial.path: trial.config for trial in space}
+    inside = [of_space[trial.path] for trial in defaults if trial.path in of_space]
+    return inside, [trial.config for trial in defaults if trial.path not in of_space]
+
+
+def save_best(
+    outcomes: Sequence[Outcome],
+    space: Sequence[Trial],
+    defaults: Sequence[Trial],
+    given: Mapping[str, Any],
+    budget: int | None,
+    sampler: str,
+) -> list[Path]:
+    """Write the tuned file of each model and data set; returns their paths.
+
+    outcomes: of all points that were tried, the defaults among them. space: every point of the search. given: what the command
+    set. budget: how many points of each model were to be tried, None for all. RunError where no point has all its seeds.
+    """
+    paths = []
+    for (model, dataset), configs in by_model([trial.config for trial in space]).items():
+
+        def of_it(trial: Trial, name: tuple[str, str] = (model, dataset)) -> bool:
+            return (trial.config["model"], trial.config["dataset"]) == name
+
+        search = _Search(
+            [outcome for outcome in outcomes if of_it(outcome.trial)],
+            configs,
+            {trial.path for trial in space},
+            {trial.path for trial in defaults if of_it(trial)},
+        )
+        path = configurator.CONFIGS / tuned_file(model, dataset)
+        write_text(path, search.text(given, budget, sampler))
+        _compare_budgets(path)
+        paths.append(path)
+    return paths
+
+
+def _compare_budgets(path: Path) -> None:
+    """Say where another model of the data set had another budget."""
+    own = tuned_budget(path)
+    for other in sorted(path.parent.glob("*.yaml")):
+        if other != path and tuned_budget(other) != own:
+            get_logger().warning(
+                "%s had another budget (%s) than %s (%s). A fair table needs the same for each model",
+                path.name,
+                own,
+                other.name,
+                tuned_budget(other),
+            )
+
+
+class _Search:
+    """What was tried of one model on one data set.
+
+    configs: every point of the space. of_space, of_default: directories of the runs of the space and of the YAML's values.
+    """
+
+    def __init__(
+        self, outcomes: Sequence[Outcome], configs: Sequence[Config], of_space: set[Path], of_default: set[Path]
+    ) -> None:
+        self.first, self.configs = configs[0], configs
+        self.metric = self.first["valid_metric"]
+        self.seeds = sorted({config["seed"] for config in configs})
+        by_config = {id(outcome.trial.config): outcome for outcome in outcomes}
+        points = by_point([outcome.trial.config for outcome in outcomes]).values()
+        self.points = [[by_config[id(config)] for config in point] for point in points]
+        self.tried = [point for point in self.points if point[0].trial.path in of_space]
+        complete = [point for point in self.points if len(point) == len(self.seeds) and all(one.result for one in point)]
+        if not complete:
+            name = f"{self.first['model']} on {self.first['dataset']}"
+            raise RunError(f"--save-best: no setting of {name} was trained to its end with {seeds_text(self.seeds)}")
+        self.default = next((point for point in complete if point[0].trial.path in of_default), None)
+        # Of equal ones the YAML's values, else the first.
+        self.best = max([self.default, *complete] if self.default else complete, key=self.value)
+
+    def value(self, point: Sequence[Outcome]) -> float:
+        """The mean of the validation metric over the seeds of a point."""
+        return mean(one.result["valid"][self.metric.lower()] for one in point if one.result)
+
+    def text(self, given: Mapping[str, Any], budget: int | None, sampler: str) -> str:
+        """The tuned file."""
+        config, first = self.best[0].trial.config, self.first
+        axes = [key for key in varied(self.configs) if key not in _APART]
+        fixed = [key for key in given if key not in _APART and key not in axes and first.knows(key)]
+        space = [" ".join([key, *dict.fromkeys(str(one[key]) for one in self.configs)]) for key in axes]
+        limit = "all points of the space" if budget is None else f"at most {count(budget, 'point')}"
+        lines_of_values = [yaml.safe_dump({key: config[key]}, default_flow_style=True, width=10_000) for key in [*axes, *fixed]]
+        n_pruned = sum(any(one.pruned is not None for one in point) for point in self.points)
+        n_failed = sum(any(one.error for one in point) for point in self.points)
+        of_yaml = f"{self.value(self.default):.4f}" if self.default else "none, they failed"
+        lines = [
+            f"{first['model']} on {first['dataset']}: the best settings of a search on validation. --tuned uses them.",
+            f"space: {'; '.join(space)}",
+            f"{TUNED_BUDGET}: {limit}, the YAML's values among them; at most {count(first['epochs'], 'epoch')}, patience "
+            f"{first['stopping_step']} from epoch {first['min_epochs']}; {seeds_text(self.seeds)}",
+            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of them of the {len(by_point(self.configs))} of the space"
+            f"{f', sampler {sampler}' if budget else ''}; {n_pruned} pruned, {n_failed} failed",
+            f"validation {self.metric}{', mean over the seeds' * (len(self.seeds) > 1)}: best {self.value(self.best):.4f}, "
+            f"YAML's values {of_yaml}",
+        ]
+        return "\n".join([*(f"# {line}" for line in lines), *(line.strip()[1:-1] for line in lines_of_values), ""])
