@@ -16,7 +16,7 @@ def main() -> None:
 
     torch_seconds = time.time() - before
     from benchmarks.workloads import Steps
-    from utils.memory import process_peak_mb, return_freed_memory
+    from mambarec.base.memory import process_peak_mb, return_freed_memory
 
     if plain:
         return_freed_memory()

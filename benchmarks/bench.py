@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import RUNS, Steps, plain_evaluation, source, with_features
-from utils.neighbours import exact, nearest_neighbours, neighbour_search
-from utils.topk_evaluator import TopKEvaluator, representations_once
+from mambarec.evaluation.topk_evaluator import TopKEvaluator, representations_once
+from mambarec.nn.neighbours import exact, nearest_neighbours, neighbour_search
 
 OUTPUT = Path(__file__).with_name("latest.json")
 HEADER = (

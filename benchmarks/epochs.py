@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import RUNS, Steps, source, with_features
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
 
 HEADER = f"{'':20}{'s/epoch':>9}{'spread':>9}{'busy':>7}{'s/evaluation':>14}{'GPU MB':>9}"
 

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-import utils.graph
+import mambarec.nn.graph
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import Steps, generated_features, source, with_features
-from utils.memory import process_peak_mb
-from utils.neighbours import Neighbours, approximate, exact
-from utils.topk_evaluator import TopKEvaluator, representations_once
+from mambarec.base.memory import process_peak_mb
+from mambarec.evaluation.topk_evaluator import TopKEvaluator, representations_once
+from mambarec.nn.neighbours import Neighbours, approximate, exact
 
 N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
 FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
@@ -55,7 +55,7 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     The model's kNN graphs are made of random neighbours, since each is as large as that of the nearest; the searches for
     these are timed by themselves.
     """
-    utils.graph.nearest_neighbours = _random_neighbours
+    mambarec.nn.graph.nearest_neighbours = _random_neighbours
     steps = Steps(run, folder)
     times, model = in_turn({"step": steps}, rounds, warm_up=2), steps.trainer.model
 

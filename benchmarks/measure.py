@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from utils.memory import keep_freed_memory, return_freed_memory
+from mambarec.base.memory import keep_freed_memory, return_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.dream import DILATIONS, MultiScaleBranches
-from utils.graph import SparseGraph
+from mambarec.nn.dream import DILATIONS, MultiScaleBranches
+from mambarec.nn.graph import SparseGraph
 
 
 def mmd(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
@@ -121,7 +121,7 @@ class Branches(nn.Module):
 
 
 class DREAM(nn.Module):
-    """common.dream.DREAM with Conv2d throughout, as equations (1)-(6) have it."""
+    """mambarec.nn.dream.DREAM with Conv2d throughout, as equations (1)-(6) have it."""
 
     def __init__(self, channels: int, height: int, width: int, out_dim: int, attention_reduction: int = 16):
         super().__init__()

@@ -8,29 +8,29 @@ U users, I items, B batch, D embedding_size.
 
 import torch
 import torch.nn.functional as F
+from mambarec.models.bm3 import BM3
+from mambarec.models.bpr import BPR
+from mambarec.models.freedom import FREEDOM
+from mambarec.models.grcn import GRCN
+from mambarec.models.lattice import LATTICE
+from mambarec.models.lgmrec import TEMPERATURE as LGMREC_TEMPERATURE
+from mambarec.models.lgmrec import LGMRec
+from mambarec.models.lightgcn import LightGCN
+from mambarec.models.mambarec import MambaRec
+from mambarec.models.mgcn import MGCN
+from mambarec.models.mgcn import TEMPERATURE as MGCN_TEMPERATURE
+from mambarec.models.mmgcn import MMGCN
+from mambarec.models.pgl import PGL
+from mambarec.models.pgl import TEMPERATURE as PGL_TEMPERATURE
+from mambarec.models.slmrec import SLMRec
+from mambarec.models.smore import FUSION, SMORE
+from mambarec.models.smore import TEMPERATURE as SMORE_TEMPERATURE
+from mambarec.models.vbpr import VBPR
 from torch import Tensor, nn
 
 from benchmarks import plain
-from common.dream import DREAM
-from common.trainer import Trainer
-from models.bm3 import BM3
-from models.bpr import BPR
-from models.freedom import FREEDOM
-from models.grcn import GRCN
-from models.lattice import LATTICE
-from models.lgmrec import TEMPERATURE as LGMREC_TEMPERATURE
-from models.lgmrec import LGMRec
-from models.lightgcn import LightGCN
-from models.mambarec import MambaRec
-from models.mgcn import MGCN
-from models.mgcn import TEMPERATURE as MGCN_TEMPERATURE
-from models.mmgcn import MMGCN
-from models.pgl import PGL
-from models.pgl import TEMPERATURE as PGL_TEMPERATURE
-from models.slmrec import SLMRec
-from models.smore import FUSION, SMORE
-from models.smore import TEMPERATURE as SMORE_TEMPERATURE
-from models.vbpr import VBPR
+from mambarec.nn.dream import DREAM
+from mambarec.training.trainer import Trainer
 
 
 class PlainTrainer(Trainer):
@@ -191,7 +191,7 @@ class PlainFREEDOM(FREEDOM):
 
 
 def multi_view(encoder, modal: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Side and content (U+I, D) of common.multiview.MultiViewEncoder, modality by modality and for every row."""
+    """Side and content (U+I, D) of mambarec.nn.multiview.MultiViewEncoder, modality by modality and for every row."""
     embeddings = torch.cat((encoder.user_embedding, encoder.item_embedding))
     content = plain.propagate_mean(encoder.adjacency, embeddings, encoder.n_ui_layers)
     views = []

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-import experiments.run
+import mambarec.runs.run
 from benchmarks.plain_models import PLAIN, PlainTrainer
-from common.trainer import Trainer, init_seed
-from utils.configurator import Config
-from utils.dataloader import EvalDataLoader, TrainDataLoader
-from utils.dataset import RecDataset
+from mambarec.config.configurator import Config
+from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
+from mambarec.data.dataset import RecDataset
+from mambarec.training.trainer import Trainer, init_seed
 
 # What the benchmark calls a run -> the model, and what it sets beside its YAML.
 RUNS = {
@@ -60,12 +60,12 @@ def _plain_class(name: str, folder: object = None) -> type:
 @contextmanager
 def plain_forms() -> Iterator[None]:
     """While open, runs are assembled from the plain models and the plain trainer."""
-    before = experiments.run.load_model_class, experiments.run.Trainer
-    experiments.run.load_model_class, experiments.run.Trainer = _plain_class, PlainTrainer  # type: ignore[misc, assignment]
+    before = mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer
+    mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer = _plain_class, PlainTrainer  # type: ignore[misc, assignment]
     try:
         yield
     finally:
-        experiments.run.load_model_class, experiments.run.Trainer = before  # type: ignore[misc]
+        mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer = before  # type: ignore[misc]
 
 
 class Steps:
@@ -79,9 +79,9 @@ class Steps:
         dataset = RecDataset(config)
         if plain:
             with plain_forms():
-                assembled = experiments.run.assemble(config, dataset)
+                assembled = mambarec.runs.run.assemble(config, dataset)
         else:
-            assembled = experiments.run.assemble(config, dataset)
+            assembled = mambarec.runs.run.assemble(config, dataset)
         self.loader: TrainDataLoader = assembled[0]
         self.test, self.trainer = assembled[2:]
         self.trainer: Trainer

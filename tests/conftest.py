@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import utils.configurator as configurator
-from experiments.run import run
-from experiments.trials import one_after_the_other
-from utils.configurator import Config
-from utils.dataloader import TrainDataLoader
-from utils.dataset import RecDataset
+import mambarec.config.configurator as configurator
+from mambarec.config.configurator import Config
+from mambarec.data.dataloader import TrainDataLoader
+from mambarec.data.dataset import RecDataset
+from mambarec.experiments.trials import one_after_the_other
+from mambarec.runs.run import run
 
 torch.set_num_threads(1)  # on toy data a second thread only waits
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,8 +64,8 @@ def make_config(tmp_path, toy):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Lets main.py and report.py train trials in the test's process, which is faster than in processes of their own."""
-    import main
-    import report
+    from mambarec.cli import report
+    from mambarec.cli import train as main
 
     for program in (main, report):
         monkeypatch.setattr(program, "LocalProcesses", lambda jobs: one_after_the_other)

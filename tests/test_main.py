@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import main as program
-from experiments.trials import attempt
+from mambarec.cli import train as program
+from mambarec.experiments.trials import attempt
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 

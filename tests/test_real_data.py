@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.run import run
-from preparation.text import encode_texts
-from utils.configurator import Config
+from mambarec.config.configurator import Config
+from mambarec.preparation.features.text import encode_texts
+from mambarec.runs.run import run
 
 DATA = Path(os.environ.get("MAMBAREC_DATA", Path(__file__).resolve().parents[1] / "data"))
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import recommend as program
-import utils.configurator as configurator
-from utils.dataset import RecDataset
+import mambarec.config.configurator as configurator
+from mambarec.cli import recommend as program
+from mambarec.data.dataset import RecDataset
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 
@@ -107,10 +107,10 @@ def test_a_mistake_ends_with_one_message_and_status_2(call, make_run, words, mes
 READER = """
 import sys
 sys.path.insert(0, {src!r})
-import utils.configurator as configurator
+import mambarec.config.configurator as configurator
 from pathlib import Path
 configurator.CONFIGS = Path({configs!r})
-import recommend
+from mambarec.cli import recommend
 sys.exit(recommend.main({words!r}))
 """
 

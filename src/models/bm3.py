@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import Distinct, distinct
-from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import Distinct, distinct
+from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 
 
 class BM3(GeneralRecommender):

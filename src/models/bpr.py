@@ -6,9 +6,9 @@ norms in place of squared norms as the regulariser, as MMRec has it.
 
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.init import xavier_normal_initialization
-from common.loss import BPRLoss, EmbLoss
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.init import xavier_normal_initialization
+from mambarec.nn.loss import BPRLoss, EmbLoss
 
 
 class BPR(GeneralRecommender):

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.preference import PreferenceNet, PreferenceRecommender
-from common.user_graph import UserGraph
-from utils.graph import SparseGraph, draw_pairs, normalized_adjacency
+from mambarec.nn.graph import SparseGraph, draw_pairs, normalized_adjacency
+from mambarec.nn.preference import PreferenceNet, PreferenceRecommender
+from mambarec.nn.user_graph import UserGraph
 
 
 class COHESION(PreferenceRecommender):

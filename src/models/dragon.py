@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.loss import bpr_logistic
-from common.preference import PreferenceRecommender
-from common.user_graph import UserGraph
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.preference import PreferenceRecommender
+from mambarec.nn.user_graph import UserGraph
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.loss import bpr_logistic
-from utils.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
+from mambarec.nn.loss import bpr_logistic
 
 
 class FREEDOM(GeneralRecommender):

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.loss import bpr_logistic, mean_square
-from utils.graph import EdgeGraph
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.graph import EdgeGraph
+from mambarec.nn.loss import bpr_logistic, mean_square
 
 ROUTINGS = ("paper", "mmrec")
 N_LAYERS = 2  # of the id embeddings over the refined graph; fixed in MMRec

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import Distinct, distinct, info_nce
-from common.loss import bpr_logistic
-from common.multiview import MultiViewEncoder, Views
-from common.perturbation import perturb
-from utils.graph import neighbour_graph, normalized_by_rows, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import Distinct, distinct, info_nce
+from mambarec.nn.graph import neighbour_graph, normalized_by_rows, propagate_mean
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.multiview import MultiViewEncoder, Views
+from mambarec.nn.perturbation import perturb
 
 
 class GUME(GeneralRecommender):

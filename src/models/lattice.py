@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender, one_of
-from common.loss import bpr_logistic
-from utils.graph import EdgeGraph, NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
-from utils.neighbours import nearest_neighbours
-from utils.precision import in_float32
+from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.nn.graph import EdgeGraph, NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.neighbours import nearest_neighbours
+from mambarec.nn.precision import in_float32
 
 COLLABORATIVE = ("lightgcn", "ngcf", "mf")
 GRADIENTS = ("first_batch", "every_batch")

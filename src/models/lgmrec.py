@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct, info_nce
-from common.loss import EmbLoss, bpr_logistic
-from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct, info_nce
+from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.loss import EmbLoss, bpr_logistic
 
 TEMPERATURE = 0.2  # of the Gumbel-softmax and of the contrast; fixed in the authors' code
 

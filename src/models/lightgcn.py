@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.loss import BPRLoss, EmbLoss
-from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.loss import BPRLoss, EmbLoss
 
 
 class LightGCN(GeneralRecommender):

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct, info_nce, mmd
-from common.dream import DREAM, ReleasedDREAM
-from common.multiview import MultiViewEncoder
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct, info_nce, mmd
+from mambarec.nn.dream import DREAM, ReleasedDREAM
+from mambarec.nn.multiview import MultiViewEncoder
 
 CONTRASTS = ("modality", "behaviour", "both")
 ALIGNED = ("dream", "views")

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import one_of
-from common.alignment import info_nce
-from common.loss import bpr_logistic
-from common.perturbation import perturb
-from common.preference import PreferenceNet, PreferenceRecommender
+from mambarec.nn.abstract_recommender import one_of
+from mambarec.nn.alignment import info_nce
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.perturbation import perturb
+from mambarec.nn.preference import PreferenceNet, PreferenceRecommender
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
 MASKS = ("trained", "constant")

@@ -8,10 +8,10 @@ U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 import torch
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct, info_nce
-from common.loss import bpr_logistic
-from common.multiview import MultiViewEncoder
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct, info_nce
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.multiview import MultiViewEncoder
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.loss import bpr_logistic, mean_square
-from utils.graph import SparseGraph, neighbour_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.graph import SparseGraph, neighbour_mean
+from mambarec.nn.loss import bpr_logistic, mean_square
 
 N_LAYERS = 3  # fixed in MMRec, as is the next
 VISUAL_WIDTH = 256

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender, one_of
-from common.alignment import info_nce
-from common.loss import bpr_logistic
-from utils.graph import (
+from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.nn.alignment import info_nce
+from mambarec.nn.graph import (
     SparseGraph,
     draw_pairs,
     frozen_item_graph,
@@ -23,6 +22,7 @@ from utils.graph import (
     normalized_interactions,
     propagate_mean,
 )
+from mambarec.nn.loss import bpr_logistic
 
 MODES = ("local", "global")
 KEPT = 0.3  # share of the training pairs in an epoch's graph, `local`; this and the next three are fixed in the authors' code

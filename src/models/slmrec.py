@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct, info_nce
-from common.init import xavier_uniform_initialization
-from utils.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct, info_nce
+from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
+from mambarec.nn.init import xavier_uniform_initialization
 
 
 class SLMRec(GeneralRecommender):

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct, info_nce
-from common.loss import bpr_logistic
-from common.multiview import Views, item_views
-from utils.graph import SparseGraph, knn_graph, normalized_adjacency, normalized_interactions, propagate_mean, strongest
-from utils.precision import in_float32
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct, info_nce
+from mambarec.nn.graph import SparseGraph, knn_graph, normalized_adjacency, normalized_interactions, propagate_mean, strongest
+from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.multiview import Views, item_views
+from mambarec.nn.precision import in_float32
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 FUSION = "fusion"  # the view of all modalities, beside those of one

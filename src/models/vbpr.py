@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.abstract_recommender import GeneralRecommender
-from common.alignment import distinct
-from common.init import xavier_normal_initialization
-from common.loss import BPRLoss, EmbLoss
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.alignment import distinct
+from mambarec.nn.init import xavier_normal_initialization
+from mambarec.nn.loss import BPRLoss, EmbLoss
 
 
 class VBPR(GeneralRecommender):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.comparison import METRICS
-from analysis.records import Record
+from mambarec.analysis.comparison import METRICS
+from mambarec.analysis.records import Record
 
 
 @pytest.fixture

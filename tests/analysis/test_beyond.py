@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-import report
-from analysis.beyond import breakdown_pictures, missing_pictures
-from analysis.breakdown import by_user_activity, coverage
-from analysis.records import Record, load_records
-from utils.errors import RunError
+from mambarec.analysis.beyond import breakdown_pictures, missing_pictures
+from mambarec.analysis.breakdown import by_user_activity, coverage
+from mambarec.analysis.records import Record, load_records
+from mambarec.base.errors import RunError
+from mambarec.cli import report
 
 pytest.importorskip("matplotlib", reason="figures need the extra [report]")
 

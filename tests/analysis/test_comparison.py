@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.comparison import compare
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.comparison import compare
+from mambarec.base.errors import ConfigError, RunError
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import report
-from analysis.embedding import angle_density, item_directions, tsne, uniformity
-from utils.errors import RunError
+from mambarec.analysis.embedding import angle_density, item_directions, tsne, uniformity
+from mambarec.base.errors import RunError
+from mambarec.cli import report
 
 pytest.importorskip("matplotlib", reason="figures need the extra [report]")
 pytest.importorskip("sklearn", reason="t-SNE needs the extra [report]")

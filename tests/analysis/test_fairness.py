@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.comparison import compare
-from analysis.fairness import at_cap
-from analysis.records import Record
-from analysis.tables import performance_table
-from utils.errors import RunError
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.fairness import at_cap
+from mambarec.analysis.records import Record
+from mambarec.analysis.tables import performance_table
+from mambarec.base.errors import RunError
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 
@@ -292,13 +292,13 @@ def false_star_rate(make_record, tables: int, models: int, seeds: int, users: in
 
 
 def test_models_that_differ_by_noise_alone_are_starred_in_at_most_one_table_in_twenty(make_record, monkeypatch):
-    monkeypatch.setattr("analysis.significance.N_RESAMPLES", 200)  # the interval is not what is tested
+    monkeypatch.setattr("mambarec.analysis.significance.N_RESAMPLES", 200)  # the interval is not what is tested
     rate = false_star_rate(make_record, tables=60, models=5, seeds=2, users=300, rng=np.random.default_rng(1))
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 60)
 
 
 @pytest.mark.slow
 def test_false_stars_in_many_tables(make_record, monkeypatch):
-    monkeypatch.setattr("analysis.significance.N_RESAMPLES", 200)
+    monkeypatch.setattr("mambarec.analysis.significance.N_RESAMPLES", 200)
     rate = false_star_rate(make_record, tables=500, models=10, seeds=3, users=500, rng=np.random.default_rng(2))
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-import report as program
-from analysis.html import report
-from analysis.records import Record
-from utils.configurator import Config
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.html import report
+from mambarec.analysis.records import Record
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import report as program
+from mambarec.config.configurator import Config
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="252pt" height="{}pt" viewBox="0 0 252 {}"><path d="M0 0L9 9"/></svg>'
 INJECTED = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&\"'"

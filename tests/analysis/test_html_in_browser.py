@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from analysis.html import LivePage, report
-from analysis.live import Live, unfinished
-from utils.files import write_text
+from mambarec.analysis.html import LivePage, report
+from mambarec.analysis.live import Live, unfinished
+from mambarec.base.files import write_text
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e '.[browser]'")
 

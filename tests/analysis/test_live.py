@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-import report as program
-from analysis.html import LivePage
-from analysis.live import FAILED, QUIET, RUNNING, STOPPED, Live, Unfinished, finished_and_not, unfinished, until_they_end
-from experiments.directory import RunDirectory
+from mambarec.analysis.html import LivePage
+from mambarec.analysis.live import (
+    FAILED,
+    QUIET,
+    RUNNING,
+    STOPPED,
+    Live,
+    Unfinished,
+    finished_and_not,
+    unfinished,
+    until_they_end,
+)
+from mambarec.cli import report as program
+from mambarec.runs.directory import RunDirectory
 from tests.analysis.test_html import INJECTED, Page
 
 NOW = 1_000_000.0
@@ -179,7 +189,7 @@ def test_it_reads_itself_anew_and_says_when_it_was_written(going_on, pages, tmp_
 
 def test_what_finished_runs_say_is_found_again_when_one_more_has_finished(make_record, pages, monkeypatch):
     calls = []
-    from analysis import html
+    from mambarec.analysis import html
 
     found = html.answer
     monkeypatch.setattr(html, "answer", lambda records, *more: calls.append(len(records)) or found(records, *more))
@@ -216,7 +226,7 @@ def test_the_command_writes_the_page_until_the_runs_have_ended(make_run, monkeyp
     results = path.parents[2]
     capsys.readouterr()
     clock = Clock()
-    monkeypatch.setattr("analysis.live.until_they_end.__defaults__", (clock,))
+    monkeypatch.setattr("mambarec.analysis.live.until_they_end.__defaults__", (clock,))
     assert program.main(["html", "--live", "20", "-d", "toy", "--results", str(results)]) == 0
     assert clock.now - NOW == QUIET
     out = capsys.readouterr().out.splitlines()
@@ -231,7 +241,7 @@ def test_ctrl_c_leaves_a_page_that_no_longer_reads_itself(make_run, monkeypatch,
         raise KeyboardInterrupt
 
     clock = Clock(stop)
-    monkeypatch.setattr("analysis.live.until_they_end.__defaults__", (clock,))
+    monkeypatch.setattr("mambarec.analysis.live.until_they_end.__defaults__", (clock,))
     assert program.main(["html", "--live", "-d", "toy", "--results", str(results)]) == 0
     assert "holds the last state" in capsys.readouterr().err
     assert "data-reload" not in (results / "toy" / "report.html").read_text(encoding="utf-8")

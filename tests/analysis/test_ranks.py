@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import report as program
-from analysis.comparison import compare
-from analysis.ranks import Ranks, blocks_needed, diagram, ranks, ranks_table
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.ranks import Ranks, blocks_needed, diagram, ranks, ranks_table
+from mambarec.cli import report as program
 
 VALUES = {"one": [0.3, 0.2, 0.1], "two": [0.3, 0.1, 0.2], "three": [0.2, 0.2, 0.1]}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.significance import bootstrap_interval, holm, paired
+from mambarec.analysis.significance import bootstrap_interval, holm, paired
 
 
 def test_holm_on_a_worked_example():

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import report
-from analysis.findings import caption, find, numbers, pictures
-from analysis.records import Record
-from analysis.studies import STUDIES, plan_study
-from utils.configurator import Config
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.findings import caption, find, numbers, pictures
+from mambarec.analysis.records import Record
+from mambarec.analysis.studies import STUDIES, plan_study
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import report
+from mambarec.config.configurator import Config
 
 pytest.importorskip("matplotlib", reason="figures need the extra [report]")
 

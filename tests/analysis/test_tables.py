@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import report
-from analysis.comparison import compare
-from analysis.records import Record, load_records
-from analysis.tables import Cell, Table, as_csv, as_latex, as_markdown, as_text, performance_table, rendered
-from experiments.run import run
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.records import Record, load_records
+from mambarec.analysis.tables import Cell, Table, as_csv, as_latex, as_markdown, as_text, performance_table, rendered
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import report
+from mambarec.runs.run import run
 
 TABLE = Table(
     "Title",

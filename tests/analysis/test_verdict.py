@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.comparison import Comparison, Entry, Versus, compare
-from analysis.significance import Paired
-from analysis.verdict import AHEAD, BEHIND, LEVEL, UNCLEAR, verdict
+from mambarec.analysis.comparison import Comparison, Entry, Versus, compare
+from mambarec.analysis.significance import Paired
+from mambarec.analysis.verdict import AHEAD, BEHIND, LEVEL, UNCLEAR, verdict
 
 P_VALUES = {AHEAD: (0.01, 0.02), BEHIND: (0.01, 0.02), LEVEL: (0.3, 0.06), UNCLEAR: (0.01, 0.2)}
 NAMES = [f"M{i}" for i in range(12)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import utils.graph
+import mambarec.nn.graph
 from benchmarks import growth
 from benchmarks.growth import COSTS, N_ITEMS, N_PAIRS, N_USERS, exponent, measure, write_catalogue
 
@@ -29,7 +29,7 @@ def test_exponent_of_a_power():
 
 
 def test_every_cost_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(utils.graph, "nearest_neighbours", utils.graph.nearest_neighbours)  # measure() replaces it
+    monkeypatch.setattr(mambarec.nn.graph, "nearest_neighbours", mambarec.nn.graph.nearest_neighbours)  # measure() replaces it
     monkeypatch.setattr(growth, "USERS", 20)  # fewer than there are
     measured = measure(write_catalogue(tmp_path / "baby", 0.01, WIDTHS), rounds=1)
     assert measured["users"] == 194

@@ -7,10 +7,10 @@ from benchmarks import epochs
 from benchmarks.measure import Times, in_turn
 from benchmarks.plain_models import PLAIN
 from benchmarks.workloads import Steps, generated_features, plain_evaluation
-from common.trainer import init_seed
-from experiments.run import load_model_class
-from utils.dataloader import EvalDataLoader
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.runs.run import load_model_class
+from mambarec.training.trainer import init_seed
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.plain_models import PLAIN
-from common.trainer import init_seed
-from experiments.run import load_model_class
+from mambarec.runs.run import load_model_class
+from mambarec.training.trainer import init_seed
 
 VARIANTS = [("MambaRec", {"variant": "released"}), ("PGL", {"mode": "global"}), ("LATTICE", {"graph_gradient": "every_batch"})]
 CASES = [(name, {}) for name in PLAIN] + VARIANTS

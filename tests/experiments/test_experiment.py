@@ -6,16 +6,15 @@ from pathlib import Path
 import filelock
 import pytest
 
-import main as program
-import recommend
-import report
-from analysis.records import Record
-from experiments.experiment import differences, experiments_in, plan_experiment, read_experiment
-from experiments.grid import plan
-from experiments.lookup import choose_run, find_runs
-from experiments.trials import prepare
-from utils.configurator import Axis
-from utils.errors import ConfigError, RunError
+from mambarec.analysis.records import Record
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import recommend, report
+from mambarec.cli import train as program
+from mambarec.config.configurator import Axis
+from mambarec.experiments.experiment import differences, experiments_in, plan_experiment, read_experiment
+from mambarec.experiments.grid import plan
+from mambarec.experiments.trials import prepare
+from mambarec.runs.lookup import choose_run, find_runs
 
 
 @pytest.fixture

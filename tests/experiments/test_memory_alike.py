@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.engines import LocalProcesses
-from experiments.trials import prepare
-from preparation.demo import ensure_demo
-from utils.configurator import Config
+from mambarec.config.configurator import Config
+from mambarec.experiments.engines import LocalProcesses
+from mambarec.experiments.trials import prepare
+from mambarec.preparation.demo import ensure_demo
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 SETTINGS = "--epochs 1 --threads 1 --use_gpu false --seed 1"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.directory import same_result
-from experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
-from experiments.run import run
-from experiments.trials import prepare, run_trials
-from utils.configurator import Axis
+from mambarec.config.configurator import Axis
+from mambarec.experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
+from mambarec.experiments.trials import prepare, run_trials
+from mambarec.runs.directory import same_result
+from mambarec.runs.run import run
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
@@ -27,7 +27,7 @@ def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(mak
     packed = _pack(Path(_data_folder(config)))
     toy.rename(toy.parent / "hidden")
     monkeypatch.setattr(ray, "get", lambda reference: packed)
-    monkeypatch.setattr("experiments.ray_engine._set_up_node", lambda: None)  # this process is not a node
+    monkeypatch.setattr("mambarec.experiments.ray_engine._set_up_node", lambda: None)  # this process is not a node
     outcome, files = _work(trial, [object()], str(tmp_path / "no marker here"))
     assert outcome.error is None and not trial.path.exists()
     _unpack(files, trial.path)

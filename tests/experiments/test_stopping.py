@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments.directory import same_result
-from preparation.demo import ensure_demo
+from mambarec.preparation.demo import ensure_demo
+from mambarec.runs.directory import same_result
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.tpe import search
-from experiments.trials import Outcome, prepare, run_trials
-from utils.configurator import Axis
+from mambarec.config.configurator import Axis
+from mambarec.experiments.tpe import search
+from mambarec.experiments.trials import Outcome, prepare, run_trials
 
 optuna = pytest.importorskip("optuna", reason="the extra [search] is not installed")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-import main as program
-from experiments.directory import same_result
-from experiments.engines import LocalProcesses
-from experiments.grid import sample
-from experiments.run import run
-from experiments.trials import prepare, run_trials
-from utils.configurator import Axis
+from mambarec.cli import train as program
+from mambarec.config.configurator import Axis
+from mambarec.experiments.engines import LocalProcesses
+from mambarec.experiments.grid import sample
+from mambarec.experiments.trials import prepare, run_trials
+from mambarec.runs.directory import same_result
+from mambarec.runs.run import run
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -29,7 +29,7 @@ def grid(make_config):
 
 def stop_after(epochs: int, monkeypatch):
     """Let the training of any model end by an interruption after so many epochs."""
-    from common.trainer import Trainer
+    from mambarec.training.trainer import Trainer
 
     train_epoch = Trainer._train_epoch
 
@@ -76,7 +76,7 @@ def test_a_failing_trial_stops_no_other_and_is_reported(grid, toy, tmp_path, cap
 
 
 def test_a_mistake_in_a_model_is_an_error_of_its_trials_with_a_traceback_in_the_log(grid, monkeypatch):
-    from models.bpr import BPR
+    from mambarec.models.bpr import BPR
 
     original = BPR.calculate_loss
     calls = iter(range(10**6))
@@ -126,7 +126,7 @@ def _holds(process: psutil.Process, path: Path) -> bool:
 
 
 def test_when_memory_runs_short_the_last_trial_waits_and_nothing_is_lost(grid, monkeypatch, capsys):
-    import experiments.engines as engines
+    import mambarec.experiments.engines as engines
 
     free = iter([2**60, 2**60, 0, 0])  # room for a second trial, then none
     monkeypatch.setattr(engines, "free_memory", lambda: next(free, 2**60))
@@ -155,8 +155,8 @@ def test_a_budget_draws_points_without_repetition_and_the_same_ones_again(make_c
 PROGRAM = """
 import sys
 sys.path.insert(0, {src!r})
-import main
-import utils.configurator as configurator
+from mambarec.cli import train as main
+import mambarec.config.configurator as configurator
 from pathlib import Path
 if __name__ == "__main__":
     configurator.CONFIGS = Path({configs!r})

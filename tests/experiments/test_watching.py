@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-import experiments.watching as watching_module
-from experiments.run import run
-from experiments.trials import _Clock, prepare, run_trials
-from experiments.watching import Status, _Lines, _Table, watching
-from utils.configurator import Axis
+import mambarec.experiments.watching as watching_module
+from mambarec.config.configurator import Axis
+from mambarec.experiments.trials import _Clock, prepare, run_trials
+from mambarec.experiments.watching import Status, _Lines, _Table, watching
+from mambarec.runs.run import run
 
 STATUS = Status(
     epoch=13, cap=200, step=34, steps=100, saved=12, metric="recall@20", loss=0.69312, value=0.1032, best=0.1041, patience=18,

@@ -36,8 +36,8 @@ _IMPORTED = [
     "duckdb",
     "matplotlib.pyplot",
     "faiss",
-    "preparation.tabular",
-    "preparation.amazon",
+    "mambarec.preparation.tabular",
+    "mambarec.preparation.amazon",
     "faults.harness",
 ]
 _FORKS.set_forkserver_preload(_IMPORTED)
@@ -112,7 +112,7 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
     module = importlib.import_module(door)
     import torch
 
-    import utils.configurator as configurator
+    import mambarec.config.configurator as configurator
 
     torch.set_num_threads(1)
     configurator.CONFIGS = Path(configs)

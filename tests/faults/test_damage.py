@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-import analysis.records as records
-from analysis.records import load_records
-from experiments.directory import RunDirectory, same_result
-from experiments.run import run
-from experiments.trained import load_trained
+import mambarec.analysis.records as records
 from faults.harness import TALLY, WHOLE
-from utils.errors import UserError
-from utils.neighbours import nearest_neighbours, neighbour_search
+from mambarec.analysis.records import load_records
+from mambarec.base.errors import UserError
+from mambarec.nn.neighbours import nearest_neighbours, neighbour_search
+from mambarec.runs.directory import RunDirectory, same_result
+from mambarec.runs.run import run
+from mambarec.runs.trained import load_trained
 
 PLACES = 200 if WHOLE else 3  # bytes of a file that are turned
 
@@ -75,7 +75,7 @@ def test_damage_to_a_finished_run_is_noticed_where_it_is_read(name, finished):
 
 @pytest.mark.parametrize("name", [*FILES[:6], "manifest.json", "checkpoint.pt", "checkpoint.older.pt"])
 def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, tmp_path, monkeypatch):
-    from experiments.run import _Recorder
+    from mambarec.runs.run import _Recorder
 
     config = make_config("BPR", epochs=3, train_batch_size=128)
     undisturbed = run(config.at(results_dir=f"{tmp_path}/undisturbed/"))["directory"]
@@ -107,7 +107,7 @@ def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, t
 
 
 def test_a_damaged_checkpoint_is_said_with_the_one_that_serves(make_config, monkeypatch, capsys):
-    from common.trainer import Trainer
+    from mambarec.training.trainer import Trainer
 
     train_epoch = Trainer._train_epoch
 
@@ -152,7 +152,7 @@ def test_a_compact_record_without_a_seal_is_read(finished, tmp_path, monkeypatch
 
 
 def test_damaged_neighbours_are_found_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.neighbours._KEPT_ABOVE", 0)
+    monkeypatch.setattr("mambarec.nn.neighbours._KEPT_ABOVE", 0)
     features = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
     with neighbour_search(tmp_path):
         whole = nearest_neighbours(features, 4)
@@ -164,7 +164,7 @@ def test_damaged_neighbours_are_found_again(tmp_path, monkeypatch):
 
 
 def test_a_run_without_a_manifest_is_read_and_it_is_said_once(finished, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.directory._unchecked", [])
+    monkeypatch.setattr("mambarec.runs.directory._unchecked", [])
     config, path = finished[0], _path(finished[0])
     whole = figures(config, path)
     (path / "manifest.json").unlink()

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.directory import same_result
 from faults.harness import TALLY, WHOLE, Befalls, call, contents, sample
+from mambarec.runs.directory import same_result
 
 
 def run_of(results):

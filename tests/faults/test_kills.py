@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.directory import RunDirectory, same_result
 from faults.harness import TALLY, Befalls, call, contents, sample
-from utils.configurator import Config
+from mambarec.config.configurator import Config
+from mambarec.runs.directory import RunDirectory, same_result
 
 KILLED = -9
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from common.alignment import Distinct
+from mambarec.nn.alignment import Distinct
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """BM3's distances and targets."""
 
 import torch
+from mambarec.models.bm3 import BM3, distance
 
-from common.alignment import distinct
-from models.bm3 import BM3, distance
+from mambarec.nn.alignment import distinct
 
 
 def test_distances_of_distinct_rows_are_those_of_the_batch():

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from common.trainer import Trainer, init_seed
-from experiments.run import load_model_class
-from utils.configurator import Config, available_models
-from utils.dataloader import EvalDataLoader
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.config.configurator import Config, available_models
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.runs.run import load_model_class
+from mambarec.training.trainer import Trainer, init_seed
 
 FOLDER = os.environ.get("MAMBAREC_MODEL_PATH")
 PLACE = {"model_path": FOLDER} if FOLDER else {}

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from common.trainer import init_seed
-from experiments.run import assemble
-from utils.configurator import available_models
-from utils.dataset import RecDataset
+from mambarec.config.configurator import available_models
+from mambarec.data.dataset import RecDataset
+from mambarec.runs.run import assemble
+from mambarec.training.trainer import init_seed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from mambarec.models.freedom import FREEDOM
 
-from models.freedom import FREEDOM
-from utils.graph import draw, normalized_adjacency
+from mambarec.nn.graph import draw, normalized_adjacency
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from experiments.run import load_model_class
-from utils.dataloader import EvalDataLoader
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.runs.run import load_model_class
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

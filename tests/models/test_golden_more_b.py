@@ -11,9 +11,9 @@ import scipy.sparse as sp
 import torch
 from test_golden import GOLDEN, reference
 
-from experiments.run import load_model_class
-from utils.dataloader import EvalDataLoader
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.runs.run import load_model_class
 
 THEIRS = {"visual": ("v_gcn", "image"), "text": ("t_gcn", "text")}
 

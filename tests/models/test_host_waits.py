@@ -9,10 +9,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.trainer import init_seed
-from experiments.run import assemble
-from utils.configurator import available_models
-from utils.dataset import RecDataset
+from mambarec.config.configurator import available_models
+from mambarec.data.dataset import RecDataset
+from mambarec.runs.run import assemble
+from mambarec.training.trainer import init_seed
 
 # Operations whose result has a size that only the device knows, or is a number on the host, or comes from there.
 WAITING = {

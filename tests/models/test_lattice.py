@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-
-from models.lattice import LATTICE
+from mambarec.models.lattice import LATTICE
 
 
 @pytest.fixture

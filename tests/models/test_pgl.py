@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from mambarec.models.pgl import KEPT, PGL, SMALLEST, principal_block
 
-from models.pgl import KEPT, PGL, SMALLEST, principal_block
-from utils.graph import normalized_adjacency, normalized_interactions
+from mambarec.nn.graph import normalized_adjacency, normalized_interactions
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from mambarec.models.gume import enhanced_adjacency, shared_neighbours
 
-from common.trainer import init_seed
-from experiments.run import assemble, load_model_class
-from experiments.trained import load_trained
-from models.gume import enhanced_adjacency, shared_neighbours
-from utils.dataloader import EvalDataLoader
-from utils.dataset import RecDataset
-from utils.topk_evaluator import TopKEvaluator
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.data.dataset import RecDataset
+from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.runs.run import assemble, load_model_class
+from mambarec.runs.trained import load_trained
+from mambarec.training.trainer import init_seed
 
 REMEMBERING = ["DRAGON", "MENTOR", "COHESION"]
 

@@ -13,13 +13,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import recording
-from common.recording import WARM_UP, RecordedSteps
-from common.trainer import Trainer, init_seed
-from experiments.run import assemble
-from utils.configurator import available_models
-from utils.dataset import RecDataset
-from utils.errors import ModelError
+from mambarec.base.errors import ModelError
+from mambarec.config.configurator import available_models
+from mambarec.data.dataset import RecDataset
+from mambarec.runs.run import assemble
+from mambarec.training import recording
+from mambarec.training.recording import WARM_UP, RecordedSteps
+from mambarec.training.trainer import Trainer, init_seed
 
 STEADY = {  # on the CPU a GPU's generator is one of the host
     "MambaRec": {"dropout": 0.0},

@@ -1,8 +1,7 @@
 """VBPR's two ways to the items of a batch."""
 
 import torch
-
-from models.vbpr import VBPR
+from mambarec.models.vbpr import VBPR
 
 
 def test_items_of_a_small_batch_are_those_of_the_whole_catalogue_with_the_same_gradients(make_config, make_loader):

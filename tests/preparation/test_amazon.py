@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import prepare as program
-from preparation.amazon import item_text
-from preparation.lines import parse_record
-from preparation.vectors import RECORD
+from mambarec.cli import prepare as program
+from mambarec.preparation.amazon import item_text
+from mambarec.preparation.features.vectors import RECORD
+from mambarec.preparation.readers.lines import parse_record
 
 USERS, ITEMS = [f"A{n:013d}" for n in range(4)], [f"B{n:09d}" for n in range(4)]
 PAIRS = [(user, item, 5.0, 100 + place) for place, (user, item) in enumerate((u, i) for u in USERS for i in ITEMS)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from preparation.backbones import load_backbone
-from utils.errors import ConfigError, DataError
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.preparation.features.backbones import load_backbone
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import prepare as program
-from preparation.validation import popularity
-from utils.configurator import Config
-from utils.dataset import RecDataset
+from mambarec.cli import prepare as program
+from mambarec.config.configurator import Config
+from mambarec.data.dataset import RecDataset
+from mambarec.preparation.validation import popularity
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 UI = ("--user-column", "user", "--item-column", "item")

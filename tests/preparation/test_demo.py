@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preparation.demo import ensure_demo, write_demo
+from mambarec.preparation.demo import ensure_demo, write_demo
 
 
 @pytest.fixture(scope="module")
@@ -50,5 +50,5 @@ def test_it_is_generated_once(demo):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):  # utils.errors makes a sentence of it
+    with pytest.raises(OSError, match="file"):  # mambarec.base.errors makes a sentence of it
         ensure_demo(tmp_path / "file" / "demo")

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import prepare
-from experiments.run import run
-from utils.configurator import Config
+from mambarec.cli import prepare
+from mambarec.config.configurator import Config
+from mambarec.runs.run import run
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-import preparation.features as module
-from preparation.features import Block, FeatureFiles, weights_digest
-from utils.errors import DataError, RunError
+import mambarec.preparation.features.feature_table as module
+from mambarec.base.errors import DataError, RunError
+from mambarec.preparation.features.feature_table import Block, FeatureFiles, weights_digest
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 IDS = [f"B{item}" for item in range(10)]
@@ -73,7 +73,7 @@ KILLED = """
 import os, signal, sys
 sys.path[:0] = [{src!r}, {here!r}]
 from pathlib import Path
-import preparation.features as module
+import mambarec.preparation.features.feature_table as module
 import test_features as test
 module.SAVE_SECONDS = 0.0
 def blocks(start):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preparation.engine import Engine
-from preparation.filtering import RAW, filter_interactions
-from preparation.report import Report
-from preparation.splits import SPLITS, check_no_leak, split_interactions
-from utils.errors import DataError
+from mambarec.base.errors import DataError
+from mambarec.preparation.engine import Engine
+from mambarec.preparation.filtering import RAW, filter_interactions
+from mambarec.preparation.report import Report
+from mambarec.preparation.splits import SPLITS, check_no_leak, split_interactions
 
 ROWS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(1, 5), st.integers(0, 6)), min_size=1, max_size=90)
 

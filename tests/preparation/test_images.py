@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from preparation.backbones import load_backbone
-from preparation.images import extract_features
-from utils.errors import DataError
+from mambarec.base.errors import DataError
+from mambarec.preparation.features.backbones import load_backbone
+from mambarec.preparation.features.images import extract_features
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from preparation.items import read_items
-from utils.errors import DataError
+from mambarec.base.errors import DataError
+from mambarec.preparation.features.items import read_items
 
 
 def test_items_come_in_the_order_of_their_numbers(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preparation.engine import Engine
-from preparation.layout import rows
-from preparation.report import Source
-from preparation.tables import column, drop_unusable, layout_of, load
+from mambarec.preparation.engine import Engine
+from mambarec.preparation.readers.layout import rows
+from mambarec.preparation.readers.tables import column, drop_unusable, layout_of, load
+from mambarec.preparation.report import Source
 
 LETTERS = st.characters(
     codec="utf-8", categories=("L", "N", "P", "S"), include_characters=" ", exclude_characters="\x00\"',;|\t"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from preparation.items import read_items
-from preparation.packing import STORE, pack_images
-from preparation.store import ImageStore
-from utils.errors import DataError
+from mambarec.base.errors import DataError
+from mambarec.preparation.features.items import read_items
+from mambarec.preparation.features.packing import STORE, pack_images
+from mambarec.preparation.features.store import ImageStore
 
 
 def packed(folder) -> dict[int, bytes]:
@@ -39,7 +39,7 @@ def test_a_column_of_paths_starts_at_the_folder_of_images_or_the_data_set(write_
 
 
 def test_what_is_packed_is_not_read_again(write_items, tmp_path, monkeypatch):
-    monkeypatch.setattr("preparation.packing._PICTURES", 2)
+    monkeypatch.setattr("mambarec.preparation.features.packing._PICTURES", 2)
     images = tmp_path / "pictures"
     images.mkdir()
     for item in range(5):

@@ -8,9 +8,9 @@ from pathlib import Path
 import lmdb
 import pytest
 
-import preparation.store as module
-from preparation.store import ImageStore
-from utils.errors import DataError
+import mambarec.preparation.features.store as module
+from mambarec.base.errors import DataError
+from mambarec.preparation.features.store import ImageStore
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -54,7 +54,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {src!r})
 from pathlib import Path
-from preparation.store import ImageStore
+from mambarec.preparation.features.store import ImageStore
 def pictures():
     yield 2, b"2" * 10_000
     os.kill(os.getpid(), signal.SIGKILL)

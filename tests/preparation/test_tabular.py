@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import prepare as program
-from experiments.run import run
-from preparation.validation import popularity
-from utils.configurator import Config
-from utils.dataset import RecDataset
+from mambarec.cli import prepare as program
+from mambarec.config.configurator import Config
+from mambarec.data.dataset import RecDataset
+from mambarec.preparation.validation import popularity
+from mambarec.runs.run import run
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import preparation.text as module
-from preparation.text import encode_texts, load_encoder
-from utils.errors import ConfigError, DataError
+import mambarec.preparation.features.text as module
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.preparation.features.text import encode_texts, load_encoder
 
 TEXTS = ["A red wooden toy train for toddlers.", "", "Wooden railway toy, red.", "Stainless steel cooking pot", "  "]
 

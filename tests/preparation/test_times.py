@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from preparation import times
-from preparation.engine import Engine
-from preparation.report import Source
+from mambarec.preparation.engine import Engine
+from mambarec.preparation.readers import times
+from mambarec.preparation.report import Source
 
 MICROSECONDS = st.integers(-(10**15), 4 * 10**15)  # from 1938 to 2096
 ZONES = st.sampled_from([None, 0, 120, -210, 330, 840])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.identifiers import Identifiers
-from utils.errors import DataError
+from mambarec.base.errors import DataError
+from mambarec.serving.identifiers import Identifiers
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.trained import load_trained
-from serving.lists import evaluated_users, listed_users, recommend, trained_users
-from utils.errors import DataError, RunError
+from mambarec.base.errors import DataError, RunError
+from mambarec.runs.trained import load_trained
+from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
 
 
 @pytest.fixture

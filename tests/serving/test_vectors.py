@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mambarec.models.bpr import BPR
 
-from common.abstract_recommender import GeneralRecommender
-from experiments.trained import load_trained
-from models.bpr import BPR
-from serving.vectors import export_vectors, similar_items
-from utils.errors import ConfigError, DataError, RunError
+from mambarec.base.errors import ConfigError, DataError, RunError
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.runs.trained import load_trained
+from mambarec.serving.vectors import export_vectors, similar_items
 
 
 class Shifted(BPR):
@@ -38,7 +38,7 @@ def trained(make_run):
 
 
 def untrained(name, make_run, monkeypatch, model):
-    monkeypatch.setattr("experiments.run.load_model_class", lambda *_: model)
+    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: model)
     return load_trained(make_run(name, req_training=False))
 
 
@@ -88,7 +88,7 @@ def test_faiss_is_asked_for_where_it_is_absent(trained, tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):
-    with pytest.raises(OSError, match=r"absent/vectors\.npz"):  # utils.errors makes a sentence of it
+    with pytest.raises(OSError, match=r"absent/vectors\.npz"):  # mambarec.base.errors makes a sentence of it
         export_vectors(trained, "npz", tmp_path / "absent" / "vectors.npz")
 
 

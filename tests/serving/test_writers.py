@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serving.writers import FORMATS, write_tables
-from utils.errors import ConfigError, RunError
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.serving.writers import FORMATS, write_tables
 
 READERS = {"csv": pd.read_csv, "jsonl": lambda path: pd.read_json(path, lines=True), "parquet": pd.read_parquet}
 
@@ -68,5 +68,5 @@ def test_parquet_needs_a_file_and_its_package(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"absent/table"):  # utils.errors makes a sentence of it
+    with pytest.raises(OSError, match=r"absent/table"):  # mambarec.base.errors makes a sentence of it
         write_tables(blocks(), "csv", tmp_path / "absent" / "table")

@@ -1,0 +1,98 @@
+"""Lists of runs and of experiments for a terminal, without any test figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mambarec.analysis.fairness import BUDGET_KEYS
+from mambarec.base.words import count, seeds_text
+from mambarec.config.configurator import NEUTRAL_KEYS
+from mambarec.experiments.experiment import Experiment, trial_name
+from mambarec.runs.lookup import FoundRun, find_runs
+
+_SAID = NEUTRAL_KEYS | {"model", "dataset", "seed", "device", "use_gpu", "model_code"}  # said elsewhere, or of the machine
+
+
+def runs_list(runs: Sequence[FoundRun]) -> str:
+    """A line per run: where it lies, its state and epochs, and the settings in which runs of its model differ."""
+    varied: dict[str, list[str]] = {}
+    for model in {run.model for run in runs}:
+        configs = [run.config for run in runs if run.model == model]
+        keys = dict.fromkeys(key for config in configs for key in config if key not in _SAID)
+        varied[model] = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    rows = [["run", "state", "progress", "settings that differ"]]
+    for run in runs:
+        settings = " ".join(f"{key}={_text(run.config.get(key))}" for key in varied[run.model])
+        rows.append([trial_name(run.path), run.state(), run.progress(), settings])
+    states = [row[1] for row in rows[1:]]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return "\n".join([*_columns(rows), "", f"{count(len(runs), 'run')}: {', '.join(counts)}"])
+
+
+def experiments_list(
+    place: Path,
+    found: Sequence[Experiment],
+    models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    where: Sequence[str] = (),
+    unfinished: bool = False,
+) -> str:
+    """The experiments of a folder that have a trial that fits, the last one at the end; '' where there is none.
+
+    where is met by the settings of a trial's run, so a trial that has not begun does not fit it.
+    """
+    names = {name.lower() for name in models}, {name.lower() for name in datasets}
+    fitting = {trial_name(run.path) for run in find_runs([place], models, datasets, seeds, where)} if where else set()
+
+    def fits(trial: str) -> bool:
+        dataset, model, run = trial.split("/")
+        return (
+            (not names[0] or model.lower() in names[0])
+            and (not names[1] or dataset.lower() in names[1])
+            and (not seeds or any(run.startswith(f"seed{seed}-") for seed in seeds))
+            and (not where or trial in fitting)
+        )
+
+    rows = [["experiment", "purpose", "models", "data sets", "seeds", "settings", "runs finished", "last given (UTC)"]]
+    for plan in found:
+        filters = models or datasets or seeds or where
+        if (filters and not any(map(fits, plan.trials))) or (unfinished and plan.finished):
+            continue
+        done = sum(_is_finished(place, trial) for trial in plan.trials)
+        models_text = ", ".join(plan.models) if len(plan.models) <= 5 else count(len(plan.models), "model")
+        settings = [f"{key}={_text(value)}" for key, value in plan.settings.items() if key not in BUDGET_KEYS]
+        settings += [f"epochs={_text(plan.budget.get('epochs'))}"]
+        axes = dict.fromkeys(f"{key}={_span(values)}" for keys in plan.axes.values() for key, values in keys.items())
+        rows.append(
+            [
+                plan.name,
+                plan.purpose,
+                models_text,
+                ", ".join(plan.datasets),
+                seeds_text(plan.seeds),
+                " ".join([*axes, *settings]),
+                f"{done} of {len(plan.trials)}",
+                plan.given[:16].replace("T", " "),
+            ]
+        )
+    return "\n".join([f"{place}", "", *_columns(rows)]) if len(rows) > 1 else ""
+
+
+def _is_finished(place: Path, trial: str) -> bool:
+    dataset, model, run = trial.split("/")
+    folder = Path(place) / dataset
+    return (folder / model / run / "result.json").exists() or (folder / f"{model}-{run}.record.npz").exists()
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _span(values: Sequence[object]) -> str:
+    """Up to four values, or the first and the last and how many there are."""
+    return _text(values) if len(values) <= 4 else f"{values[0]}…{values[-1]} ({len(values)})"
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"

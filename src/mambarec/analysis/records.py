@@ -1,0 +1,160 @@
+"""What finished runs left, small enough to commit: settings, results, epochs, and test metrics of each user.
+
+A record is read from a run's directory, or from the compact file `<name>.record.npz` that `Record.save` makes of one. Per-user
+values are float16 in both, so that a table is the same from either.
+"""
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mambarec.base.errors import RunError
+from mambarec.base.files import is_intact, replacing, sealed
+from mambarec.config import configurator
+from mambarec.config.configurator import NEUTRAL_KEYS, read_yaml
+from mambarec.runs.directory import RunDirectory
+
+SUFFIX = ".record.npz"
+MACHINE_KEYS = frozenset("threads use_gpu device".split())
+KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run.
+
+    config, environment, result: the run's JSON files. epochs: the rows of metrics.jsonl. users: int32 (N,). per_user: metric ->
+    float16 (N,). source: the directory or file it was read from.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    result: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    source: Path
+
+    @property
+    def model(self) -> str:
+        return self.result["model"]
+
+    @property
+    def dataset(self) -> str:
+        return self.result["dataset"]
+
+    @property
+    def seed(self) -> int:
+        return self.result["seed"]
+
+    @property
+    def name(self) -> str:
+        """The name of the run's directory, seed<seed>-<hash>."""
+        return self.source.name.removesuffix(SUFFIX).removeprefix(f"{self.model}-")
+
+    @property
+    def valid_metric(self) -> str:
+        return self.config["valid_metric"].lower()
+
+    @property
+    def trial(self) -> str:
+        """The run as experiments name it: its directory below results_dir."""
+        return f"{self.dataset}/{self.model}/{self.name}"
+
+    def defaults(self) -> dict[str, Any]:
+        """What this version's YAMLs set for the run's model and data set, as far as they are here."""
+        return _defaults(configurator.CONFIGS, self.model, self.dataset)
+
+    def settings(self) -> dict[str, Any]:
+        """All that a run's figures depend on but the seed and the machine.
+
+        A key that is younger than the run has the value of this version's YAMLs.
+        """
+        config = {**self.defaults(), **self.config}
+        return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
+
+    def machine(self) -> dict[str, Any]:
+        """What of a run's configuration is of the machine: its figures may differ in their last digits by it."""
+        return {key: self.config[key] for key in sorted(MACHINE_KEYS) if key in self.config}
+
+    @classmethod
+    def of_run(cls, path: Path) -> "Record":
+        """Read a finished run's directory; RunError when it is not one."""
+        directory = RunDirectory(path)
+        result = directory.result()
+        if result is None:
+            raise RunError(f"{path} is not finished: it has no result.json")
+        try:
+            config, environment = (directory.read_json(name) for name in ("config.json", "environment.json"))
+            values = directory.arrays("per_user.npz")
+            per_user = {name: values[name].astype(np.float16) for name in values if name != "users"}
+            users = values["users"].astype(np.int32)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
+        return cls(config, environment, result, directory.metrics(), users, per_user, path)
+
+    @classmethod
+    def of_file(cls, path: Path) -> "Record":
+        """Read what `save` wrote; RunError when it is something else."""
+        try:
+            content = path.read_bytes()
+            if is_intact(content) is False:
+                raise RunError(f"{path} is damaged: its content is not what was written. Get it again, or write it anew")
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                text = json.loads(stored["json"].tobytes())
+                users = stored["users"]
+                per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
+        except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise RunError(f"{path} is no record of a run: {error}") from None
+        return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
+
+    def save(self, folder: Path) -> Path:
+        """Write the compact file into `folder`; the same record gives the same bytes. Returns its path."""
+        text = {key: getattr(self, key) for key in ("config", "environment", "result", "epochs")}
+        encoded = np.frombuffer(json.dumps(text, sort_keys=True).encode(), np.uint8)
+        kept: dict[str, Any] = {name: values for name, values in self.per_user.items() if name in KEPT}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, json=encoded, users=self.users, **kept)
+        path = folder / self.dataset / f"{self.model}-{self.name}{SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(sealed(buffer.getvalue()))
+        return path
+
+
+@cache
+def _defaults(configs: Path, model: str, dataset: str) -> dict[str, Any]:
+    """What overall.yaml sets, and the YAMLs of the data set and of the model, if they are here."""
+    paths = [configs / "overall.yaml", configs / "dataset" / f"{dataset}.yaml", configs / "model" / f"{model}.yaml"]
+    contents = [read_yaml(path) for path in paths if path.exists()]
+    return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
+
+
+def _refuse(error: OSError) -> None:
+    """Of a folder that cannot be read: to leave its runs out would give other figures."""
+    raise error
+
+
+def load_records(paths: Iterable[Path]) -> list[Record]:
+    """Records of run directories, of compact files, and of all of these below a folder; RunError where there is none."""
+    records = []
+    for path in map(Path, paths):
+        if path.name.endswith(SUFFIX):
+            found = [Record.of_file(path)]
+        else:
+            walk = os.walk(path, onerror=_refuse) if path.exists() else ()
+            runs = sorted(Path(place) for place, _, names in walk if "result.json" in names)
+            found = [*map(Record.of_run, runs), *map(Record.of_file, sorted(path.rglob(f"*{SUFFIX}")))]
+        if not found:
+            raise RunError(f"{path}: no finished run and no *{SUFFIX} there; train with main.py first, or name another place")
+        records += found
+    return records

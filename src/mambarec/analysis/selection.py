@@ -1,0 +1,206 @@
+"""Which runs a table, a page or a figure is made of: those of an experiment, or all that lie in a folder.
+
+A folder without experiments is taken as loose runs. Of a folder with experiments the last comparison of several models is
+taken, else the last grid or search; the runs of studies count only when they are asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mambarec.analysis.records import SUFFIX, Record, load_records
+from mambarec.base.errors import RunError
+from mambarec.base.words import count, listed
+from mambarec.experiments.experiment import Experiment, experiments_in
+from mambarec.runs.lookup import fits, parse_where
+
+SHOWN = 6  # runs without a result that a table names
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command asks for. models, datasets, seeds, where: () takes all. experiments: by name.
+
+    everything: loose runs in place of an experiment. studies: the runs that studies made count too.
+    """
+
+    models: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    where: Sequence[str] = ()
+    experiments: Sequence[str] = ()
+    everything: bool = False
+    studies: bool = False
+
+
+@dataclass
+class Selection:
+    """Records with the experiments that they are of; notes: what the table says of missing runs; said: what was left aside."""
+
+    records: list[Record] = field(default_factory=list)
+    plans: list[Experiment] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+
+def select(places: Sequence[Path], wanted: Wanted) -> Selection:
+    """The runs in folders that `wanted` asks for, in the order in which it, or the experiment, names models and data sets.
+
+    RunError where there is none, and for an experiment, a model or a data set that is not there.
+    """
+    plans = {Path(place): experiments_in(place) for place in places}
+    if wanted.experiments:
+        there = {plan.name for found in plans.values() for plan in found}
+        missing = [name for name in wanted.experiments if name not in there]
+        if missing:
+            names = ", ".join(sorted(there)) or "none"
+            raise RunError(
+                f"--experiment {missing[0]}: {listed([str(place) for place in plans])} has none of this name; it has: {names}"
+            )
+    selection = Selection()
+    for place, found in plans.items():
+        _take(selection, place, found, wanted)
+    selection.records = _filtered(selection, wanted)
+    return selection
+
+
+def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wanted) -> None:
+    """Add what a folder gives."""
+    if wanted.experiments and found:
+        chosen = {plan.name: (plan, plan.datasets) for plan in found if plan.name in wanted.experiments}
+    elif found and not wanted.everything:
+        chosen = _last(found, wanted)
+    else:
+        chosen = {}
+    for plan, datasets in chosen.values():
+        _take_experiment(selection, place, plan, datasets, wanted)
+    covered = {dataset for _, datasets in chosen.values() for dataset in datasets}
+    asked = {name.lower() for name in wanted.datasets}
+    if chosen and (not asked or asked <= {name.lower() for name in covered} or wanted.experiments):
+        if not wanted.experiments:
+            _say_what_else(selection, found, chosen, wanted)
+        return
+    loose = [record for record in load_records([place]) if record.dataset not in covered]
+    kept = loose if wanted.studies else [record for record in loose if not made_by_study(record, found)]
+    if len(kept) < len(loose):
+        selection.said.append(f"{count(len(loose) - len(kept), 'run')} of studies left out; --studies takes them too")
+    selection.records += kept
+
+
+def of_experiment(place: Path, plan: Experiment) -> Selection:
+    """The finished runs of one experiment."""
+    selection = Selection()
+    _take_experiment(selection, Path(place), plan, plan.datasets)
+    return selection
+
+
+def _last(found: list[Experiment], wanted: Wanted) -> dict[str, tuple[Experiment, list[str]]]:
+    """Of each data set that is asked for the experiment to show, by name, with the data sets that it is shown for."""
+    models = {name.lower() for name in wanted.models}
+    usual = [plan for plan in found if not plan.is_study and models <= {name.lower() for name in plan.models}]
+    ranked = sorted(usual, key=lambda plan: (len(plan.models) > 1, plan.given, plan.name))
+    if not wanted.datasets:
+        return {ranked[-1].name: (ranked[-1], ranked[-1].datasets)} if ranked else {}
+    chosen: dict[str, tuple[Experiment, list[str]]] = {}
+    for name in wanted.datasets:
+        of_it = [(plan, own) for plan in ranked for own in plan.datasets if own.lower() == name.lower()]
+        if of_it:
+            plan, own = of_it[-1]
+            chosen.setdefault(plan.name, (plan, []))[1].append(own)
+    return chosen
+
+
+def _take_experiment(
+    selection: Selection, place: Path, plan: Experiment, datasets: Sequence[str], wanted: Wanted = Wanted()
+) -> None:
+    """The finished trials of a plan, as run directories or records, and a note on those that are missing."""
+    models = {name.lower() for name in wanted.models or plan.models}
+    trials = [trial for trial in plan.trials if trial.split("/")[0] in datasets and trial.split("/")[1].lower() in models]
+    if not trials:  # the filter says that the model is not there
+        trials = [trial for trial in plan.trials if trial.split("/")[0] in datasets]
+    found, missing = [], []
+    for trial in trials:
+        record = _record(place, trial)
+        if record is None:
+            missing.append(trial)
+        else:
+            found.append(record)
+    selection.plans.append(plan)
+    selection.records += sorted(found, key=lambda one: (plan.datasets.index(one.dataset), plan.models.index(one.model)))
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        selection.notes.append(
+            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count "
+            f"nowhere: {', '.join(missing[:SHOWN])}{more}."
+        )
+    if plan.purpose == "search" and plan.finished is None:
+        selection.notes.append(f"The search {plan.name} has not ended.")
+
+
+def _record(place: Path, trial: str) -> Record | None:
+    """A finished trial in a results_dir or a folder of records; None while it is in neither."""
+    dataset, model, run = trial.split("/")
+    if (place / dataset / model / run / "result.json").exists():
+        return Record.of_run(place / dataset / model / run)
+    path = place / dataset / f"{model}-{run}{SUFFIX}"
+    return Record.of_file(path) if path.exists() else None
+
+
+def made_by_study(record: Record, found: Sequence[Experiment]) -> bool:
+    """Whether only a study asked for this run: report.py made it, and no comparison, grid or search has it in its plan."""
+    plans = [plan for plan in found if record.trial in plan.trials]
+    if any(not plan.is_study for plan in plans):
+        return False
+    program = Path((record.environment.get("command") or [""])[0]).name
+    return program == "report.py" or (bool(plans) and program != "main.py")
+
+
+def _say_what_else(
+    selection: Selection, found: list[Experiment], chosen: dict[str, tuple[Experiment, list[str]]], wanted: Wanted
+) -> None:
+    """Which experiment is shown, and which others there are on the same data sets."""
+    for plan, datasets in chosen.values():
+        others = [one.name for one in found if one.name not in chosen and set(one.datasets) & set(datasets)]
+        text = f"experiment {plan.name} ({plan.purpose}, {count(len(plan.trials), 'run')})"
+        more = f"; others: {', '.join(others)} (--experiment NAME)" if others else ""
+        selection.said.append(f"{text}{more}; --all takes every run")
+
+
+def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
+    """The records that fit, models and data sets in the order in which they were asked for."""
+    records = selection.records
+    if not records:
+        unfinished = [plan.name for plan in selection.plans]
+        if unfinished:
+            raise RunError(f"experiment {unfinished[0]} has no finished run yet; give its command again to go on with it")
+        raise RunError("no finished run; " + (selection.said[0] if selection.said else "train with main.py first"))
+    for option, names in (("dataset", wanted.datasets), ("model", wanted.models)):
+        if names:
+            records = _in_order(records, option, names, selection.plans)
+    if wanted.seeds:
+        records = [record for record in records if record.seed in wanted.seeds]
+    settings = [record.settings() | record.config for record in records]
+    conditions: dict[str, Any] = parse_where(wanted.where, {key for one in settings for key in one})
+    kept = [record for record, one in zip(records, settings, strict=True) if fits(one, conditions)]
+    if not kept:
+        asked = [f"--seed {' '.join(map(str, wanted.seeds))}"] * bool(wanted.seeds)
+        asked += [f"--where {' '.join(wanted.where)}"] * bool(wanted.where)
+        raise RunError(f"no finished run fits {' '.join(asked)}; report.py runs lists them")
+    gone = sorted({record.model for record in records} - {record.model for record in kept})
+    if gone:
+        selection.said.append(f"no run of {listed(gone)} fits --seed and --where, so it has no row")
+    return kept
+
+
+def _in_order(records: Sequence[Record], option: str, names: Sequence[str], plans: Sequence[Experiment]) -> list[Record]:
+    there = sorted({getattr(record, option) for record in records})
+    spelled = {name.lower(): name for name in there}
+    missing = [name for name in names if name.lower() not in spelled]
+    if missing:
+        where = f" in experiment {listed([plan.name for plan in plans])}" if plans else ""
+        hint = "; --all takes every run" if plans else ""
+        raise RunError(f"no finished run of {option} '{missing[0]}'{where}; there are runs of: {', '.join(there)}{hint}")
+    order = [spelled[name.lower()] for name in names]
+    kept = (one for one in records if getattr(one, option) in order)
+    return sorted(kept, key=lambda one: order.index(getattr(one, option)))

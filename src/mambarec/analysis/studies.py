@@ -1,0 +1,234 @@
+"""The studies of MambaRec's paper as data: which runs each is made of, and what is drawn of them.
+
+A study is a list of points, each a label and the settings in which it departs from the YAMLs. Its runs are ordinary runs, so
+those that main.py or another study made are taken as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from mambarec.analysis.figures import Axis, Panel, bars, heat_map, lines, metric_name
+from mambarec.analysis.records import Record
+from mambarec.base.errors import ConfigError
+from mambarec.config.configurator import Config
+from mambarec.runs.run import open_dataset
+
+MODEL = "MambaRec"
+CONTRAST_WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+FACTORS = (1, 2, 4, 8, 16, 32)
+MMD_WEIGHTS, MMD_FACTORS = (0.1, 0.15, 0.2), (4, 8, 16)
+METRICS_SHOWN = ("recall@20", "ndcg@20")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration of a study: its settings beside the YAMLs' ({}: as they are), or why the data set cannot have it."""
+
+    label: str
+    values: dict[str, Any] = field(default_factory=dict)
+    model: str = MODEL
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """title: above the figure. varied: what the caption says of it. keys: the settings that it makes itself.
+
+    points: of the widths of the data set's features, by modality, and the reduction factor. draw: a figure of the table of
+    numbers; None where the figures are of item vectors.
+    """
+
+    title: str
+    varied: str
+    keys: tuple[str, ...]
+    points: Callable[[Mapping[str, int], int], list[Point]]
+    draw: Callable[..., Any] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study of one data set with what the user set beside it: each possible point with its configuration, seeds its axis."""
+
+    name: str
+    study: Study
+    dataset: str
+    given: dict[str, Any]
+    points: list[tuple[Point, Config]]
+    obstacles: list[str]
+
+    @property
+    def trials(self) -> list[Config]:
+        """What is to be run: every point with every seed."""
+        return [trial for _, config in self.points for trial in config.trials()]
+
+
+def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Sequence[Record] = ()) -> Plan:
+    """The points of a study for a data set; ConfigError for a setting in `given` that the study makes itself.
+
+    records: where they say how wide the data set's features are, its files need not be here.
+    """
+    study, given = STUDIES[name], dict(given)
+    for key in study.keys:
+        if key in given:
+            raise ConfigError(f"--{key}: the study {name} sets {key} itself; leave it out")
+    base = Config(MODEL, dataset, given)
+    for key, values in base.axes.items():
+        if key != "seed":
+            raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {values}")
+    points, obstacles = [], []
+    for point in study.points(_feature_widths(base, records), base["reduction_factor"]):
+        if point.obstacle:
+            obstacles.append(f"{point.label} ({point.obstacle})")
+        else:
+            points.append((point, _configuration(point, dataset, given)))
+    return Plan(name, study, base["dataset"], given, points, obstacles)
+
+
+def _configuration(point: Point, dataset: str, given: Mapping[str, Any]) -> Config:
+    """MambaRec must know every given key; another model takes those that it knows."""
+    defaults = Config(point.model, dataset, {"mg": True} if given.get("mg") else {})
+    known = {key: value for key, value in given.items() if point.model == MODEL or defaults.knows(key)}
+    return Config(point.model, dataset, {**known, **point.values})
+
+
+def _feature_widths(config: Config, records: Sequence[Record]) -> dict[str, int]:
+    """Modality -> width, of those that the data set declares; DataError where features that the runs need are not there."""
+    for record in records:
+        if record.dataset == config["dataset"] and record.environment.get("feature_widths"):
+            return record.environment["feature_widths"]
+    dataset = open_dataset(config)
+    dataset.features()
+    return dataset.feature_widths()
+
+
+def _ablations(widths: Mapping[str, int], factor: int) -> list[Point]:
+    return [
+        Point("full model"),
+        Point("without local alignment", {"use_local_alignment": False}),
+        Point("without global alignment", {"use_global_alignment": False}),
+        Point("without global alignment, no contrast", {"use_global_alignment": False, "cl_loss": 0.0}),
+    ]
+
+
+def _modalities(widths: Mapping[str, int], factor: int) -> list[Point]:
+    alone = [Point(f"{modality} alone", {"modalities": [modality]}) for modality in sorted(widths)]
+    return [*alone, Point("all modalities")]
+
+
+def _contrast_weights(widths: Mapping[str, int], factor: int) -> list[Point]:
+    return [Point(f"weight of the contrast {weight:g}", {"cl_loss": weight}) for weight in CONTRAST_WEIGHTS]
+
+
+def _factors(widths: Mapping[str, int], factor: int) -> list[Point]:
+    return [_reduced(widths, f"reduction factor {each}", {"reduction_factor": each}) for each in FACTORS]
+
+
+def _weights_and_factors(widths: Mapping[str, int], factor: int) -> list[Point]:
+    return [
+        _reduced(
+            widths,
+            f"weight of the MMD {weight:g}, reduction factor {each}",
+            {"mmd_weight": weight, "reduction_factor": each},
+        )
+        for weight in MMD_WEIGHTS
+        for each in MMD_FACTORS
+    ]
+
+
+def _reduced(widths: Mapping[str, int], label: str, values: dict[str, Any]) -> Point:
+    narrowest = min(widths.values())
+    obstacle = None if values["reduction_factor"] <= narrowest else f"its narrowest feature has {narrowest} dimensions"
+    return Point(label, values, obstacle=obstacle)
+
+
+def _feature_maps(widths: Mapping[str, int], factor: int) -> list[Point]:
+    """[d, 1, 1], which is the default, squares of side 2, 4, 8 … as long as d holds them, and one row [1, 1, d]."""
+    d = min(widths.values()) // factor
+    points, side = [Point(f"{d}×1×1")], 2
+    while side**2 <= d:
+        channels, rest = divmod(d, side**2)
+        label = f"{'C' if rest else channels}×{side}×{side}"
+        obstacle = f"the reduced width {d} is no multiple of {side**2}" if rest else None
+        points.append(Point(label, {"feature_map": [channels, side, side]}, obstacle=obstacle))
+        side *= 2
+    return [*points, Point(f"1×1×{d}", {"feature_map": [1, 1, d]})] if d > 1 else points
+
+
+def _with_vbpr(widths: Mapping[str, int], factor: int) -> list[Point]:
+    return [Point("VBPR", model="VBPR"), Point(MODEL)]
+
+
+_METRIC_PANELS = [Panel(metric_name(metric), {metric: ""}) for metric in METRICS_SHOWN]
+_SIZES = {"parameters": "all", "parameters_without_features": "without feature tables"}
+_COST_PANELS = [
+    Panel("parameters\n(millions)", _SIZES, 1e6, from_zero=True),
+    Panel("time an epoch\n(seconds)", {"seconds_per_epoch": ""}, from_zero=True),
+    Panel("peak memory\n(MB)", {"peak_memory_mb": ""}, from_zero=True),
+]
+_WORDS = {  # of keys, which stand in brackets for the command line
+    "cl_loss": "weight of the contrast (cl_loss)",
+    "mmd_weight": "weight of the MMD (mmd_weight)",
+    "reduction_factor": "reduction factor (reduction_factor)",
+}
+
+STUDIES = {
+    "ablation": Study(
+        "What each alignment of MambaRec gives",
+        "Without local alignment: a linear map replaces DREAM. Without global alignment: there is no MMD and no contrast "
+        "between modalities, but the encoder keeps its own contrast. No contrast: the encoder has none either.",
+        ("use_local_alignment", "use_global_alignment", "cl_loss"),
+        _ablations,
+        partial(bars, metrics=METRICS_SHOWN),
+    ),
+    "modality": Study(
+        "MambaRec with one modality and with all",
+        "With one modality there is nothing to align.",
+        ("modalities",),
+        _modalities,
+        partial(bars, metrics=METRICS_SHOWN),
+    ),
+    "cl-weight": Study(
+        "MambaRec by the weight of the contrast",
+        "The weight of the contrast in the loss varies (key cl_loss).",
+        ("cl_loss",),
+        _contrast_weights,
+        partial(lines, x=Axis("cl_loss", _WORDS["cl_loss"], log=10), panels=_METRIC_PANELS),
+    ),
+    "mmd-reduction": Study(
+        "MambaRec by the weight of the MMD and the reduction of the features",
+        "Two settings vary: the weight of the MMD in the loss (key mmd_weight), and the factor by which the width of the "
+        "features is reduced (key reduction_factor).",
+        ("mmd_weight", "reduction_factor"),
+        _weights_and_factors,
+        partial(heat_map, rows="mmd_weight", columns="reduction_factor", metric="recall@20", names=_WORDS),
+    ),
+    "reduction": Study(
+        "MambaRec by the reduction of the features",
+        "The factor by which the width of the features is reduced varies (key reduction_factor). Parameters are counted with "
+        "and without the raw feature tables. Time is that of training one epoch, without evaluation. Peak memory is that of "
+        "the process, or of the GPU if there is one.",
+        ("reduction_factor",),
+        _factors,
+        partial(
+            lines,
+            x=Axis("reduction_factor", _WORDS["reduction_factor"], log=2),
+            panels=[_METRIC_PANELS[0], *_COST_PANELS],
+        ),
+    ),
+    "feature-map": Study(
+        "MambaRec by the shape of DREAM's feature map",
+        "The shape is channels × height × width (key feature_map). Its product is the reduced width of the features.",
+        ("feature_map",),
+        _feature_maps,
+        partial(bars, metrics=METRICS_SHOWN),
+    ),
+    "embedding": Study(
+        "Item vectors of MambaRec and VBPR",
+        "The vectors are those that score items, at length 1. MambaRec makes them from all modalities (content + side).",
+        (),
+        _with_vbpr,
+        None,
+    ),
+}

@@ -1,0 +1,42 @@
+"""Make data sets: `python prepare.py table --interactions ratings.csv …`. README.md shows what else it can do."""
+
+import argparse
+import importlib
+import sys
+
+from mambarec.base.errors import exit_status
+
+# Each command with the module that defines it, imported only where it is needed: some are slow to import.
+COMMANDS = {
+    "amazon": "mambarec.preparation.amazon",
+    "table": "mambarec.preparation.tabular",
+    "text": "mambarec.preparation.features.text",
+    "images": "mambarec.preparation.features.images",
+    "check": "mambarec.preparation.validation",
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="From raw data to a data set, its features, and what is wrong with it.",
+        epilog="`prepare.py COMMAND -h` shows the options of each.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    named = [name for name in COMMANDS if name in arguments[:1]]
+    for name in named or COMMANDS:
+        importlib.import_module(COMMANDS[name]).add_parser(commands)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0, 1 where `check` found something wrong, 2 for a mistake that the message explains, 130 when interrupted."""
+
+    def work() -> int | None:
+        options = parse(arguments)
+        return options.does(options)
+
+    return exit_status(work, "stopped; nothing half-made is left")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

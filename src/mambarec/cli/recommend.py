@@ -1,0 +1,107 @@
+"""Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. README.md shows what else it can do."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mambarec.base.errors import ConfigError, exit_status
+from mambarec.base.words import positive
+from mambarec.config.configurator import SRC
+from mambarec.runs.lookup import choose_run
+from mambarec.runs.trained import Trained, load_trained
+from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
+from mambarec.serving.vectors import export_vectors, similar_items
+from mambarec.serving.writers import FORMATS, write_tables
+
+RESULTS = SRC.parent / "results"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command, `lists` where none is named, and its options."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--run", type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…; or name it by:")
+    shared.add_argument("-m", "--model", metavar="NAME", help="its model")
+    shared.add_argument("-d", "--dataset", metavar="NAME", help="its data set")
+    shared.add_argument("--seed", type=int, metavar="N", help="its seed")
+    shared.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="its settings, such as n_layers=3")
+    shared.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of runs to look in (results)")
+    shared.add_argument("--data_path", type=Path, metavar="FOLDER", help="the folder above the data set's, if it has moved")
+    table = argparse.ArgumentParser(add_help=False)
+    table.add_argument("-k", type=positive, default=20, metavar="N", help="how many items (20)")
+    table.add_argument("--format", choices=FORMATS, default="csv", help="of the table (csv)")
+    table.add_argument("--output", type=Path, metavar="FILE", help="a file in place of the console")
+
+    parser = argparse.ArgumentParser(
+        description="Recommendations, similar items and vectors of a finished run.",
+        epilog="Without a command it is lists. `recommend.py COMMAND -h` shows the options of each.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    lists = commands.add_parser("lists", parents=[shared, table], help="recommendations; may be left out", allow_abbrev=False)
+    who = lists.add_mutually_exclusive_group()
+    who.add_argument("--users", type=Path, metavar="FILE", help="ids, one a line (without: the users of the test split)")
+    who.add_argument("--all", action="store_true", help="every user who has a training pair")
+    lists.add_argument("--include-seen", action="store_true", help="recommend training items too")
+    reasons = "name the N (1) nearest of the user's training items in each modality"
+    lists.add_argument("--explain", type=positive, nargs="?", const=1, default=0, metavar="N", help=reasons)
+
+    similar = commands.add_parser("similar", parents=[shared, table], help="the items nearest to one", allow_abbrev=False)
+    similar.add_argument("--item", required=True, metavar="ID", help="the item's id")
+
+    export = commands.add_parser("export", parents=[shared], help="vectors of users and items", allow_abbrev=False)
+    export.add_argument("--format", choices=("npz", "faiss"), default="npz", help="(npz)")
+    export.add_argument("--output", type=Path, required=True, metavar="FILE")
+    named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help"))
+    return parser.parse_args(arguments if named else ["lists", *arguments])
+
+
+def directory(options: argparse.Namespace) -> Path:
+    """The run that is named by its directory, or else by what it is."""
+    described = [options.model, options.dataset, options.seed, *options.where]
+    if options.run:
+        if any(one is not None for one in described):
+            raise ConfigError("--run names the run already: leave out -m, -d, --seed and --where")
+        return options.run
+    if all(one is None for one in described):
+        raise ConfigError("name a finished run: --run DIRECTORY, or -m NAME -d NAME --seed N. `report.py runs` lists them")
+    models, datasets = ([name] if name else [] for name in (options.model, options.dataset))
+    seeds = [] if options.seed is None else [options.seed]
+    return choose_run([options.results], models, datasets, seeds, options.where)
+
+
+def run(options: argparse.Namespace, trained: Trained) -> None:
+    """Do what the command says; what there is to say beside the table goes to standard error."""
+    if options.command == "export":
+        for path in export_vectors(trained, options.format, options.output):
+            print(path)
+    elif options.command == "similar":
+        write_tables([similar_items(trained, options.item, options.k)], options.format, options.output)
+    else:
+        if options.users:
+            users = listed_users(trained.dataset, options.users)
+        else:
+            users = (trained_users if options.all else evaluated_users)(trained.dataset)
+        frames = recommend(trained, users, options.k, options.include_seen, options.explain)
+        n_rows = write_tables(frames, options.format, options.output)
+        print(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
+        known = trained_users(trained.dataset)
+        if options.all and len(known) < trained.dataset.n_users:
+            print(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
+        strangers = ~np.isin(users, known)
+        if strangers.any():
+            print(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0, 2 for a mistake that the message explains, 130 when interrupted."""
+
+    def work() -> None:
+        options = parse(arguments)
+        run(options, load_trained(directory(options), options.data_path))
+
+    return exit_status(work, "stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,287 @@
+"""Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
+
+if __name__ == "__main__":
+    from mambarec.base.stopping import stop
+
+    stop.listen()  # before what takes long to import
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from mambarec.analysis.beyond import breakdown_pictures, missing_pictures
+from mambarec.analysis.comparison import compare
+from mambarec.analysis.embedding import check_sklearn
+from mambarec.analysis.figures import Picture, matplotlib
+from mambarec.analysis.findings import find, pictures
+from mambarec.analysis.html import LivePage, answer, overview, page
+from mambarec.analysis.listing import experiments_list, runs_list
+from mambarec.analysis.live import Live, finished_and_not, until_they_end
+from mambarec.analysis.ranks import diagram, ranks, ranks_table
+from mambarec.analysis.records import Record, load_records
+from mambarec.analysis.selection import Selection, Wanted, select
+from mambarec.analysis.studies import STUDIES, Plan, plan_study
+from mambarec.analysis.tables import FORMATS, rendered
+from mambarec.base.errors import ConfigError, RunError, exit_status
+from mambarec.base.files import write_text
+from mambarec.base.words import positive
+from mambarec.config.configurator import SRC, override_pairs
+from mambarec.experiments.engines import LocalProcesses, threads_each
+from mambarec.experiments.experiment import experiments_in, plan_experiment
+from mambarec.experiments.trials import prepare, run_trials
+from mambarec.runs.lookup import find_runs
+from mambarec.runs.summary import failures
+
+RESULTS = SRC.parent / "results"
+LIVE = 10  # seconds between two forms of a live page
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command with its options; `words` are configuration keys and values, which only studies take."""
+    parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
+        one = doors.add_parser(name, help=text, description=text, allow_abbrev=False)
+        one.set_defaults(does=does)
+        if one_dataset:
+            one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
+        else:
+            one.add_argument("-d", "--dataset", nargs="+", default=[], metavar="NAME", help="data sets (all of the experiment)")
+        one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="models (all of the experiment)")
+        one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="runs with these seeds alone")
+        one.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="runs with these settings: epochs=12")
+        one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help="folders of runs, records")
+        if of_experiments:
+            which = one.add_mutually_exclusive_group()
+            which.add_argument("--experiment", nargs="+", default=[], metavar="NAME", help="these (the last comparison)")
+            which.add_argument("--all", action="store_true", help="every finished run, of whatever experiment or of none")
+            one.add_argument("--studies", action="store_true", help="with --all, the runs of studies too")
+        return one
+
+    def study_door(name: str) -> None:
+        text = f"{STUDIES[name].title}: run what is missing, then draw"
+        one = doors.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {STUDIES[name].varied}",
+            epilog="Any configuration key can be set for all its runs: --epochs 20 --seed 1 2 3.",
+            allow_abbrev=False,
+        )
+        one.set_defaults(does=study)
+        one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
+        one.add_argument("--jobs", type=positive, default=1, metavar="N", help="trials side by side, sharing the threads (1)")
+        one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
+        one.add_argument("--name", metavar="NAME", help="of the experiment that its runs are")
+        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
+
+    one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
+    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
+    one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
+    one.add_argument(
+        "--live",
+        nargs="?",
+        type=positive,
+        const=LIVE,
+        metavar="SECONDS",
+        help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
+    )
+    one = door("table", table, "compare models: performance, efficiency, significance")
+    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
+    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
+    one.add_argument("--split", nargs="+", default=[], metavar="KEY", help="keys whose values make rows, such as variant")
+    one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on test, as MMRec does")
+    one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    one.add_argument(
+        "--diagram", type=Path, metavar="DIR", help="of several data sets: draw the critical-difference diagram there"
+    )
+    one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
+    one.add_argument("--output", type=Path, required=True, metavar="DIR")
+    one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
+    one.add_argument("--unfinished", action="store_true", help="those that are running or were stopped")
+    one = door("experiments", experiments, "list experiments: commands of several trials", of_experiments=False)
+    one.add_argument("--unfinished", action="store_true", help="those whose trials are not all finished")
+    for name in STUDIES:
+        study_door(name)
+    for name, draw, text in (
+        ("breakdown", breakdown_pictures, "metrics by user activity and item popularity, coverage and Gini"),
+        ("missing", missing_pictures, "recall as items lose their images or texts"),
+    ):
+        one = door(name, beyond, text, one_dataset=True)
+        one.set_defaults(draw=draw)
+        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
+    options, words = parser.parse_known_args(arguments)
+    if words and options.command not in STUDIES:
+        doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
+    options.words = words
+    return options
+
+
+def table(options: argparse.Namespace) -> None:
+    found = _selected(options)
+    comparison = compare(found.records, options.reference, options.legacy_test_selection, options.split, found.notes)
+    text = rendered(comparison, options.format, options.metrics)
+    if len(comparison.datasets) > 1:
+        places = ranks(comparison)
+        text += "\n\n" + FORMATS[options.format](ranks_table(places))
+        if options.diagram and (picture := diagram(places)):
+            picture.save(options.diagram)
+    elif options.diagram:
+        raise ConfigError("--diagram compares models over several data sets, and there are runs of one only")
+    if options.output:
+        write_text(options.output, text + "\n")
+    else:
+        print(text)
+
+
+def html(options: argparse.Namespace) -> None:
+    if options.live:
+        return live(options)
+    found = _selected(options)
+    groups: dict[str, list[Record]] = {}
+    for record in found.records:
+        groups.setdefault(record.dataset, []).append(record)
+    if options.output and len(groups) > 1:
+        raise ConfigError(f"--output names one page, and there are runs of {', '.join(groups)}; choose one of these with -d")
+    pages, answers = {}, {}
+    for dataset, some in groups.items():
+        folders = [path / dataset for path in options.results if (path / dataset).is_dir()]
+        answers[dataset] = answer(some, options.reference, options.metrics, found.notes)
+        pages[dataset] = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
+        write_text(pages[dataset], page(dataset, answers[dataset], [folder / "figures" for folder in folders]))
+        print(pages[dataset])
+    if len(groups) > 1:
+        top = next((path for path in options.results if path.is_dir()), RESULTS) / "report.html"
+        addresses = {dataset: os.path.relpath(path, top.parent) for dataset, path in pages.items()}
+        write_text(top, overview(answers, addresses, options.reference))
+        print(top)
+
+
+def live(options: argparse.Namespace) -> None:
+    """Write the page of one data set again and again, until its runs have ended or Ctrl-C."""
+    if len(options.dataset or []) != 1:
+        raise ConfigError("--live shows one data set; name it with -d")
+    if missing := [path for path in options.results if not path.exists() and path != RESULTS]:
+        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
+    name, said = options.dataset[0], False
+    folders = [path / name for path in options.results if path.is_dir()]
+    path = options.output or (folders or [RESULTS / name])[0] / "report.html"
+    writer = LivePage(name, [folder / "figures" for folder in folders], options.reference, options.metrics)
+
+    def read():
+        return finished_and_not(options.results, name, options.model or ())
+
+    try:
+        for found, state in until_they_end(read, options.live):
+            write_text(path, writer.page(found, state))
+            if not said:
+                print(
+                    f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end",
+                    flush=True,
+                )
+                said = True
+    except KeyboardInterrupt:
+        found, runs = read()
+        write_text(path, writer.page(found, Live(runs, time.time(), None)))
+        print(f"\nstopped; {path} holds the last state", file=sys.stderr)
+        return
+    print("the runs have ended; this page is the last one")
+
+
+def records(options: argparse.Namespace) -> None:
+    found = _selected(options)
+    for record in found.records:
+        print(record.save(options.output))
+    kept = [record.trial for record in found.records]
+    for plan in found.plans:
+        print(plan.restricted(kept).save(options.output))
+
+
+def runs(options: argparse.Namespace) -> None:
+    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
+    found = [run for run in found if not (options.unfinished and run.result)]
+    print(runs_list(found) if found else "no such run")
+
+
+def experiments(options: argparse.Namespace) -> None:
+    asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
+    lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
+    print("\n\n".join(line for line in lines if line) or "no such experiment")
+
+
+def beyond(options: argparse.Namespace) -> None:
+    matplotlib()
+    found = _selected(options).records
+    _save(options.draw(found), options.output or RESULTS / found[0].dataset / "figures", with_numbers=True)
+
+
+def study(options: argparse.Namespace) -> int:
+    """Run the trials of a study that are missing, unless --results names finished ones, and draw; 1 when a trial failed."""
+    matplotlib()
+    if options.command == "embedding":
+        check_sklearn()
+    given, failed = override_pairs(options.words), False
+    if options.results:
+        found = load_records(options.results)
+        plan = plan_study(options.command, options.dataset, given, found)
+    else:
+        if options.jobs > 1:
+            given.setdefault("threads", threads_each(options.jobs))
+        plan = plan_study(options.command, options.dataset, given)
+        found, failed = _run(plan, options.jobs, options.name)
+    folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
+    _save(pictures(find(plan, found)), folder)
+    return int(failed)
+
+
+def _run(plan: Plan, jobs: int, name: str | None = None) -> tuple[list[Record], bool]:
+    """The records of a plan's runs, which are an experiment, and whether one failed; RunError when all did."""
+    place, trials = Path(plan.trials[0]["results_dir"]), prepare(plan.trials)
+    paths = [trial.path for trial in trials]
+    experiment = plan_experiment(name, f"study {plan.name}", plan.trials, paths, plan.given).begun(place)
+    outcomes = run_trials(trials, LocalProcesses(jobs), jobs)
+    experiment.ended(place, paths, all(outcome.result for outcome in outcomes))
+    text = failures(outcomes)
+    finished = [Record.of_run(Path(outcome.result["directory"])) for outcome in outcomes if outcome.result]
+    if not finished:
+        raise RunError(text.removeprefix("error: "))
+    if text:
+        print(text, file=sys.stderr)
+    return finished, bool(text)
+
+
+def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
+    for picture in drawn:
+        if with_numbers:
+            print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
+        print(picture.caption)
+        print(*picture.save(folder), sep="\n", end="\n\n")
+
+
+def _selected(options: argparse.Namespace) -> Selection:
+    """The runs that the options name; what was left aside is said on standard error."""
+    wanted = Wanted(
+        options.model, options.dataset, options.seed, options.where, options.experiment, options.all, options.studies
+    )
+    found = select(options.results, wanted)
+    for line in found.said:
+        print(line, file=sys.stderr)
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
+
+    def work() -> int | None:
+        options = parse(arguments)
+        return options.does(options)
+
+    return exit_status(work, "stopped. The same command goes on from the last checkpoint")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

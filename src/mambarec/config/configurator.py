@@ -1,0 +1,435 @@
+"""Configuration: overall.yaml < dataset/<name>.yaml < model/<Name>.yaml < command line, checked as it is merged.
+
+Keys and file names are MMRec's. A value that is a list where one value is expected is a grid axis: on the command line
+(`--mmd_weight 0.1 0.2`), under a YAML's `hyper_parameters` (MMRec's convention), or in `search_space` with --search.
+"""
+
+import copy
+import difflib
+import hashlib
+import itertools
+import math
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mambarec.base.errors import ConfigError
+from mambarec.evaluation.metrics import METRICS
+
+SRC = Path(__file__).resolve().parents[1]
+CONFIGS = SRC / "configs"
+MODELS = SRC / "models"
+
+# Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind and how it is
+# given the same work, logging.
+NEUTRAL_KEYS = frozenset(
+    "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space model_identity checkpoint_seconds "
+    "tensorboard save_recommended_topk".split()
+)
+_FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
+_POSITIVE = frozenset(
+    "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
+    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature "
+    "temp bm_temp um_temp user_graph_k".split()
+)
+_NOT_NEGATIVE = frozenset(
+    "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
+    "approximate_knn_above mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
+)
+# One value for all trials of a command: where, on what, and by what they are chosen.
+_SINGLE = frozenset(
+    "data_path results_dir model_path use_gpu gpu_id cuda_graphs threads valid_metric metrics topk field_separator".split()
+)
+# The type of keys whose default is null, by example.
+_NULLABLE: dict[str, Any] = {
+    "feature_map": [1],
+    "attention_reduction": 16,
+    "train_features": True,
+    "contrast": "both",
+    "align_on": "dream",
+    "approximate_knn_above": 1,
+}
+LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
+PRECISIONS = ("fp32", "bf16")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-4 as a float (YAML 1.1 wants 1.0e-4) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$|^[-+]?(\d[\d_]*\.\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf)$|^\.nan$"),
+    list("-+0123456789."),
+)
+
+
+def parse_value(text: str) -> Any:
+    """Read one command-line word as YAML: numbers, true/false, null, [lists], else a string."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; ConfigError names the file and the line that does not parse."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; expected 'key: value' lines")
+    return content
+
+
+def model_files(folder: str | Path | None = None) -> dict[str, Path]:
+    """Name -> file of every model in src/models and in `folder`, whose files win over those of the same name.
+
+    A name is spelled as its YAML is, else as the class in the file is; a file with neither is no model.
+    """
+    yamls = [path for place in reversed(_model_configs(folder)) for path in place.glob("*.yaml")]
+    spelled = {path.stem.lower(): path.stem for path in yamls}
+    files = {path.stem: path for place in (MODELS, folder) if place for path in sorted(Path(place).glob("*.py"))}
+    named = {spelled.get(stem) or _class_in(path): path for stem, path in sorted(files.items())}
+    return {name: path for name, path in named.items() if name}
+
+
+def _model_configs(folder: str | Path | None) -> list[Path]:
+    """Where a model's YAML may lie; the first that has it wins."""
+    return [*([Path(folder), Path(folder).parent / "configs" / "model"] if folder else []), CONFIGS / "model"]
+
+
+def _class_in(path: Path) -> str | None:
+    """The class whose name is the file's, in any case."""
+    classes = re.findall(r"^class (\w+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    return next((name for name in classes if name.lower() == path.stem.lower()), None)
+
+
+def available_models(folder: str | Path | None = None) -> list[str]:
+    """Names of the models in src/models, and in `folder`, as their YAML spells them."""
+    return list(model_files(folder))
+
+
+def available_datasets() -> list[str]:
+    """Names of the data sets that have a YAML in src/configs/dataset."""
+    return sorted(path.stem for path in (CONFIGS / "dataset").glob("*.yaml"))
+
+
+class Axis(list):
+    """Several values for one key, told apart from one value that is a list."""
+
+
+class Config(Mapping):
+    """The merged configuration of one model on one data set.
+
+    `config[key]` is None for a key that is not set, as in MMRec. Values are checked against the type of the key's
+    default and its range. `trials()` gives one Config per grid point, without axes. model_file: where the model's class is.
+    """
+
+    def __init__(self, model: str, dataset: str, overrides: Mapping[str, Any] | None = None, search: bool = False):
+        """overrides: key -> value, or key -> Axis (a list, where the default is one value). Raises ConfigError."""
+        overrides = dict(overrides or {})
+        folder = model_folder(overrides)
+        files = model_files(folder)
+        model = _spelled(model, list(files), "model", f"{folder} or src/models" if folder else "src/models")
+        self.model_file = files[model]
+        dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
+        self._values: dict[str, Any] = {}
+        self._source: dict[str, str] = {}
+        self._read: set[str] = set()
+        self._lazy: dict[str, Callable[[], Any]] = {}
+        self._left_out: list[str] = []
+        self.axes: dict[str, list] = {}
+
+        layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
+        layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
+        contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
+        if ChainMap(overrides, *(content for _, content in reversed(contents))).get("mg"):
+            contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
+        self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
+        for name, content in contents:
+            self._listed[name] = content.get("hyper_parameters") or []
+            if not isinstance(self._listed[name], list):
+                raise ConfigError(f"{name}: hyper_parameters={self._listed[name]!r}; expected a list of keys")
+        self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
+        for name, content in contents:
+            self._merge(name, content)
+        if search:
+            self._merge("search_space", self._search_space(model))
+        unknown = [key for key in overrides if not self.knows(key)]
+        if unknown:
+            raise ConfigError(self._unknown(unknown[0], model))
+        self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
+        self._merge("command line", overrides)
+
+        self._values.update(model=model, dataset=dataset, model_path=folder and str(folder))
+        if self.model_file.parent == folder:  # the file is no part of this version
+            self._values["model_code"] = hashlib.sha256(self.model_file.read_bytes()).hexdigest()
+        self._resolve_paths()
+        self._check_evaluation()
+        self._set_device()
+
+    # the mapping
+
+    def __getitem__(self, key: str) -> Any:
+        self._read.add(key)
+        return self._lazy[key]() if key in self._lazy else self._values.get(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def knows(self, key: str) -> bool:
+        """Whether `key` may be given for this model and data set."""
+        return key in self._values or key in self.axes or _FEATURE_KEY.fullmatch(key) is not None
+
+    # grids
+
+    def trials(self) -> list["Config"]:
+        """One Config per point of the grid, seeds innermost; [self] when nothing is a grid axis."""
+        axes = dict(sorted(self.axes.items(), key=lambda item: item[0] == "seed"))
+        points = itertools.product(*axes.values())
+        return [self.at(**dict(zip(axes, point, strict=True))) for point in points]
+
+    def at(self, **values: Any) -> "Config":
+        """A copy without axes that has these values, which are not checked."""
+        trial = copy.copy(self)
+        trial._values = {**self._values, **values}
+        trial._read, trial.axes = set(), {}
+        return trial
+
+    def lazily(self, **makers: Callable[[], Any]) -> "Config":
+        """A copy in which the values of some keys are made when they are read; what is read of it counts as read of this."""
+        view = copy.copy(self)
+        view._lazy = makers
+        return view
+
+    # what a run is made of
+
+    def plain(self) -> dict[str, Any]:
+        """Every key and value, fit for JSON, in the order in which they were merged, which is that of the modalities."""
+        return {key: str(value) if key == "device" else value for key, value in self._values.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
+        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS}
+        return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
+
+    def unread(self) -> list[str]:
+        """A line for each key of the model's or data set's YAML that nothing has read so far."""
+        yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
+        ignored = {"hyper_parameters", "search_space", "model_identity", *self._read}
+        lines = list(self._left_out)
+        for key, source in self._source.items():
+            if source in yamls and key not in ignored:
+                near = difflib.get_close_matches(key, self._read - {key}, n=1, cutoff=0.7)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                lines.append(f"{source} sets '{key}', but nothing read it{hint}")
+        return lines
+
+    # merging and checking
+
+    def _merge(self, source: str, content: Mapping[str, Any]) -> None:
+        for key, value in content.items():
+            default = self.axes[key][0] if key in self.axes else self._values.get(key)
+            default = _NULLABLE.get(key) if default is None else default
+            several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
+            lists = several and bool(value) and all(isinstance(one, list) for one in value)
+            is_axis = several and (lists or not isinstance(default, list))
+            if is_axis and not value:
+                raise ConfigError(f"{source}: '{key}' has an empty list of values")
+            if is_axis and key in _SINGLE:
+                raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
+            if is_axis and key in self._listed.get(source, ()):
+                value = self._usable(key, value, default, source)
+            checked = [_check(key, one, default, source) for one in value] if is_axis else _check(key, value, default, source)
+            self.axes.pop(key, None)
+            self._values.pop(key, None)
+            if is_axis and len(checked) > 1:
+                self.axes[key] = list(dict.fromkeys(map(_hashable, checked)))
+            else:
+                self._values[key] = checked[0] if is_axis else checked
+            self._source[key] = source
+
+    def _usable(self, key: str, values: list, default: Any, source: str) -> list:
+        """The values of an axis of MMRec's kind that can be used, or all if none can; `unread` says what is left out."""
+        wrong = {str(one): expected for one in values if (expected := _typed(one, default)[1])}
+        if len(wrong) == len(values):
+            return values
+        self._left_out += [f"{source}: {key}={one} is left out of the grid; expected {text}" for one, text in wrong.items()]
+        return [one for one in values if str(one) not in wrong]
+
+    def _search_space(self, model: str) -> dict[str, list]:
+        space = self["search_space"]
+        if not space:
+            raise ConfigError(f"--search: {model}.yaml has no search_space; name the axes yourself (--key value value …)")
+        if not isinstance(space, dict):
+            raise ConfigError(f"{model}.yaml: search_space={space!r}; expected 'key: [values]' lines")
+        for key in space:
+            if not self.knows(key):
+                raise ConfigError(f"search_space: {self._unknown(key, model)}")
+        self._grid_keys |= set(space)
+        return space
+
+    def _unknown(self, key: str, model: str) -> str:
+        known = sorted({*self._values, *self.axes})
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        hint = f"; did you mean '--{near[0]}'?" if near else f". It knows: {', '.join(known)}"
+        return f"{model} has no key '{key}'{hint}"
+
+    def _resolve_paths(self) -> None:
+        """Make paths absolute: those of the YAMLs from src/, those of the command line from the current directory."""
+        for key in ("data_path", "results_dir"):
+            anchor = Path.cwd() if self._source[key] == "command line" else SRC
+            self._values[key] = f"{(anchor / self._values[key]).resolve()}/"
+
+    def _check_evaluation(self) -> None:
+        names = [name.lower() for name in self._values["metrics"]]
+        for name in names:
+            if name not in METRICS:
+                raise ConfigError(f"metrics: '{name}' is not a metric; there are {', '.join(METRICS)}")
+        metric, _, cutoff = self._values["valid_metric"].lower().partition("@")
+        if metric not in names or cutoff not in map(str, self._values["topk"]):
+            raise ConfigError(
+                f"valid_metric={self._values['valid_metric']} is not computed: metrics are {names}, topk {self._values['topk']}"
+            )
+
+    def _set_device(self) -> None:
+        if self._values["threads"]:
+            torch.set_num_threads(self._values["threads"])
+        if self._values["use_gpu"] and torch.cuda.is_available():
+            if self._values["gpu_id"] >= torch.cuda.device_count():
+                raise ConfigError(f"gpu_id={self._values['gpu_id']}: this machine has {torch.cuda.device_count()} GPU(s)")
+            self._values["device"] = torch.device("cuda", self._values["gpu_id"])
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is float32 in convolutions too, as it is in torch's products
+        else:
+            self._values["device"] = torch.device("cpu")
+
+
+def model_folder(overrides: Mapping[str, Any]) -> Path | None:
+    """The folder of models beside src/models, if one is named: on the command line, or in overall.yaml."""
+    given = "model_path" in overrides
+    folder = overrides["model_path"] if given else read_yaml(CONFIGS / "overall.yaml").get("model_path")
+    if folder is None:
+        return None
+    if not isinstance(folder, str):
+        raise ConfigError(f"model_path={folder!r}; expected one folder")
+    place = ((Path.cwd() if given else SRC) / folder).resolve()
+    if not place.is_dir():
+        raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
+    return place
+
+
+def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
+    for candidate in available:
+        if candidate.lower() == name.lower():
+            return candidate
+    raise ConfigError(f"there is no {kind} '{name}' in {place}; there are: {', '.join(available)}")
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check(key: str, value: Any, default: Any, source: str) -> Any:
+    """Return `value` in the type of `default`, or raise ConfigError that names what was expected."""
+    value, expected = (None, None) if value is None and key in _NULLABLE else _typed(value, default)
+    expected = expected or _out_of_range(key, value)
+    if expected:
+        raise ConfigError(f"{source}: {key}={value!r}; expected {expected}")
+    return value
+
+
+def _typed(value: Any, default: Any) -> tuple[Any, str | None]:
+    """`value` in the type of `default`, and what was expected where it has none of that type."""
+    if isinstance(default, bool):
+        return value, None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        value = int(value) if isinstance(value, float) and value.is_integer() else value
+        return value, None if _is_int(value) else f"an integer, as its default {default} is"
+    if isinstance(default, float):
+        value = float(value) if _is_int(value) else value
+        return value, None if isinstance(value, float) else f"a number, as its default {default} is"
+    if isinstance(default, str):
+        is_word = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return str(value), None if is_word else "a word"
+    if isinstance(default, list) and default:
+        typed = [_typed(one, default[0]) for one in (value if isinstance(value, list) else [value])]
+        wrong = [expected for _, expected in typed if expected]
+        return [one for one, _ in typed], wrong[0] if wrong else None if typed else "at least one value"
+    return value, None
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _out_of_range(key: str, value: Any) -> str | None:
+    """What `key` must be, when `value` is not that."""
+    numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
+    if any(not math.isfinite(number) for number in numbers):
+        return "a finite number"
+    if key in _POSITIVE and any(number <= 0 for number in numbers):
+        return "a number above 0"
+    if key in _NOT_NEGATIVE and any(number < 0 for number in numbers):
+        return "a number not below 0"
+    if key == "learner" and value.lower() not in LEARNERS:
+        return f"one of {', '.join(LEARNERS)}"
+    if key == "precision" and value not in PRECISIONS:
+        return f"one of {', '.join(PRECISIONS)}"
+    if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
+        return "a number above 0, or {max_norm: 5, norm_type: 2}"
+    if key == "field_separator" and len(value) != 1:
+        return "one character"
+    if key == "learning_rate_scheduler" and not (len(value) == 2 and value[1] > 0):
+        return "[decay, epochs]: the learning rate is multiplied by decay ** (epoch / epochs)"
+    return None
+
+
+def _is_clip(value: Any) -> bool:
+    norm = value.get("max_norm") if isinstance(value, dict) else value
+    return isinstance(norm, int | float) and norm > 0
+
+
+def override_pairs(words: Iterable[str]) -> dict[str, Any]:
+    """Turn the command line's `--key value …` and `--key=value` words into overrides; several values make an Axis.
+
+    A key without a value is true. Raises ConfigError for a word that belongs to no key and for a key given twice.
+    """
+    pairs: dict[str, list[str]] = {}
+    key = None
+    for word in words:
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            if key in pairs:
+                raise ConfigError(f"--{key} is given twice")
+            pairs[key] = [value] if equals else []
+        elif key is None:
+            raise ConfigError(f"'{word}' belongs to no key; write --key value")
+        else:
+            pairs[key].append(word)
+    values = {key: [parse_value(word) for word in words] for key, words in pairs.items()}
+    return {key: True if not words else words[0] if len(words) == 1 else Axis(words) for key, words in values.items()}

@@ -1,0 +1,247 @@
+"""A data set on disk, read, checked and split: `<name>.inter` and one `.npy` file of item features per modality.
+
+A defect of a file raises DataError with the file, the value found, what was expected and what to do; where the interactions
+have several, it has a line for each. Oddities that do not stop a run (repeated pairs, users or items outside training) are
+handled here and listed in `notes`.
+"""
+
+import hashlib
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import coo_matrix
+
+from mambarec.base.errors import DataError
+from mambarec.config.configurator import Config
+from mambarec.data.interactions import SPLITS, read_interactions
+
+_FEATURE_SUFFIX = "_feature_file"
+# The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
+_LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
+_MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
+
+
+class RecDataset:
+    """Interactions by split, and the item features of the modalities that the data set declares.
+
+    n_users, n_items: largest id + 1, the sizes of a model's tables and of the feature files. `present_users`, `present_items`:
+    int64 arrays of the numbers that occur in some split, ascending; the others take no part in anything. `users[split]`,
+    `items[split]`: int64 arrays of the pairs of 'train', 'valid', 'test', each pair once, in the order of the file.
+    `df`: the training pairs as a frame, as MMRec's models expect.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.name = config["dataset"]
+        self.folder = Path(config["data_path"]) / self.name
+        if not config["inter_file_name"]:
+            raise DataError(f"{self.name}.yaml sets no inter_file_name; expected the name of its .inter file")
+        self.path = self.folder / config["inter_file_name"]
+        self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
+        self.notes: list[str] = []
+        self.feature_keys = {
+            _MMREC_MODALITY.get(stem, stem): key
+            for key in config
+            if (stem := key.removesuffix(_FEATURE_SUFFIX)) != key and config[key]
+        }
+        self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
+
+        if not self.path.exists():
+            raise DataError(
+                f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
+                "above it with --data_path. `-d demo` works at once, without any file"
+            )
+        columns = (self.uid_field, self.iid_field, config["inter_splitting_label"])
+        users, items, labels = read_interactions(self.path, columns, config["field_separator"])
+        self.n_users, self.n_items = int(users.max()) + 1, int(items.max()) + 1
+        self.present_users, self.present_items = (np.flatnonzero(np.bincount(numbers)) for numbers in (users, items))
+        self._note_absent()
+        self.users, self.items = self._split(users, items, labels)
+
+    # MMRec's names
+
+    @property
+    def user_num(self) -> int:
+        return self.n_users
+
+    @property
+    def item_num(self) -> int:
+        return self.n_items
+
+    @property
+    def inter_num(self) -> int:
+        return len(self.users["train"])
+
+    def get_user_num(self) -> int:
+        return self.n_users
+
+    def get_item_num(self) -> int:
+        return self.n_items
+
+    @property
+    def df(self):
+        import pandas as pd  # a large part of a start, and only models of MMRec ask for it
+
+        return pd.DataFrame({self.uid_field: self.users["train"], self.iid_field: self.items["train"]})
+
+    def __len__(self) -> int:
+        return self.inter_num
+
+    # what runs ask for
+
+    def inter_matrix(self, form: str = "coo"):
+        """The training pairs as a binary SciPy sparse matrix (U, I), float64, 'coo' or 'csr'."""
+        pairs = (self.users["train"], self.items["train"])
+        matrix = coo_matrix((np.ones(self.inter_num), pairs), shape=(self.n_users, self.n_items))
+        return matrix.asformat(form)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities a run reads: those of the key `modalities`, or all that are declared; none for a model without."""
+        if not self.config["is_multimodal_model"] or self.config["end2end"]:
+            return []
+        wanted = self.config["modalities"] or ["all"]
+        if wanted == ["all"]:
+            return list(self.feature_files)
+        for modality in wanted:
+            if modality not in self.feature_files:
+                declared = ", ".join(self.feature_files) or "none"
+                raise DataError(f"modalities: data set {self.name} declares no '{modality}'; it declares: {declared}")
+        return wanted
+
+    def features(self) -> dict[str, np.ndarray]:
+        """The item features of `modalities`, each a float32 array (I, D).
+
+        A float32 file is mapped, not read: its pages are fetched as they are used, and those that a model writes to become its
+        own. Other types, of which float16 halves the file, are converted in memory.
+
+        A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
+        go without that modality, as they do there.
+        """
+        present = [modality for modality in self.modalities if self.feature_files[modality].exists()]
+        missing = [modality for modality in self.modalities if modality not in present]
+        if missing and "modalities" in self.config:
+            there = [modality for modality, path in self.feature_files.items() if path.exists()]
+            hint = f"train without it by --modalities {' '.join(there)}, or " if there else ""
+            raise DataError(
+                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md "
+                f"says where to get them; {hint}try `-d demo`, which works without any file"
+            )
+        for modality in missing:
+            self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
+        return {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+
+    def feature_widths(self) -> dict[str, int]:
+        """Width of each declared modality whose file exists, whether this run reads it or not."""
+        paths = {modality: path for modality, path in self.feature_files.items() if path.exists()}
+        return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
+
+    @cached_property
+    def digests(self) -> list[tuple[str, str]]:
+        """Name and hash of the content of every file that the run reads: interactions and item features."""
+        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
+        return [(path.name, _digest(path)) for path in paths if path.exists()]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of `digests`."""
+        return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in self.digests).encode()).hexdigest()
+
+    def summary(self) -> str:
+        counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
+        sizes = f"{len(self.present_users):,} users, {len(self.present_items):,} items"
+        return f"{self.name}: {sizes}, {counts} train / validation / test pairs"
+
+    # reading
+
+    def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
+        """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""
+        empty = [f"no row of the {split} split (x_label {n})" for n, split in enumerate(SPLITS) if not (labels == n).any()]
+        if empty:
+            raise DataError(f"{self.path}: {', '.join(empty)}; each of 0, 1, 2 needs some")
+        keys = users * self.n_items + items
+        _, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
+        first.sort()
+        self._note(len(keys) - len(first), "repeated pairs collapsed")
+        users, items, labels, keys = users[first], items[first], labels[first], keys[first]
+
+        train = labels == 0
+        leaked = ~train & np.isin(keys, keys[train])
+        self._note(leaked.sum(), "pairs of validation or test left out of evaluation: they are in training too")
+        trained_users = np.zeros(self.n_users, dtype=bool)
+        trained_users[users[train]] = True
+        cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
+        self._note(len(np.unique(users[cold])), "users without training pairs left out of evaluation")
+        self._note(np.isin(keys[labels == 1], keys[labels == 2]).sum(), "pairs are in validation and in test")
+        self.n_cold_items = len(self.present_items) - len(np.unique(items[train]))
+        self._note(self.n_cold_items, "items without training pairs: never sampled as negatives, still ranked")
+
+        keep = ~leaked & ~cold
+        split_users, split_items = {}, {}
+        for label, split in enumerate(SPLITS):
+            rows = keep & (labels == label)
+            if not rows.any():
+                reasons = "; ".join(self.notes)
+                raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({reasons})")
+            split_users[split], split_items[split] = users[rows], items[rows]
+        return split_users, split_items
+
+    @cached_property
+    def absent_items(self) -> np.ndarray:
+        """The item numbers below the largest that occur in no split (N,), ascending."""
+        return np.setdiff1d(np.arange(self.n_items), self.present_items)
+
+    def _note_absent(self) -> None:
+        for kind, present, size in (("user", self.present_users, self.n_users), ("item", self.present_items, self.n_items)):
+            if present[0] == 1 and len(present) == size - 1:
+                self.notes.append(f"{kind}s are numbered from 1; number 0 takes no part")
+            else:
+                self._note(size - len(present), f"{kind} numbers below the largest are in no split; they take no part")
+
+    def _note(self, count: int, text: str) -> None:
+        if count:
+            self.notes.append(f"{count:,} {text}")
+
+    def _read_feature(self, path: Path) -> np.ndarray:
+        table = self._open_feature(path, mmap_mode="c")
+        if table.size:
+            largest = np.maximum(table.max(axis=1), -table.min(axis=1).astype(np.float64))  # NaN where a row has one
+            bad = ~(largest <= _LARGEST[table.dtype.kind])
+            if bad.any():
+                row = int(bad.argmax())
+                if not np.isfinite(table[row]).all():
+                    raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
+                value = table[row][np.abs(table[row].astype(np.float64)).argmax()]
+                raise DataError(
+                    f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 "
+                    f"holds no more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 "
+                    "for instance"
+                )
+        return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
+
+    def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:
+        try:
+            table = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        except ValueError as error:
+            pickled = "pickle" in str(error).lower() or "object" in str(error).lower()
+            reason = "it holds pickled objects, which are never loaded" if pickled else str(error)
+            raise DataError(f"{path} cannot be read: {reason}. Save a float array with numpy.save") from None
+        except (EOFError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} cannot be read: {error}") from None
+        if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu":
+            found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"
+            raise DataError(f"{path}: expected a two-dimensional array of numbers, found {found}")
+        if len(table) != self.n_items:
+            raise DataError(
+                f"{path} has {len(table)} rows; expected {self.n_items}, one per item of {self.path.name} (its largest "
+                f"{self.iid_field} is {self.n_items - 1})"
+            )
+        return table
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,225 @@
+"""An experiment: the trials of one command under a name, with the plan that they follow.
+
+<results_dir>/experiments/<name>.json holds it. Tables, pages and figures are made of its trials and of no other run.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mambarec.base.errors import ConfigError, RunError, explained
+from mambarec.base.files import write_text
+from mambarec.base.logger import get_logger
+from mambarec.base.words import count
+from mambarec.config.configurator import NEUTRAL_KEYS, Config
+from mambarec.experiments.grid import by_model, by_point, varied
+
+FOLDER = "experiments"
+BUDGET_KEYS = ("epochs", "min_epochs", "stopping_step", "eval_step")
+PURPOSES = ("comparison", "grid", "search", "study")
+_NAME = re.compile(r"(?!\.)[\w.-]+")  # of an experiment, and of each part of a run's name
+_DIGITS = 6  # of the fingerprint, in a name that nobody gave
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One command's plan.
+
+    purpose: comparison, grid, search, or 'study' and its name. axes: of each model, the keys that vary and their values.
+    settings: what the command set besides. budget: values of BUDGET_KEYS, a list where the trials have several. points:
+    search points of each model. trials: directories of the runs below results_dir; a search learns them as it goes.
+    fingerprint: a hash of all runs that the plan may make. given: when the command was last given. Times are UTC.
+    """
+
+    name: str
+    purpose: str
+    models: list[str]
+    datasets: list[str]
+    axes: dict[str, dict[str, list[Any]]]
+    settings: dict[str, Any]
+    seeds: list[int]
+    budget: dict[str, Any]
+    points: dict[str, int]
+    fingerprint: str
+    command: str = ""
+    started: str = ""
+    given: str = ""
+    finished: str | None = None
+    trials: list[str] = field(default_factory=list)
+
+    @property
+    def is_study(self) -> bool:
+        return self.purpose.startswith("study")
+
+    def save(self, place: Path) -> Path:
+        """Write the plan below a results_dir or a folder of records; returns its path. OSError where that fails."""
+        path = Path(place) / FOLDER / f"{self.name}.json"
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        return path
+
+    def _keep(self, place: Path) -> None:
+        """Save while trials run: a plan that cannot be written is said, and stops no trial."""
+        try:
+            self.save(place)
+        except OSError as error:
+            get_logger().warning("the plan of this experiment could not be written: %s", explained(error))
+
+    def begun(self, place: Path) -> "Experiment":
+        """The plan with its times, written down; the trials that an earlier start of a search knew are kept.
+
+        ConfigError when another plan has the name already: it says what differs.
+        """
+        now, earlier = _now(), read_experiment(Path(place) / FOLDER / f"{self.name}.json")
+        plan = replace(self, started=now, given=now, command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+        if earlier is not None:
+            differing = differences(earlier, self)
+            if differing:
+                raise ConfigError(
+                    f"--name {self.name}: there is an experiment of this name with another plan: {'; '.join(differing)}. "
+                    f"Give this one another --name. `report.py table --experiment {self.name} OTHER` shows both in one table"
+                )
+            trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
+            plan = replace(plan, started=earlier.started, finished=earlier.finished, trials=trials)
+        plan._keep(place)
+        return plan
+
+    def with_trials(self, place: Path, paths: Iterable[Path]) -> "Experiment":
+        """The plan with the trials that a search has chosen by now, written down."""
+        new = [trial_name(path) for path in paths]
+        plan = replace(self, trials=list(dict.fromkeys([*self.trials, *new])))
+        if plan.trials != self.trials:
+            plan._keep(place)
+        return plan
+
+    def ended(self, place: Path, paths: Iterable[Path], complete: bool) -> "Experiment":
+        """The plan with exactly these trials, and with the time of its end if all of them are finished."""
+        finished = (self.finished or _now()) if complete else None
+        plan = replace(self, trials=[trial_name(path) for path in paths], finished=finished)
+        plan._keep(place)
+        return plan
+
+    def restricted(self, trials: Sequence[str]) -> "Experiment":
+        """The plan of some of its trials, to lie beside their records."""
+        kept = [trial for trial in self.trials if trial in set(trials)]
+        parts = [trial.split("/") for trial in kept]
+        models, datasets = {model for _, model, _ in parts}, {dataset for dataset, *_ in parts}
+        return replace(
+            self,
+            models=[model for model in self.models if model in models],
+            datasets=[dataset for dataset in self.datasets if dataset in datasets],
+            trials=kept,
+        )
+
+
+def plan_experiment(
+    name: str | None,
+    purpose: str,
+    configs: Sequence[Config],
+    paths: Sequence[Path],
+    given: Mapping[str, Any],
+    n_points: int | None = None,
+    trials: Sequence[Path] | None = None,
+) -> Experiment:
+    """The plan of a command: all trials that it may make, with their directories, and what it set by hand.
+
+    name: None for one made of models, data sets and the fingerprint, which the same command gives again. n_points: how many
+    search points of each model are tried at most. trials: the paths that are run, where these are not all.
+    """
+    groups = by_model(configs)
+    models, datasets = (list(dict.fromkeys(names)) for names in zip(*groups, strict=True))
+    axes: dict[str, dict[str, list[Any]]] = {}
+    points: dict[str, int] = {}
+    for (model, _), group in groups.items():
+        axes[model] = {key: _plain(dict.fromkeys(map(_hashable, (one[key] for one in group)))) for key in varied(group)}
+        points[model] = min(len(by_point(group)), n_points or len(group))
+    seeds = sorted({config["seed"] for config in configs})
+    varying = {"seed", *(key for keys in axes.values() for key in keys)}
+    settings = {key: value for key, value in given.items() if key not in varying | NEUTRAL_KEYS}
+    budget = {key: _one_or_all(config[key] for config in configs) for key in BUDGET_KEYS}
+    candidates = sorted(map(trial_name, paths))
+    everything = json.dumps([candidates, purpose, points, settings], sort_keys=True, default=str)
+    fingerprint = hashlib.sha256(everything.encode()).hexdigest()
+    if name is None:
+        shown = models if len(models) <= 3 else [count(len(models), "model")]
+        keys = list(dict.fromkeys(key for keys in axes.values() for key in keys))
+        about = purpose.split()[1:] if purpose.startswith("study") else keys if purpose == "grid" else []
+        words = [*shown, *datasets, *about[:3]]
+        name = "-".join([re.sub(r"[^\w.]+", "-", word) for word in words] + [fingerprint[:_DIGITS]])
+    elif not _NAME.fullmatch(name):
+        raise ConfigError(f"--name {name}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
+    plan = Experiment(name, purpose, models, datasets, axes, settings, seeds, budget, points, fingerprint)
+    return replace(plan, trials=[trial_name(path) for path in (paths if trials is None else trials)])
+
+
+def differences(one: Experiment, other: Experiment) -> list[str]:
+    """What of two plans is not the same, in words; empty for the same plan."""
+    texts = []
+    for key in ("purpose", "models", "datasets", "axes", "settings", "seeds", "budget", "points"):
+        a, b = (json.loads(json.dumps(getattr(plan, key))) for plan in (one, other))
+        if isinstance(a, dict) and key != "axes":
+            for name in dict.fromkeys([*a, *b]):
+                if a.get(name) != b.get(name):
+                    texts.append(f"{name} was {_text(a.get(name))} and is {_text(b.get(name))}")
+        elif a != b:
+            texts.append(f"{key} were {_text(a)} and are {_text(b)}" if key != "purpose" else f"it was a {a} and is a {b}")
+    if not texts and one.fingerprint != other.fingerprint:
+        texts = ["its runs are others, because the data, the threads or the defaults have changed since"]
+    return texts
+
+
+def read_experiment(path: Path) -> Experiment | None:
+    """The plan in a file; None where there is no file. RunError when it is no plan."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {one.name for one in fields(Experiment)}
+        plan = Experiment(**{key: value for key, value in content.items() if key in known})
+        if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in plan.trials):
+            raise ValueError("a trial is DATASET/MODEL/RUN")
+        return replace(plan, name=path.stem)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None
+
+
+def experiments_in(place: Path) -> list[Experiment]:
+    """The experiments of a results_dir or a folder of records, the one whose command was given last at the end."""
+    paths = sorted((Path(place) / FOLDER).glob("*.json"))
+    return sorted((plan for path in paths if (plan := read_experiment(path))), key=lambda plan: (plan.given, plan.name))
+
+
+def trial_name(path: Path) -> str:
+    """A run's directory below its results_dir: DATASET/MODEL/RUN."""
+    return "/".join(Path(path).parts[-3:])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(values: Iterable[Any]) -> list[Any]:
+    return [list(value) if isinstance(value, tuple) else value for value in values]
+
+
+def _one_or_all(values: Iterable[Any]) -> Any:
+    several = sorted(set(values))
+    return several[0] if len(several) == 1 else several
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return (
+        ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else f"{value}"
+    )

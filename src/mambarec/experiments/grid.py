@@ -1,0 +1,72 @@
+"""The trials of a command: every model, data set, grid point and seed, or some of the points drawn at random."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mambarec.base.errors import ConfigError
+from mambarec.config.configurator import Config, available_models, model_folder
+
+
+def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
+    """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least."""
+    places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
+    models = available_models(model_folder(overrides)) if list(models) == ["all"] else models
+    trials, used = [], set()
+    for dataset in datasets:
+        for model in models:
+            known = dict(overrides)
+            if len(models) > 1:
+                defaults = Config(model, dataset, places)
+                known = {key: value for key, value in overrides.items() if defaults.knows(key)}
+            used |= set(known)
+            trials += Config(model, dataset, known, search).trials()
+    unused = [key for key in overrides if key not in used]
+    if unused:
+        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'")
+    return trials
+
+
+def sample(trials: Sequence[Config], budget: int) -> list[Config]:
+    """At most `budget` grid points of each model and data set, without repetition, each with all its seeds.
+
+    The draw depends on the grid and on the first seed alone, so the same command draws the same points.
+    """
+    chosen = []
+    for group in by_model(trials).values():
+        points = by_point(group)
+        draw = random.Random(group[0]["seed"]).sample(range(len(points)), min(budget, len(points)))
+        chosen += [trial for i in sorted(draw) for trial in list(points.values())[i]]
+    return chosen
+
+
+def by_model(trials: Sequence[Config]) -> dict[tuple[str, str], list[Config]]:
+    """Trials by model and data set."""
+    groups: dict[tuple[str, str], list[Config]] = {}
+    for trial in trials:
+        groups.setdefault((trial["model"], trial["dataset"]), []).append(trial)
+    return groups
+
+
+def varied(trials: Sequence[Config]) -> list[str]:
+    """The keys in which trials of one model and data set differ, but for the seed."""
+    first = trials[0]
+    return [key for key in first if key != "seed" and any(trial[key] != first[key] for trial in trials)]
+
+
+def by_point(trials: Sequence[Config]) -> dict[tuple[str, ...], list[Config]]:
+    """Trials of one model and data set by their values of the varied keys: each point with its seeds."""
+    keys = varied(trials)
+    points: dict[tuple[str, ...], list[Config]] = {}
+    for trial in trials:
+        points.setdefault(tuple(map(str, (trial[key] for key in keys))), []).append(trial)
+    return points
+
+
+def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
+    """Model, data set, and the settings in which `trial` differs from others of the same model and data set."""
+    peers = by_model(trials)[trial["model"], trial["dataset"]]
+    keys = varied(peers)
+    if seed and any(peer["seed"] != trial["seed"] for peer in peers):
+        keys.append("seed")
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={trial[key]}" for key in keys)])

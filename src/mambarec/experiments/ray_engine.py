@@ -1,0 +1,165 @@
+"""Trials on a Ray cluster: an existing one that RAY_ADDRESS names, or one of this machine. Ray is the optional extra [ray]."""
+
+import io
+import os
+import signal
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mambarec.base.errors import DataError, explained
+from mambarec.base.extras import optional
+from mambarec.base.files import replacing_folder
+from mambarec.base.logger import get_logger, silence_console
+from mambarec.base.stopping import stop
+from mambarec.config.configurator import SRC, Config
+from mambarec.data.dataset import RecDataset
+from mambarec.experiments.trials import Outcome, Show, Trial, attempt, show_nothing
+from mambarec.runs.run import run_path
+
+_RETRIES = 3  # of a trial whose worker or node was lost
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 60.0  # that stopped trials have to save
+_STOPPED = "stopped. Trials whose nodes share the results are saved. The same command goes on"
+
+
+class RayCluster:
+    """An engine: one Ray task per trial, on as many processors as the trial has threads (their key must be set).
+
+    The code travels with the tasks. The data is read where it lies when a node has the same, else it is sent through Ray.
+    Where the nodes share results_dir, runs are written there, and a lost worker's trial goes on from its last checkpoint; else
+    a run comes back as a whole when it ends, and a lost one starts anew.
+    """
+
+    def __call__(self, trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
+        if not trials:
+            return
+        ray = _ray()
+        started = not ray.is_initialized()
+        if started:
+            code = {"working_dir": str(SRC), "excludes": ["__pycache__"]}
+            address = os.environ.get("RAY_ADDRESS")
+            ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
+            stop.listen_again()
+        markers = {trial.config["results_dir"]: _mark(Path(trial.config["results_dir"])) for trial in trials}
+        data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
+        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
+        running: dict[Any, Trial] = {}
+        try:
+            for trial in trials:
+                config = trial.config
+                task = remote.options(num_cpus=config["threads"], num_gpus=int(config["device"].type == "cuda"))
+                reference = task.remote(trial, [data[_data_folder(config)]], str(markers[config["results_dir"]]))
+                running[reference] = trial
+            with stop.guard(lambda: True, lambda: _STOPPED):
+                while running:
+                    done, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
+                    if stop.signal:
+                        get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
+                        _cancel(ray, list(running))
+                        break
+                    for task in done:
+                        yield _collect(ray, task, running.pop(task))
+        finally:
+            for marker in markers.values():
+                marker.unlink(missing_ok=True)
+            if started:
+                ray.shutdown()
+            if stop.signal and running:
+                with stop.guard(lambda: False, lambda: _STOPPED):
+                    stop.end()
+
+
+def _cancel(ray: Any, tasks: list[Any]) -> None:
+    """Let running tasks save and end, and the others not begin."""
+    for task in tasks:
+        ray.cancel(task, force=False)
+    ray.wait(tasks, num_returns=len(tasks), timeout=_STOP_SECONDS)
+
+
+def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
+    try:
+        outcome, files = ray.get(task)
+    except ray.exceptions.RayError as error:
+        return Outcome(trial, error=f"lost by the cluster: {str(error).splitlines()[0]}")
+    if files:
+        try:
+            with replacing_folder(trial.path) as place:
+                _unpack(files, place)
+        except OSError as error:
+            return Outcome(trial, error=explained(error) or str(error))
+    result = outcome.result and {**outcome.result, "directory": str(trial.path)}
+    return Outcome(trial, result, outcome.error)
+
+
+def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | None]:
+    """On a node: run the trial; the files of its run where the driver cannot see them."""
+    _set_up_node()
+    torch.set_num_threads(trial.config["threads"])
+    with tempfile.TemporaryDirectory(prefix="mambarec-") as place:
+        config = trial.config
+        if not _has_data(trial):
+            folder = Path(place) / "data" / config["dataset"]
+            _unpack(_ray().get(data[0]), folder)
+            config = config.at(data_path=f"{folder.parent}/")
+        if Path(marker).exists():
+            return attempt(replace(trial, config=config)), None
+        config = config.at(results_dir=f"{place}/results/")
+        here = replace(trial, config=config, path=run_path(config, RecDataset(config)))
+        return attempt(here), _pack(here.path) if here.path.exists() else None
+
+
+def _set_up_node() -> None:
+    silence_console()
+    stop.exit = _leave
+    signal.signal(signal.SIGINT, stop.on_signal)  # which Ray sends to a cancelled task
+
+
+def _leave(status: int) -> None:
+    """End a task, not its process, whose end Ray would report as a fault."""
+    raise KeyboardInterrupt
+
+
+def _has_data(trial: Trial) -> bool:
+    """Whether this node has the trial's data, the same as the driver's."""
+    try:
+        return run_path(trial.config, RecDataset(trial.config)) == trial.path
+    except DataError:
+        return False
+
+
+def _data_folder(config: Config) -> str:
+    return str(Path(config["data_path"]) / config["dataset"])
+
+
+def _mark(results: Path) -> Path:
+    """A file by which a node sees that it shares the driver's results directory."""
+    results.mkdir(parents=True, exist_ok=True)
+    marker = results / f".shared-{uuid.uuid4().hex}"
+    marker.touch()
+    return marker
+
+
+def _pack(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == "result.json"):  # what says finished comes last
+            if path.is_file() and path.name != ".lock":
+                archive.add(path, path.name)
+    return buffer.getvalue()
+
+
+def _unpack(packed: bytes, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def _ray() -> Any:
+    return optional("ray", "ray", "ray", "--engine ray needs")

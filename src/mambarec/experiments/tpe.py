@@ -1,0 +1,112 @@
+"""Search by Optuna's tree-structured Parzen estimator: each point is chosen by what the ones before it gave on validation.
+
+Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS 2011. Optuna is the optional extra [search].
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from mambarec.base.extras import optional
+from mambarec.base.logger import get_logger
+from mambarec.config.configurator import Config
+from mambarec.experiments.grid import by_model, by_point, varied
+from mambarec.experiments.trials import Outcome
+
+Run = Callable[[list[Config]], list[Outcome]]
+
+
+def search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) -> list[Outcome]:
+    """Try `budget` points of the grid of each model and data set, `at_a_time` side by side; outcomes of all their seeds.
+
+    A search that was stopped is played again from its start: what it had finished is read from disk, so it asks for the
+    same points. Optuna's own record of it is <results_dir>/<dataset>/<model>/search.db.
+    """
+    return [outcome for group in by_model(configs).values() for outcome in _search(group, budget, at_a_time, run)]
+
+
+def _search(configs: Sequence[Config], budget: int, at_a_time: int, run: Run) -> list[Outcome]:
+    points, keys = by_point(configs), varied(configs)
+    first = configs[0]
+    axes = {key: list(dict.fromkeys(str(config[key]) for config in configs)) for key in keys}
+    optuna = _optuna()
+    sampler = optuna.samplers.TPESampler(seed=first["seed"], n_startup_trials=5, constant_liar=True)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    record = _Record(optuna, Path(first["results_dir"]) / first["dataset"] / first["model"] / "search.db", axes)
+    distributions = {key: _distribution(optuna, [config[key] for config in configs], len(axes[key])) for key in keys}
+    failed = optuna.trial.TrialState.FAIL
+
+    outcomes: dict[Any, list[Outcome]] = {}
+    while len(outcomes) < min(budget, len(points)):
+        asked: dict[Any, Any] = {}
+        while len(asked) < at_a_time and len(outcomes) + len(asked) < min(budget, len(points)):
+            trial = study.ask(distributions)
+            point = tuple(axes[key][trial.params[key]] for key in keys)
+            if point in points and point not in outcomes and point not in asked:
+                asked[point] = trial
+                continue
+            record.add(study.tell(trial, state=failed))  # known already: let the first point come that is not
+            point = next(one for one in points if one not in outcomes and one not in asked)
+            study.enqueue_trial({key: axes[key].index(value) for key, value in zip(keys, point, strict=True)})
+            asked[point] = study.ask(distributions)
+        done = run([config for point in asked for config in points[point]])
+        for point, trial in asked.items():
+            outcomes[point] = [one for one in done if any(one.trial.config is config for config in points[point])]
+            value = _value(outcomes[point])
+            record.add(study.tell(trial, value, state=failed if value is None else None))
+    return [outcome for group in outcomes.values() for outcome in group]
+
+
+def _value(outcomes: Sequence[Outcome]) -> float | None:
+    """Mean of the validation metric over the seeds; None when one of them failed."""
+    values = [one.result["valid"][one.trial.config["valid_metric"].lower()] for one in outcomes if one.result]
+    return mean(values) if len(values) == len(outcomes) else None
+
+
+class _Record:
+    """The study on disk, for Optuna's own tools, in the place of an earlier one of the same grid.
+
+    The search does not read it. Where it cannot be written, the search goes on and says so once.
+    """
+
+    def __init__(self, optuna: Any, path: Path, axes: dict[str, list[str]]):
+        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+
+        self.failures = (SQLAlchemyError, optuna.exceptions.OptunaError, OSError)
+        self.path, self.study = path, None
+        storage, name = f"sqlite:///{path}", " × ".join(f"{key} {' '.join(values)}" for key, values in axes.items())
+        with self._kept():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name in optuna.get_all_study_names(storage):
+                optuna.delete_study(study_name=name, storage=storage)
+            self.study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+
+    def add(self, trial: Any) -> None:
+        if self.study is not None:
+            with self._kept():
+                self.study.add_trial(trial)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except self.failures as error:
+            self.study = None
+            reason = str(error).strip().splitlines()[0]
+            get_logger().warning("%s cannot be written (%s). The search goes on without it", self.path, reason)
+
+
+def _distribution(optuna: Any, values: Sequence[Any], count: int) -> Any:
+    """Over the positions of an axis' values: ordered where they are numbers, so that neighbours tell of one another."""
+    ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if ordered:
+        return optuna.distributions.IntDistribution(0, count - 1)
+    return optuna.distributions.CategoricalDistribution(range(count))
+
+
+def _optuna() -> Any:
+    optuna = optional("optuna", "optuna", "search", "--sampler tpe needs")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

@@ -1,0 +1,211 @@
+"""Many trials: what is finished stays, what was stopped goes on, what fails is reported and stops nothing else."""
+
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from mambarec.base.errors import RunError, UserError, explained
+from mambarec.base.files import naming
+from mambarec.base.logger import get_logger
+from mambarec.base.stopping import stop
+from mambarec.base.words import count, duration
+from mambarec.config.configurator import Config
+from mambarec.data.dataset import RecDataset
+from mambarec.experiments.grid import describe
+from mambarec.experiments.watching import Status, Watch, watch_nothing, watching
+from mambarec.runs.directory import RunDirectory
+from mambarec.runs.run import finished_results, open_dataset, paces, run, run_path
+
+SHOWN = 40  # trials that the plan lists one by one
+_DATA_KEYS = frozenset(
+    "dataset data_path inter_file_name modalities is_multimodal_model end2end field_separator USER_ID_FIELD ITEM_ID_FIELD "
+    "inter_splitting_label".split()
+)  # what the fingerprint of the data depends on, beside the feature files
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run to be made: its configuration, its directory, and what to call it on the console.
+
+    anew: it does not go on from a run of a smaller cap of epochs.
+    """
+
+    config: Config
+    path: Path
+    name: str
+    anew: bool = False
+
+    @property
+    def state(self) -> str:
+        """'finished', 'stopped' before its end, or 'new'."""
+        directory = RunDirectory(self.path)
+        try:
+            return "finished" if directory.is_finished else "stopped" if directory.is_stopped else "new"
+        except OSError:  # the trial will say what is wrong
+            return "new"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: with its result, or with the error that ended it."""
+
+    trial: Trial
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+Show = Callable[[Trial, Status | None], None]  # is told how running trials come on; None: this one no longer runs
+Engine = Callable[[Sequence[Trial], Show], Iterable[Outcome]]  # gives outcomes as trials end
+
+
+def show_nothing(trial: Trial, status: Status | None) -> None:
+    """For engines whose trials nobody watches."""
+
+
+def prepare(configs: Sequence[Config], anew: bool = False, among: Sequence[Config] = ()) -> list[Trial]:
+    """Trials of configurations, each once; reads every data set they name, so that its defects are met before training.
+
+    among: all of the command's, from which they differ by the settings in their names; without it, these.
+    """
+    datasets: dict[str, RecDataset] = {}
+    trials: dict[Path, Trial] = {}
+    for config in configs:
+        read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
+        if read not in datasets:
+            datasets[read] = open_dataset(config)
+        path = run_path(config, datasets[read])
+        trials.setdefault(path, Trial(config, path, describe(config, among or configs), anew))
+    return list(trials.values())
+
+
+def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
+    """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
+    try:
+        return Outcome(trial, result=run(trial.config, resume=True, extend=not trial.anew, watch=watch))
+    except UserError as error:
+        return Outcome(trial, error=str(error))
+    except MemoryError as error:
+        return Outcome(trial, error=f"memory does not suffice ({error}). Use fewer --jobs, or a smaller model")
+    except (Exception, SystemExit) as error:  # a mistake of a model, or a full disk, must not end the other trials
+        if isinstance(error, OSError) and (text := explained(error)):
+            return Outcome(trial, error=text)
+        return Outcome(trial, error=f"{type(error).__name__}: {error} ({_kept(traceback.format_exc(), trial)})")
+
+
+def _kept(text: str, trial: Trial) -> str:
+    """Where a traceback was put: into the trial's log, or where this cannot be, here."""
+    log = trial.path / "train.log"
+    try:
+        with naming(log), log.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return f"its traceback: {text}"
+    return f"traceback in {log}"
+
+
+def one_after_the_other(trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
+    """The engine without workers: trials in this process, with their epochs on the console, and sharing its peak of memory."""
+    for number, trial in enumerate(trials, 1):
+        if len(trials) > 1:
+            get_logger().info("\n%d of %d: %s", number, len(trials), trial.name)
+        yield attempt(trial, partial(show, trial))
+        if stop.signal:
+            stop.end()
+
+
+def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, workers: int = 1) -> list[Outcome]:
+    """Outcomes of all trials, in their order; finished ones are not run again.
+
+    Prints the plan first, and after each trial how long the rest takes at most when `workers` trials run at a time.
+    """
+    states = [trial.state for trial in trials]
+    outcomes = {trial.path: _finished(trial) for trial, state in zip(trials, states, strict=True) if state == "finished"}
+    left = {trial.path: trial for trial in trials if trial.path not in outcomes}
+    clock = _Clock(trials, workers)
+    _show_plan(trials, states, clock.time_for(left.values()))
+    with watching(lines=engine is not one_after_the_other) as display:
+
+        def show(trial: Trial, status: Status | None) -> None:
+            clock.running[trial.path] = status
+            display.show(trial.name, status)
+
+        for outcome in engine(list(left.values()), show):
+            outcomes[outcome.trial.path] = outcome
+            del left[outcome.trial.path]
+            clock.add(outcome)
+            display.show(outcome.trial.name, None)
+            _show_outcome(outcome, f"{len(outcomes)}/{len(trials)}", clock.time_for(left.values()))
+    return [outcomes[trial.path] for trial in trials]
+
+
+def _finished(trial: Trial) -> Outcome:
+    try:
+        return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+    except RunError as error:  # it is damaged
+        return Outcome(trial, error=str(error))
+    except OSError as error:
+        return Outcome(trial, error=explained(error) or str(error))
+
+
+class _Clock:
+    """How long trials take at most: their epochs up to the cap, at the pace of finished runs of their model on their data."""
+
+    def __init__(self, trials: Sequence[Trial], workers: int):
+        self.workers = workers
+        self.running: dict[Path, Status | None] = {}
+        self.done = {one.path: len(RunDirectory(one.path).metrics()) if one.state == "stopped" else 0 for one in trials}
+        places = {trial.path.parent for trial in trials}
+        self.paces = {place: paces(finished_results(place)) for place in places}
+
+    def add(self, outcome: Outcome) -> None:
+        self.running.pop(outcome.trial.path, None)
+        if outcome.result:
+            self.paces[outcome.trial.path.parent] += paces([outcome.result])
+
+    def time_for(self, trials: Collection[Trial]) -> str:
+        """What is known of the time that `trials` will take, in words; empty when nothing is."""
+        known = [seconds for trial in trials if (seconds := self._seconds(trial)) is not None]
+        if not known:
+            return ""
+        # Whichever way they fall to the workers, the last one starts no later than when all others are shared out evenly.
+        total = sum(known) / self.workers + max(known) * (1 - 1 / self.workers)
+        unknown = len(trials) - len(known)
+        text = f"at most {duration(total)}"
+        return text + (f" for {count(len(known), 'trial')}, unknown for the other {unknown}" if unknown else "")
+
+    def _seconds(self, trial: Trial) -> float | None:
+        if status := self.running.get(trial.path):
+            return status.seconds_left
+        known = self.paces[trial.path.parent]
+        return mean(known) * (trial.config["epochs"] - self.done[trial.path]) if known else None
+
+
+_STATES = {"finished": "finished", "stopped": "stopped, to go on with", "new": "to train"}
+
+
+def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -> None:
+    if len(trials) == 1:
+        return
+    counts = [f"{states.count(state)} {text}" for state, text in _STATES.items() if state in states]
+    get_logger().info("%d trials: %s", len(trials), "; ".join(counts))
+    for trial, state in list(zip(trials, states, strict=True))[:SHOWN]:
+        get_logger().info("  %-8s  %s", state, trial.name)
+    if len(trials) > SHOWN:
+        get_logger().info("  … and %d more", len(trials) - SHOWN)
+    if time_left:
+        get_logger().info("time to go: %s", time_left)
+    elif set(states) != {"finished"}:
+        get_logger().info("time to go: unknown until a first run of these models on this data has finished")
+
+
+def _show_outcome(outcome: Outcome, progress: str, time_left: str) -> None:
+    if outcome.result:
+        metric = outcome.trial.config["valid_metric"].lower()
+        text = f"validation {metric} {outcome.result['valid'][metric]:.4f}, {duration(outcome.result['seconds_total'])}"
+    else:
+        text = f"failed: {outcome.error}"
+    get_logger().info("[%s] %s: %s%s", progress, outcome.trial.name, text, f". To go: {time_left}" if time_left else "")

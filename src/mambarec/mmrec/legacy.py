@@ -1,0 +1,236 @@
+"""What libraries have dropped and models written for MMRec still use.
+
+It is in place while such a model is imported or one of its methods runs, and at no other time: `needs` finds what a file uses
+in its text, and `provided` puts just that there. A library that still has a name keeps its own, and everything is taken away
+again. In a run on the CPU, two habits of code that only ever ran on a GPU get the meaning they have there: `.cuda()` stays on
+the run's device, and `nn.Parameter(…).to(device)` is a tensor, not a parameter of the model.
+"""
+
+import ast
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import dok_matrix
+from torch import Tensor, nn
+
+import models
+
+Provide = Callable[[ExitStack, torch.device], None]  # puts names in place until the stack is closed
+
+_NUMPY = {
+    "float": float,
+    "int": int,
+    "bool": bool,
+    "object": object,
+    "str": str,
+    "complex": complex,
+    "long": int,
+    "float_": np.float64,
+    "Inf": np.inf,
+    "NaN": np.nan,
+}
+
+
+def needs(source: str) -> list[Provide]:
+    """What the text of a model's file uses of all this; empty for one that is up to date."""
+    found = [provide for pattern, provide in _USES.items() if re.search(pattern, source)]
+    return [*found, _moved_parameters] if _moves_parameters(source) else found
+
+
+@contextmanager
+def provided(needed: Sequence[Provide], device: torch.device) -> Iterator[None]:
+    """While open, what `needs` found is there, for a run on `device`."""
+    with ExitStack() as stack:
+        for provide in needed:
+            provide(stack, device)
+        yield
+
+
+def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    """owner.name = value, until the stack is closed."""
+    if name in vars(owner):
+        stack.callback(setattr, owner, name, vars(owner)[name])
+    else:
+        stack.callback(delattr, owner, name)
+    setattr(owner, name, value)
+
+
+def _put_module(stack: ExitStack, name: str, module: ModuleType) -> None:
+    """Make `import name` give `module`, until the stack is closed."""
+    sys.modules[name] = module
+    stack.callback(sys.modules.pop, name, None)
+
+
+def _is_there(name: str) -> bool:
+    return name in sys.modules or find_spec(name) is not None
+
+
+def _stand_in(name: str, *functions: Callable) -> ModuleType:
+    module = ModuleType(name, "A stand-in: see experiments/legacy.py.")
+    vars(module).update({function.__name__: function for function in functions})
+    return module
+
+
+# NumPy, SciPy, torch
+
+
+def _numpy_names(stack: ExitStack, device: torch.device) -> None:
+    for name, value in _NUMPY.items():
+        if name not in vars(np):
+            _put(stack, np, name, value)
+
+
+def _dok_update(stack: ExitStack, device: torch.device) -> None:
+    def update(self: dok_matrix, entries: dict[tuple[int, int], float]) -> None:
+        rows, columns = (list(part) for part in zip(*entries, strict=True)) if entries else ([], [])
+        self[rows, columns] = list(entries.values())
+
+    if not hasattr(dok_matrix, "_update"):
+        _put(stack, dok_matrix, "_update", update)
+
+
+def _quiet(stack: ExitStack, device: torch.device) -> None:
+    """torch.sparse.FloatTensor works; only whoever wrote the file could heed the warning."""
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore", UserWarning)
+
+
+# devices
+
+
+def _cuda(stack: ExitStack, device: torch.device) -> None:
+    if device.type == "cuda":
+        stack.enter_context(torch.cuda.device(device))
+        return
+
+    def stay(self, *args, **kwargs):
+        return self
+
+    for owner in (Tensor, nn.Module):
+        _put(stack, owner, "cuda", stay)
+
+
+def _moves_parameters(source: str) -> bool:
+    """Whether there is a call of the form Parameter(…).to(…)."""
+    try:
+        calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    except SyntaxError:  # importing the file will tell
+        return False
+    moves = [function.value for function in calls if isinstance(function, ast.Attribute) and function.attr in ("to", "cuda")]
+    return any(isinstance(moved, ast.Call) and ast.unparse(moved.func).endswith("Parameter") for moved in moves)
+
+
+def _moved_parameters(stack: ExitStack, device: torch.device) -> None:
+    def to(self, *args, **kwargs):
+        return Tensor.to(self, *args, **kwargs).view_as(self)
+
+    if device.type != "cuda":
+        _put(stack, nn.Parameter, "to", to)
+        _put(stack, nn.Parameter, "cuda", lambda self, *args, **kwargs: self.view_as(self))
+
+
+# packages
+
+
+def _models_common(stack: ExitStack, device: torch.device) -> None:
+    """MMRec once had `common` inside `models`."""
+    if not _is_there("models.common"):
+        _put(stack, models, "common", common)
+        _put_module(stack, "models.common", common)
+        for name in ("abstract_recommender", "encoders", "init", "loss"):
+            _put_module(stack, f"models.common.{name}", getattr(common, name))
+
+
+def scatter(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None, reduce: str = "sum") -> Tensor:
+    """out[index[i]] = reduction of src[i] over all i of the same index, along `dim`; 0 where there is none.
+
+    reduce: sum, add, mean, mul, min, max. index has src's shape, or is (N,) along dim. `out` is added to, with sum only.
+    """
+    if index.dim() == 1:
+        shape = [1] * src.dim()
+        shape[dim] = -1
+        index = index.view(shape)
+    index = index.expand_as(src)
+    if out is None:
+        size = list(src.shape)
+        size[dim] = dim_size if dim_size is not None else int(index.max()) + 1 if index.numel() else 0
+        start = src.new_ones(size) if reduce == "mul" else src.new_zeros(size)
+    else:
+        start = out
+    if reduce in ("sum", "add"):
+        return start.scatter_add(dim, index, src)
+    kind = {"mean": "mean", "mul": "prod", "min": "amin", "max": "amax"}[reduce]
+    return start.scatter_reduce(dim, index, src, kind, include_self=False)
+
+
+def scatter_add(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None) -> Tensor:
+    return scatter(src, index, dim, out, dim_size, "sum")
+
+
+def scatter_sum(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None) -> Tensor:
+    return scatter(src, index, dim, out, dim_size, "sum")
+
+
+def scatter_mean(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None) -> Tensor:
+    return scatter(src, index, dim, out, dim_size, "mean")
+
+
+def scatter_softmax(src: Tensor, index: Tensor, dim: int = -1, dim_size: int | None = None) -> Tensor:
+    """Softmax over the entries of src (N,) of the same index (N,)."""
+    exponential = torch.exp(src - scatter(src, index, dim, None, dim_size, "max").detach().index_select(dim, index))
+    return exponential / scatter(exponential, index, dim, None, dim_size, "sum").index_select(dim, index)
+
+
+def _torch_scatter(stack: ExitStack, device: torch.device) -> None:
+    if not _is_there("torch_scatter"):
+        functions = (scatter, scatter_add, scatter_sum, scatter_mean, scatter_softmax)
+        _put_module(stack, "torch_scatter", _stand_in("torch_scatter", *functions))
+
+
+def dropout_adj(edge_index: Tensor, edge_attr: Tensor | None = None, p: float = 0.5, training: bool = True):
+    """Edges (2, E), each left out with probability p in training, and their attributes."""
+    kept = torch.rand(edge_index.shape[1], device=edge_index.device) >= (p if training else 0.0)
+    return edge_index[:, kept], None if edge_attr is None else edge_attr[kept]
+
+
+def _dropout_adj(stack: ExitStack, device: torch.device) -> None:
+    if _is_there("torch_geometric"):
+        import torch_geometric.utils
+
+        if not hasattr(torch_geometric.utils, "dropout_adj"):
+            _put(stack, torch_geometric.utils, "dropout_adj", dropout_adj)
+
+
+def sparsesvd(matrix: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k largest singular values (k,), largest first, between U^T (k, N) and V^T (k, M), of a sparse matrix (N, M)."""
+    from scipy.sparse.linalg import svds  # slow to import, and few models need it
+
+    left, values, right = svds(matrix, k=k)
+    order = np.argsort(-values)
+    return left.T[order], values[order], right[order]
+
+
+def _sparsesvd(stack: ExitStack, device: torch.device) -> None:
+    """Of 2013; it does not build any more."""
+    if not _is_there("sparsesvd"):
+        _put_module(stack, "sparsesvd", _stand_in("sparsesvd", sparsesvd))
+
+
+_USES: dict[str, Provide] = {
+    rf"\b(np|numpy)\.({'|'.join(_NUMPY)})\b": _numpy_names,
+    r"\._update\(": _dok_update,
+    r"torch\.sparse\.\w+Tensor|torch\.LongTensor\(": _quiet,
+    r"\.cuda\(": _cuda,
+    r"\bmodels\.common\b": _models_common,
+    r"\btorch_scatter\b": _torch_scatter,
+    r"\bdropout_adj\b": _dropout_adj,
+    r"\bsparsesvd\b": _sparsesvd,
+}

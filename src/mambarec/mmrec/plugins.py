@@ -1,0 +1,194 @@
+"""Models, whoever wrote their files: found in src/models or in `model_path`, imported, and kept away from the data.
+
+A file that is up to date and reads no `data_path`, such as ours, is taken as it is. Of another, a subclass is made whose
+methods run with what `mambarec.mmrec.legacy` provides, and whose constructor sees a configuration with these keys changed:
+
+data_path: a folder with links to the data set's files, in which the model may write; it is thrown away with the model. Graphs
+that models keep there are named by k alone, and would be taken for those of other features in the next run.
+
+user_graph_dict_file, item_graph_dict_file: when read, and not there, the file is made.
+"""
+
+import importlib
+import re
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from scipy import sparse
+
+import models
+from mambarec.base.errors import ConfigError, ModelError
+from mambarec.base.files import replacing
+from mambarec.base.logger import get_logger
+from mambarec.base.stopping import stop
+from mambarec.config.configurator import MODELS, Config, model_files
+from mambarec.data.dataset import RecDataset
+from mambarec.mmrec.contract import contract
+from mambarec.mmrec.legacy import needs, provided
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.graph import most_shared
+
+METHODS = ("pre_epoch_processing", "calculate_loss", "post_epoch_processing", "full_sort_predict")
+NEIGHBOURS = 200  # in a graph of users or items, as in MMRec
+_PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
+_SEES_DATA = re.compile("data_path|_graph_dict_file")
+
+
+def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecommender]:
+    """The class `name` of the file of that name, in lower case, in `folder` or else src/models.
+
+    ConfigError when there is no such class, or when the file imports what is not installed. ModelError when importing it fails.
+    """
+    path = model_files(folder)[name]
+    text = path.read_text(encoding="utf-8", errors="replace")
+    neighbours = [other.read_text(encoding="utf-8", errors="replace") for other in sorted(path.parent.glob("*.py"))]
+    needed = needs("\n".join([text, *neighbours]) if path.parent != MODELS else text)
+    with contract(name, "import"), provided(needed, torch.device("cpu")):
+        module = _import(name, path)
+    if not hasattr(module, name):
+        raise ConfigError(f"{path} defines no class '{name}'")
+    model = getattr(module, name)
+    return _adapted(model, needed) if needed or _SEES_DATA.search(text) else model
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    try:
+        if path.parent == MODELS:
+            return importlib.import_module(f"models.{path.stem}")
+        if (MODELS / path.name).exists():
+            get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
+        spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
+        module = module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
+        with _neighbours(path.parent):
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("common", "models", "utils"):
+            raise
+        raise ConfigError(
+            f"{name}: {path} imports {missing}, which is not installed: pip install {_PACKAGES.get(missing, missing)}"
+        ) from error
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """While open, `from models.x import …` finds the files of `folder` as well."""
+    models.__path__.append(str(folder))
+    try:
+        yield
+    finally:
+        models.__path__.remove(str(folder))
+
+
+def _adapted(model: type[GeneralRecommender], needed: list) -> type[GeneralRecommender]:
+    """A subclass of the same name, as this file's docstring says."""
+
+    def __init__(self, config, dataloader):
+        self.__dict__["run_device"] = config["device"]  # nn.Module is not set up yet
+        view = _View(self, config, dataloader.dataset)
+        with provided(needed, config["device"]), view.data_untouched():
+            super(adapted, self).__init__(view.config, dataloader)
+        self.__dict__["registered"] = frozenset(super(adapted, self).state_dict())
+
+    def state_dict(self, *args, **kwargs):
+        """What was there when the model was built; some assign a parameter to a second name later."""
+        state = super(adapted, self).state_dict(*args, **kwargs)
+        for name in state.keys() - self.registered:
+            del state[name]
+        return state
+
+    def method(point: str) -> Callable:
+        def run(self, *args):
+            with provided(needed, self.run_device):
+                return getattr(super(adapted, self), point)(*args)
+
+        return run
+
+    methods = {"__init__": __init__, "state_dict": state_dict, "__doc__": model.__doc__}
+    methods |= {point: method(point) for point in METHODS} if needed else {}
+    adapted = type(model.__name__, (model,), methods)
+    return adapted
+
+
+class _View:
+    """What a model's constructor sees of the configuration and of the data set's folder."""
+
+    def __init__(self, model: GeneralRecommender, config: Config, dataset: RecDataset):
+        self.model, self.settings, self.dataset = weakref.ref(model), config, dataset
+        self.config = config.lazily(
+            data_path=lambda: f"{self.place.parent}/",
+            user_graph_dict_file=lambda: self.graph("user"),
+            item_graph_dict_file=lambda: self.graph("item"),
+        )
+
+    @cached_property
+    def place(self) -> Path:
+        """A folder with links to the files of the data set's, made when it is asked for; it goes when the model does."""
+        folder = Path(tempfile.mkdtemp(prefix="mambarec-"))
+        stop.last_acts.append(weakref.finalize(self.model(), shutil.rmtree, folder, ignore_errors=True))
+        place = folder / self.dataset.name
+        place.mkdir()
+        for path in self.dataset.folder.iterdir():
+            (place / path.name).symlink_to(path.resolve())
+        return place
+
+    def graph(self, kind: str) -> str:
+        """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
+        name = self.settings[f"{kind}_graph_dict_file"] or f"{kind}_graph_dict.npy"
+        if not (self.place / name).exists():
+            digest = dict(self.dataset.digests)[self.dataset.path.name]
+            made = Path(self.settings["results_dir"]) / self.dataset.name / f"{kind}_graph_dict-{digest[:10]}.npy"
+            if not made.exists():
+                get_logger().info("%s has no %s; it is made from the training pairs: %s", self.dataset.folder, name, made)
+                interactions = self.dataset.inter_matrix("csr")
+                write_graph(made, interactions if kind == "user" else interactions.T)
+            (self.place / name).symlink_to(made.resolve())
+        return name
+
+    @contextmanager
+    def data_untouched(self) -> Iterator[None]:
+        """ModelError when the data set's folder has other files at the end; what went into `place` is noted."""
+        before = _state(self.dataset.folder)
+        yield
+        after, name = _state(self.dataset.folder), self.settings["model"]
+        changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+        if changed:
+            raise ModelError(
+                f"{name}.__init__ wrote into data_path: {', '.join(changed)} in {self.dataset.folder}. A model may put "
+                "new files into config['data_path'] + config['dataset'], a folder of its own, and not change the data's"
+            )
+        made = [path.name for path in self.place.iterdir() if not path.is_symlink()] if "place" in vars(self) else []
+        if made:
+            self.dataset.notes.append(
+                f"{', '.join(sorted(made))}: written by {name}, kept apart from the data, and not for long"
+            )
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int]]:
+    states = {path.name: path.stat() for path in folder.iterdir()}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
+def write_graph(path: Path, interactions: sparse.spmatrix) -> None:
+    """Write {row: [rows that share most columns with it, how many]} of a binary matrix, as MMRec's models read it.
+
+    Both are lists, the counts are floats, and numpy.load needs allow_pickle: the models change the lists, and expect just this.
+    """
+    offsets, *parts = most_shared(interactions, NEIGHBOURS)
+    rows = zip(*(np.split(part, offsets[1:-1]) for part in parts), strict=True)
+    graph = {row: [ids.tolist(), counts.astype(float).tolist()] for row, (ids, counts) in enumerate(rows)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        np.save(file, np.array(graph, dtype=object), allow_pickle=True)

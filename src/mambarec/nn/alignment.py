@@ -1,0 +1,157 @@
+"""Distances between the vectors of two modalities: maximum mean discrepancy and InfoNCE. Usable by themselves.
+
+Both compare every row with every row. The (B, B') comparison is made in blocks of rows that stay in the processor's cache, and
+the gradient of a block is formed while it is there, so B x B' values are neither held nor read again. A batch names popular
+items and active users many times: `distinct` names each once, and the distances take how often it stands there, which
+gives the same value for a fraction of the work. Second derivatives are not available. benchmarks/plain.py has the plain forms.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mambarec.nn.precision import in_float32
+
+_BLOCK_ROWS = 128  # on the CPU
+_BLOCK_ENTRIES = 2**28  # on a GPU, which takes all rows of a batch at once, but not all users against all users
+
+
+class Distinct(NamedTuple):
+    """A batch of ids (B,) by its distinct values (N,): inverse (B,) leads back to the batch; counts int64 (N,).
+
+    inverse and counts are None where the batch stands as it is.
+    """
+
+    values: Tensor
+    inverse: Tensor | None
+    counts: Tensor | None
+
+    def expand(self, rows: Tensor) -> Tensor:
+        """Rows of the distinct values, (N, D), as rows of the batch, (B, D)."""
+        return rows if self.inverse is None else F.embedding(self.inverse, rows)
+
+
+def distinct(batch: Tensor) -> Distinct:
+    """The distinct values of int64 (B,). On a GPU the batch as it is: to count would be to wait for the device."""
+    if batch.is_cuda:
+        return Distinct(batch, None, None)
+    values, inverse, counts = batch.unique(return_inverse=True, return_counts=True)
+    return Distinct(values, inverse, counts)
+
+
+@in_float32
+def mmd(x: Tensor, y: Tensor, bandwidth: float, x_counts: Tensor | None = None, y_counts: Tensor | None = None) -> Tensor:
+    """Squared maximum mean discrepancy of the L2-normalised rows of x and y, with a Gaussian kernel.
+
+    mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2)), biased (the diagonal is
+    kept). Equations (7)-(9) of MambaRec (arXiv 2509.09114); Gretton et al., JMLR 2012.
+
+    x (B, D), y (B', D) -> scalar. x_counts (B,), y_counts (B',): how often each row stands in its set; None: once. On unit
+    vectors |a - b|^2 = 2 - 2 <a, b>, so products suffice.
+    """
+    x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    x_weights, y_weights = _shares(x, x_counts), _shares(y, y_counts)
+
+    def kernel(a: Tensor, b: Tensor, a_weights: Tensor, b_weights: Tensor) -> Tensor:
+        return _MeanKernel.apply(a, b, a_weights, b_weights, 1 / bandwidth**2)
+
+    same = kernel(x, x, x_weights, x_weights) + kernel(y, y, y_weights, y_weights)
+    return same - 2 * kernel(x, y, x_weights, y_weights)
+
+
+@in_float32
+def info_nce(
+    x: Tensor,
+    y: Tensor,
+    temperature: float,
+    x_counts: Tensor | None = None,
+    y_counts: Tensor | None = None,
+    targets: Tensor | None = None,
+    normalize: bool = True,
+) -> Tensor:
+    """InfoNCE: row i of x against row i of y, the other rows of y as negatives; cosine similarity over temperature.
+
+    Mean of -log(exp(s_ii) / sum_j exp(s_ij)), van den Oord et al., arXiv 1807.03748; equation (10) of MambaRec.
+    x (B, D), y (B', D) -> scalar. x_counts (B,), y_counts (B',): how often each row stands in its set; None: once. targets:
+    int64 (B,), the rows of y to use in place of row i. normalize: False leaves rows as they are, for inner products.
+    """
+    targets = torch.arange(len(x), device=x.device) if targets is None else targets
+    if normalize:
+        x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    log_counts = y.new_zeros(len(y)) if y_counts is None else y_counts.to(y.dtype).log()
+    return _CrossEntropy.apply(x / temperature, y, targets, _shares(x, x_counts), log_counts)
+
+
+def _shares(rows: Tensor, counts: Tensor | None) -> Tensor:
+    """Each row's share (B,) of its set."""
+    counts = rows.new_ones(len(rows)) if counts is None else counts.to(rows.dtype)
+    return counts / counts.sum()
+
+
+def _row_blocks(x: Tensor, n_columns: int) -> list[slice]:
+    size = max(1, _BLOCK_ENTRIES // n_columns) if x.is_cuda else _BLOCK_ROWS
+    return [slice(start, start + size) for start in range(0, len(x), size)]
+
+
+class _MeanKernel(torch.autograd.Function):
+    """Weighted sum over all pairs of exp(sharpness * (<a_i, b_j> - 1)): a (B, D), b (B', D), weights (B,) and (B',)."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor, a_weights: Tensor, b_weights: Tensor, sharpness: float) -> Tensor:
+        with_gradient, symmetric = any(ctx.needs_input_grad), a is b
+        total, scaled = a.new_zeros(()), b.T * sharpness  # (D, B')
+        weighted_a, weighted_b = a * a_weights[:, None], b * b_weights[:, None]
+        grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
+        for rows in _row_blocks(a, len(b)):
+            kernel = torch.addmm(a.new_full((), -sharpness), a[rows], scaled).exp_()  # (rows, B')
+            total += a_weights[rows] @ (kernel @ b_weights)
+            if with_gradient:
+                torch.mm(kernel, weighted_b, out=grad_a[rows])
+                if not symmetric:
+                    grad_b.addmm_(kernel.T, weighted_a[rows])
+        grad_a *= a_weights[:, None]
+        if symmetric:
+            grad_b = grad_a  # the same by symmetry; autograd adds the two
+        else:
+            grad_b *= b_weights[:, None]
+        ctx.save_for_backward(grad_a, grad_b)
+        ctx.sharpness = sharpness
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        grad_a, grad_b = ctx.saved_tensors
+        factor = grad * ctx.sharpness
+        return grad_a * factor, grad_b * factor, None, None, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Weighted sum over i of log(sum_j counts_j exp(<x_i, y_j>)) - <x_i, y_targets[i]>: x (B, D), y (B', D)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, targets: Tensor, weights: Tensor, log_counts: Tensor) -> Tensor:
+        with_gradient = any(ctx.needs_input_grad)
+        total = weights @ log_counts[targets]
+        weighted = x * weights[:, None]
+        grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
+        for rows in _row_blocks(x, len(y)):
+            logits = torch.addmm(log_counts, x[rows], y.T)  # (rows, B')
+            probability = torch.log_softmax(logits, dim=1)  # still its logarithm
+            target = targets[rows, None]
+            total -= weights[rows] @ probability.gather(1, target).squeeze(1)
+            if with_gradient:
+                probability.exp_().scatter_add_(1, target, probability.new_full(target.shape, -1.0))
+                torch.mm(probability, y, out=grad_x[rows])
+                grad_y.addmm_(probability.T, weighted[rows])
+        ctx.save_for_backward(grad_x * weights[:, None], grad_y)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        grad_x, grad_y = ctx.saved_tensors
+        return grad_x * grad, grad_y * grad, None, None, None

@@ -1,0 +1,85 @@
+"""The multi-view encoder that MGCN and MambaRec share: behaviour-guided item-item views beside the user-item view.
+
+Yu et al., *Multi-View Graph Convolutional Network for Multimedia Recommendation*, MM 2023, arXiv 2308.03588; section 4.4 of
+MambaRec, arXiv 2509.09114. U users, I items, D width, M modalities.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambarec.nn.graph import SparseGraph, knn_graph, normalized_adjacency, propagate_mean
+
+
+class Views(NamedTuple):
+    """content (U+I, D): user-item view. modal: modality -> (U+I, D), item-item views; rows are users, then items."""
+
+    content: Tensor
+    modal: dict[str, Tensor]
+
+
+class MultiViewEncoder(nn.Module):
+    """Id embeddings, purified by each modality and propagated over its item graph, beside LightGCN of the same ids."""
+
+    def __init__(
+        self, interactions, features: dict[str, Tensor], dim: int, n_ui_layers: int, n_layers: int, knn_k: int, adjacency=None
+    ):
+        """interactions: SciPy (U, I), training pairs. features: modality -> (I, D_m), from which the item graphs are built.
+
+        adjacency: SciPy CSR (U+I, U+I), of users and items; None: that of the pairs.
+        """
+        super().__init__()
+        self.n_users, self.n_items = interactions.shape
+        self.n_ui_layers, self.n_layers = n_ui_layers, n_layers
+        self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))
+        self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
+        self.gates = nn.ModuleDict({modality: nn.Linear(dim, dim) for modality in features})
+        if len(features) > 1:
+            self.attention = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
+            self.preferences = nn.ModuleDict({modality: nn.Linear(dim, dim) for modality in features})
+
+        adjacency = normalized_adjacency(interactions) if adjacency is None else adjacency
+        self.adjacency = SparseGraph(adjacency)
+        self.user_items = SparseGraph(adjacency[: self.n_users, self.n_users :])
+        self.item_graphs = nn.ModuleDict({m: SparseGraph(knn_graph(table, knn_k)) for m, table in features.items()})
+
+    def forward(self, modal: dict[str, Tensor]) -> Views:
+        """modal: modality -> (I, D), what guides the purifier."""
+        purified = {m: self.item_embedding * torch.sigmoid(self.gates[m](vectors)) for m, vectors in modal.items()}
+        views = item_views(purified, self.item_graphs, self.user_items, self.n_layers)
+        embeddings = torch.cat((self.user_embedding, self.item_embedding))
+        return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
+
+    def fuse(self, views: Views, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return side and content of some rows (B,), or of all: two (B, D), whose sum is the final vector.
+
+        rows number the users, then the items.
+        """
+
+        def take(table: Tensor) -> Tensor:
+            return table if rows is None else F.embedding(rows, table)
+
+        content = take(views.content)
+        stacked = torch.stack([take(view) for view in views.modal.values()])  # (M, B, D)
+        if len(stacked) == 1:
+            return stacked[0], content
+        common = (torch.softmax(self.attention(stacked), 0) * stacked).sum(0)  # (B, D)
+        preference = torch.stack([torch.sigmoid(layer(content)) for layer in self.preferences.values()])
+        separate = preference * (stacked - common)
+        return (separate.sum(0) + common) / (len(stacked) + 1), content
+
+
+def item_views(items: dict[str, Tensor], graphs: nn.ModuleDict, user_items: SparseGraph, n_layers: int) -> dict[str, Tensor]:
+    """Item vectors of each view, propagated over its item graph and then to the users: view -> (U+I, D), users first.
+
+    items: view -> (I, D). graphs: view -> SparseGraph (I, I). user_items: (U, I).
+    """
+    propagated = []
+    for view, vectors in items.items():
+        for _ in range(n_layers):
+            vectors = graphs[view](vectors)
+        propagated.append(vectors)
+    users = user_items(torch.cat(propagated, 1)).chunk(len(items), 1)  # all views in one product
+    return {view: torch.cat(pair) for view, *pair in zip(items, users, propagated, strict=True)}

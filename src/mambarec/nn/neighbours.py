@@ -1,0 +1,181 @@
+"""Nearest neighbours by cosine: exact in blocks, or approximate above a size, and kept on disk between runs."""
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambarec.base.extras import optional
+from mambarec.base.files import is_intact, replacing, sealed
+
+Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
+
+_KEPT_ABOVE = 1e9  # multiplications; what takes less is found faster than read
+_BLOCK = 1024  # rows that are compared at a time
+_PROBED, _PER_CLUSTER = 32, 39  # clusters that are searched; the fewest rows of one on average, which faiss asks for
+_SAMPLED = 256  # rows whose neighbours are found exactly too, to measure the recall
+
+
+@dataclass
+class NeighbourSearch:
+    """How neighbours are found: kept in `folder`; approximately where there are more rows than `approximate_above`.
+
+    notes: a line for each approximate search, with its recall.
+    """
+
+    folder: Path | None = None
+    approximate_above: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+_current = NeighbourSearch()
+
+
+@contextmanager
+def neighbour_search(folder: Path, approximate_above: int | None = None) -> Iterator[NeighbourSearch]:
+    """While open, nearest_neighbours searches in this way; what takes long to find is kept by the content of the features."""
+    global _current
+    before, _current = _current, NeighbourSearch(folder, approximate_above)
+    try:
+        yield _current
+    finally:
+        _current = before
+
+
+def nearest_neighbours(features: Tensor, k: int, trained: bool = False) -> Neighbours:
+    """The k nearest rows of each row by cosine, itself included.
+
+    features: float (N, D); `trained`: they change, so their neighbours are neither kept nor noted. Rows are compared in blocks,
+    so N x N is never held. ConfigError where the approximate search is asked for and faiss is not installed.
+    """
+    features = features.detach()
+    (n, width), limit = features.shape, _current.approximate_above
+    approximately = limit is not None and n > limit
+    if trained:
+        return approximate(features, k) if approximately else exact(features, k)
+    path, kept = None, None
+    if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
+        path = _current.folder / f"neighbours-{_key(approximately, features, k)}.npz"
+        kept = _read(path, features.device)
+    if kept is None:
+        found = approximate(features, k) if approximately else exact(features, k)
+        kept = *found, recall(features, found[1]) if approximately else 1.0
+        if path is not None:
+            _write(path, *kept)
+    similarity, neighbour, share = kept
+    if approximately:
+        sample = min(_SAMPLED, n)
+        _current.notes.append(f"neighbours of {n:,} items found approximately: {share:.1%} of those of {sample} items")
+    return similarity, neighbour
+
+
+def exact(features: Tensor, k: int, block: int = _BLOCK) -> Neighbours:
+    """nearest_neighbours by comparing every two rows, once: a product of two rows is a candidate for both."""
+    unit = F.normalize(features.float(), dim=-1)
+    n, k = len(unit), min(k, len(unit))
+    best = unit.new_full((n, k), -torch.inf), torch.zeros((n, k), dtype=torch.int64, device=unit.device)
+    for start in range(0, n, block):
+        products = unit[start : start + block] @ unit[start:].T  # (B, N - start)
+        _merge(best, products, start, start)
+        later = products[:, block:].T.contiguous()  # the same, seen from the rows below the block
+        _merge(best, later, start + block, start)
+    return best
+
+
+def _merge(best: Neighbours, products: Tensor, row: int, column: int) -> None:
+    """Let rows from `row` on know their products (R, C) with rows from `column` on."""
+    if not len(products):
+        return
+    values, indices = (part[row : row + len(products)] for part in best)
+    top, place = products.topk(min(values.shape[1], products.shape[1]))
+    top, order = torch.cat((values, top), 1).topk(values.shape[1])
+    indices.copy_(torch.cat((indices, place + column), 1).gather(1, order))
+    values.copy_(top)
+
+
+def approximate(features: Tensor, k: int) -> Neighbours:
+    """nearest_neighbours among the rows of the 32 clusters nearest to that of the row, of about 4 sqrt(N): some are missed.
+
+    An inverted file whose lists are searched together, so that the work is matrix products; it grows with N^1.5, and with the
+    square of the number of equal rows. The clusters are those of faiss's spherical k-means. Repeatable to the bit.
+    """
+    faiss = _faiss()
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    unit = F.normalize(features.float(), dim=-1)
+    n, k = len(unit), min(k, len(unit))
+    n_clusters = max(1, min(round(4 * math.sqrt(n)), n // _PER_CLUSTER))
+    clusters = faiss.Kmeans(unit.shape[1], n_clusters, niter=5, spherical=True, max_points_per_centroid=_PER_CLUSTER + 1)
+    clusters.train(unit.cpu().numpy())
+    centroids = torch.from_numpy(clusters.centroids).to(unit.device)  # (C, D)
+    cluster = torch.cat([(some @ centroids.T).argmax(1) for some in unit.split(8192)])  # (N,)
+    members = cluster.argsort(stable=True).split(cluster.bincount(minlength=n_clusters).tolist())
+    nearest = (centroids @ centroids.T).topk(min(_PROBED, n_clusters)).indices.tolist()
+
+    similarity, neighbour = unit.new_empty((n, k)), cluster.new_empty((n, k))
+    for rows, probed in zip(members, nearest, strict=True):
+        candidates = torch.cat([members[number] for number in probed])
+        if len(candidates) < k:
+            candidates = torch.arange(n, device=unit.device)
+        for some in rows.split(_BLOCK):  # many equal rows are one large cluster
+            values, places = (unit[some] @ unit[candidates].T).topk(k)
+            similarity[some], neighbour[some] = values, candidates[places]
+    return similarity, neighbour
+
+
+def recall(features: Tensor, found: Tensor) -> float:
+    """Share of the k - 1 nearest others that is among those found (N, k), over a sample of rows; equally near ones count."""
+    n, others = len(features), found.shape[1] - 1
+    if not others:
+        return 1.0
+    rows = torch.linspace(0, n - 1, min(_SAMPLED, n), device=features.device).long()
+    unit = F.normalize(features[rows].float(), dim=-1)  # (S, D)
+    products = torch.cat([unit @ F.normalize(some.float(), dim=-1).T for some in features.split(8192)], 1)  # (S, N)
+    products.scatter_(1, rows[:, None], -torch.inf)  # the row itself
+    farthest = products.topk(others).values[:, -1:]
+    near = (products.gather(1, found[rows]) >= farthest - 1e-5).sum(1).clamp(max=others)
+    return near.float().mean().item() / others
+
+
+def _faiss() -> Any:
+    return optional("faiss", "faiss-cpu", "serving", "approximate_knn_above needs")
+
+
+def _key(approximately: bool, features: Tensor, k: int) -> str:
+    """Hash of the content and of what the last bits of the similarities depend on."""
+    method = f"{_PROBED} {_PER_CLUSTER} {_faiss().__version__}" if approximately else "exact"
+    circumstances = f"{method} {tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
+    digest = hashlib.sha256(circumstances.encode())
+    digest.update(features.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:20]
+
+
+def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor, float] | None:
+    """What _write has left there; None where there is nothing, or something else by now."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if not is_intact(content):
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        similarity, index, share = stored["similarity"], stored["index"].astype(np.int64), float(stored["recall"])
+    return torch.from_numpy(similarity).to(device), torch.from_numpy(index).to(device), share
+
+
+def _write(path: Path, similarity: Tensor, index: Tensor, share: float) -> None:
+    """Keep neighbours beside the results, where these can be written."""
+    buffer = io.BytesIO()
+    np.savez(buffer, similarity=similarity.cpu().numpy(), index=index.cpu().numpy().astype(np.int32), recall=share)
+    with suppress(OSError):  # to write results is tried, and refused with its reason, elsewhere
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(sealed(buffer.getvalue()))

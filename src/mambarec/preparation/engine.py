@@ -1,0 +1,137 @@
+"""DuckDB within bounds: tables in memory that spill to a folder, and a progress bar for statements that take long.
+
+Why DuckDB and not Polars: data/README.md has the figures of both.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from mambarec.base.errors import DataError, RunError
+from mambarec.base.extras import optional
+from mambarec.base.files import naming
+
+
+class Engine:
+    """A database of one preparation. A context manager."""
+
+    def __init__(self, spill: Path, memory_gb: float, threads: int):
+        """spill: a folder for what does not fit into `memory_gb`. ConfigError without the package duckdb."""
+        self.duckdb = duckdb = optional("duckdb", "duckdb", "prepare", "preparing data needs")
+        self.spill, self.memory_gb = spill, memory_gb
+        settings: dict[str, Any] = {
+            "threads": threads,
+            "memory_limit": f"{memory_gb * 1000:.0f}MB",
+            "temp_directory": str(spill),
+        }
+        with self._explained():
+            self._connection = duckdb.connect(":memory:", config=settings)
+            self._connection.execute(
+                "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET TimeZone = 'UTC'"
+            )
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def run(self, sql: str, parameters: Sequence[Any] = (), progress: str = "") -> list[tuple]:
+        """The rows that a statement returns. progress: shows a bar of this name.
+
+        DataError for a file that the engine cannot read, RunError when memory or disk runs out.
+        """
+        with self._explained(), self._bar(progress) if progress else _no_bar():
+            return self._connection.execute(sql, list(parameters)).fetchall()
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first column of the first row."""
+        return self.run(sql, parameters)[0][0]
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows to a table, given column by column in the table's order."""
+        frame = pd.DataFrame({name: _array(values) for name, values in columns.items()}, dtype=None)
+        with self._explained():
+            self._connection.register("appended", frame)
+            self._connection.execute(f"INSERT INTO {table} SELECT * FROM appended")
+            self._connection.unregister("appended")
+
+    def names(self, table: str) -> pd.Index:
+        """The column `name` of a table in the order of its column `number`."""
+        with self._explained():
+            frame = self._connection.execute(f"SELECT name FROM {table} ORDER BY number").df()
+        return pd.Index(frame["name"].astype(object))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the engine that a user can mend, in our words; and Ctrl-C, which it takes for an error of its own."""
+        duckdb = self.duckdb
+        try:
+            with naming(self.spill.parent):
+                yield
+        except duckdb.OutOfMemoryException as error:
+            raise RunError(
+                f"{self.memory_gb:g} GB of memory and the disk of {self.spill} do not suffice; give more by --memory, or "
+                f"another disk by --data_path ({_first_line(error)})"
+            ) from None
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spill.parent)) from None
+            raise DataError(_first_line(error)) from None
+        except RuntimeError as error:
+            if "interrupted" not in str(error).lower():
+                raise
+            raise KeyboardInterrupt from None
+
+    @contextmanager
+    def _bar(self, name: str) -> Iterator[None]:
+        finished = threading.Event()
+
+        def watch() -> None:
+            with tqdm(
+                total=100, unit="%", desc=name, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+            ) as bar:
+                while not finished.wait(0.2):
+                    bar.update(max(0, min(100, self._connection.query_progress()) - bar.n))
+                bar.update(100 - bar.n)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    yield
+
+
+def _array(values: Sequence[Any]) -> np.ndarray:
+    return np.asarray(values, dtype=object if isinstance(values[0], str) else None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def quoted(text: str | Path) -> str:
+    """An SQL string."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def named(column: str) -> str:
+    """An SQL name."""
+    return '"' + column.replace('"', '""') + '"'

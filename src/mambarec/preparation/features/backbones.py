@@ -1,0 +1,168 @@
+"""Image models by name: `vgg16` of torchvision, `timm:NAME` and `transformers:NAME`, each with its own view of a picture."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MODEL = "vgg16"
+# What torch.load and load_state_dict raise for a file of something else.
+_UNFIT = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An image model. model: pixels (B, 3, H, W) -> features (B, D). prepare: an RGB picture -> pixels (3, H, W)."""
+
+    name: str
+    model: nn.Module
+    prepare: Callable[["Image"], Tensor]
+
+    @torch.inference_mode()
+    def features(self, pictures: list[Tensor]) -> Tensor:
+        """The features (B, D) of prepared pictures, float32 on the CPU."""
+        return self.model(torch.stack(pictures).to(device())).float().cpu()
+
+    def width(self) -> int:
+        """D, found by a blank picture."""
+        from PIL import Image
+
+        return self.features([self.prepare(Image.new("RGB", (64, 64)))]).shape[1]
+
+
+def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool = False) -> Backbone:
+    """The image model `name`, on the GPU where there is one.
+
+    weights: a file of its parameters, for vgg16 and timm; without it they come from the library's cache, or are fetched
+    where `download` is true. Raises ConfigError when the model or its weights cannot be had, DataError when a file does not
+    fit.
+    """
+    family, _, rest = name.partition(":")
+    if weights is not None and not weights.is_file():
+        raise ConfigError(f"--weights {weights} is no file")
+    library("PIL", "reading pictures")
+    if name == "vgg16":
+        backbone = _vgg16(weights, download)
+    elif family == "timm" and rest:
+        backbone = _timm(rest, weights, download)
+    elif family == "transformers" and rest:
+        if weights is not None:
+            folder = weights.resolve().parent
+            raise ConfigError(
+                f"--weights is for vgg16 and timm; a transformers model is a folder: --model transformers:{folder}"
+            )
+        backbone = _transformers(rest, download)
+    else:
+        raise ConfigError(f"--model {name}: expected vgg16, timm:NAME or transformers:NAME (a name on the hub, or a folder)")
+    backbone.model.float().eval().to(device())
+    return backbone
+
+
+def _vgg16(weights: Path | None, download: bool) -> Backbone:
+    """VGG16 up to its second fully connected layer, after the ReLU: 4096 wide. Simonyan and Zisserman, arXiv 1409.1556."""
+    models = library("torchvision", "--model vgg16").models
+    recipe = models.VGG16_Weights.IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / recipe.url.rpartition("/")[2]
+    if weights is None and not cached.exists():
+        if not download:
+            raise ConfigError(
+                f"the weights of vgg16 are not on this machine. Put {cached.name}, torchvision's file, into {cached.parent}, "
+                "name it by --weights FILE, or let it be fetched with --download"
+            )
+        try:
+            torch.hub.load_state_dict_from_url(recipe.url, map_location="cpu", check_hash=True, weights_only=True)
+        except OSError as error:
+            raise ConfigError(f"{recipe.url} cannot be fetched ({error}); put the file into {cached.parent}") from None
+    file, model = weights or cached, models.vgg16()
+    try:
+        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except _UNFIT as error:
+        raise DataError(f"{file} does not hold the weights of vgg16: {first_words(error)}") from None
+    model.classifier = model.classifier[:-1]
+    return Backbone("vgg16", model, recipe.transforms())
+
+
+def _timm(name: str, weights: Path | None, download: bool) -> Backbone:
+    """A model of timm without its classifier."""
+    timm = library("timm", f"--model timm:{name}")
+    try:
+        config = timm.create_model(name).pretrained_cfg
+    except RuntimeError as error:
+        raise ConfigError(f"--model timm:{name}: {error}; timm.list_models() names all") from None
+    filename = config.get("hf_hub_filename") or "model.safetensors"
+    file = weights or _of_hub(name, config.get("hf_hub_id"), filename, download)
+    try:
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file), "source": ""})
+    except _UNFIT as error:
+        raise DataError(f"{file} does not hold the weights of timm's {name}: {first_words(error)}") from None
+    model.reset_classifier(0)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    return Backbone(f"timm:{name}", model, transform)
+
+
+def _of_hub(name: str, repository: str | None, filename: str, download: bool) -> Path:
+    """The file with the weights of timm's model `name`, from the cache or, with `download`, from the hub."""
+    if not repository:
+        raise ConfigError(f"timm knows no weights of {name}; name a file of them by --weights FILE")
+    hub = library("huggingface_hub", f"--model timm:{name}")
+    try:
+        return Path(hub.hf_hub_download(repository, filename, local_files_only=not download))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the weights of timm:{name} are not in the cache {hub_cache()}. Name {filename} of {repository} by --weights, "
+            f"or let it be fetched with --download. The library says: {first_words(error)}"
+        ) from None
+
+
+def _transformers(name: str, download: bool) -> Backbone:
+    """A model of transformers: its image features (as CLIP's), its pooler's output, or the mean of its last hidden state."""
+    transformers = library("transformers", f"--model transformers:{name}")
+    options: dict[str, Any] = {"local_files_only": not download}
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
+        model, loading = transformers.AutoModel.from_pretrained(name, **options, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--model transformers:{name} cannot be loaded: it is no folder of an image model, and not in the cache "
+            f"{hub_cache()}. Name such a folder (config.json, preprocessor_config.json, model.safetensors), or let it be "
+            f"fetched with --download. The library says: {first_words(error)}"
+        ) from None
+    missing = sorted(loading["missing_keys"])
+    random_pooler = bool(missing) and all("pooler." in key for key in missing)
+    if missing and not random_pooler:
+        some = ", ".join(missing[:3])
+        raise DataError(f"--model transformers:{name}: its file lacks {len(missing)} of the weights, such as {some}")
+
+    def prepare(picture: "Image") -> Tensor:
+        return processor(images=picture, return_tensors="pt")["pixel_values"][0]
+
+    return Backbone(f"transformers:{name}", _Pooled(model, random_pooler), prepare)
+
+
+class _Pooled(nn.Module):
+    """One vector (B, D) for a picture from a model of transformers."""
+
+    def __init__(self, model: nn.Module, random_pooler: bool):
+        """random_pooler: the file had no weights for the pooler, so what it gives means nothing."""
+        super().__init__()
+        self.model, self.random_pooler = model, random_pooler
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        output = getattr(self.model, "get_image_features", self.model)(pixel_values=pixels)
+        if isinstance(output, Tensor):
+            return output
+        pooled = None if self.random_pooler else getattr(output, "pooler_output", None)
+        if pooled is None:
+            hidden = output.last_hidden_state  # (B, tokens, D), or (B, D, H, W) of a convolution
+            pooled = hidden.mean(dim=1) if hidden.dim() == 3 else hidden.mean(dim=(2, 3))
+        return pooled.flatten(start_dim=1)

@@ -1,0 +1,174 @@
+"""Image features: `python prepare.py images -d NAME --images FOLDER` packs pictures and runs an image model over them.
+
+The pictures go into images.lmdb once (mambarec/preparation/features/packing.py), and the model reads them from there. mambarec/preparation/features/feature_table.py
+says which files result.
+"""
+
+import argparse
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from mambarec.base.errors import ConfigError
+from mambarec.base.words import positive
+from mambarec.preparation.features.backbones import MODEL, Backbone, load_backbone
+from mambarec.preparation.features.feature_table import Block, FeatureFiles, weights_digest
+from mambarec.preparation.features.items import read_items
+from mambarec.preparation.features.packing import STORE, pack_images
+from mambarec.preparation.features.store import ImageStore
+from mambarec.preparation.folder import describe
+from mambarec.preparation.options import add_dataset, dataset_folder
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+COLUMN = "image"  # of items.csv: the path of the item's picture
+_LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory
+
+
+def extract_features(
+    folder: Path,
+    model: str = MODEL,
+    weights: Path | None = None,
+    batch_size: int = 64,
+    download: bool = False,
+    images: Path | None = None,
+    column: str | None = None,
+    allow_unmatched: bool = False,
+) -> None:
+    """Write the image features of the data set in `folder`, from its store; what a stopped call has computed is kept.
+
+    model, weights, download: as in mambarec.preparation.features.backbones.load_backbone. images, column: where the pictures are that go into
+    the store first, and allow_unmatched: as in mambarec.preparation.features.packing.pack_images; neither: the store is there. Raises what
+    these two raise, and DataError without items.csv, a store, or a picture that can be read.
+    """
+    items = read_items(folder, column)
+    backbone = load_backbone(model, weights, download)
+    if images is not None or column:
+        pack_images(folder, items, images, column, allow_unmatched)
+    with ImageStore(folder / STORE, read_only=True) as store:
+        width = backbone.width()
+
+        def blocks(start: int) -> Iterator[Block]:
+            for pictures in _prepared(store, range(start, len(items)), backbone, batch_size):
+                real = np.array([isinstance(picture, Tensor) for picture in pictures])
+                readable = [picture for picture in pictures if isinstance(picture, Tensor)]
+                yield Block(backbone.features(readable).numpy() if readable else np.empty((0, width), np.float32), real)
+
+        def reason(item: int) -> str:
+            return str(_prepare(next(store.read([item])), backbone))
+
+        made_by = {"model": backbone.name, "weights": weights_digest(backbone.model), "pictures": store.version}
+        files = FeatureFiles(folder, "image", "missing_images.csv")
+        files.write(items["original_id"].tolist(), width, made_by, blocks, reason)
+
+
+def _prepared(store: ImageStore, items: range, backbone: Backbone, batch_size: int) -> Iterator[list[Tensor | str]]:
+    """The prepared pictures of some items, in batches; while the model works on one, threads prepare the next."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: list[Future] = []
+        for first in range(items.start, items.stop, batch_size):
+            batch = range(first, min(first + batch_size, items.stop))
+            coming = [pool.submit(_prepare, content, backbone) for content in store.read(batch)]
+            if waiting:
+                yield [future.result() for future in waiting]
+            waiting = coming
+        yield [future.result() for future in waiting]
+
+
+def _prepare(content: bytes | None, backbone: Backbone) -> Tensor | str:
+    """A picture as the model wants it (3, H, W), or why there is none."""
+    from PIL import Image, UnidentifiedImageError
+
+    if content is None:
+        return "no image"
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if max(picture.size) > _LONGEST * min(picture.size):
+                return f"unreadable: {picture.width} x {picture.height} pixels"
+            return backbone.prepare(upright_rgb(picture))
+    except UnidentifiedImageError:
+        return "unreadable: of no format that Pillow knows"
+    except Exception as error:  # a broken file makes the decoders raise almost anything
+        return f"unreadable: {error}"
+
+
+def upright_rgb(picture: "Image.Image") -> "Image.Image":
+    """A picture as one sees it: turned as its EXIF data say, of an animation the first frame, what is transparent on white.
+
+    Sixteen bits become eight, black and white staying what they are.
+    """
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: "Image.Image") -> "Image.Image":
+    """Whole numbers up to 65535, or fractions up to 1, become grey levels; others are stretched to the whole range."""
+    from PIL import Image
+
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("NaN or Inf among its pixels")
+    low, high = values.min(), values.max()
+    is_fraction = picture.mode == "F" and high <= 1
+    if low < 0 or high > 65535:
+        values, top = values - low, high - low
+    elif is_fraction:
+        top = 1
+    else:
+        top = 255 if picture.mode != "I;16" and high <= 255 else 65535
+    return Image.fromarray(np.rint(values * (255 / (top or 1))).astype(np.uint8))
+
+
+def add_parser(commands) -> None:
+    """The command `images` of prepare.py."""
+    text = "pack pictures into images.lmdb and write their features into image_feat.npy"
+    parser = commands.add_parser("images", help=text, description=text, allow_abbrev=False)
+    add_dataset(parser)
+    images = "pictures named by original id (without: those of --image-column, or what was packed before)"
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help=images)
+    column = f"the column of items.csv with paths, which start at --images or the data set's folder ({COLUMN}, if it is there)"
+    parser.add_argument("--image-column", metavar="COLUMN", help=column)
+    parser.add_argument("--allow-unmatched", action="store_true", help="accept pictures of fewer than half of the items")
+    models = f"vgg16 (torchvision), timm:NAME or transformers:NAME, where NAME is on the hub or a folder ({MODEL})"
+    parser.add_argument("--model", default=MODEL, help=models)
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of vgg16 or of a timm model")
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(64)")
+    parser.add_argument("--download", action="store_true", help="fetch weights that the library's cache does not have")
+    parser.set_defaults(does=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    folder = dataset_folder(options)
+    column = options.image_column
+    if column is None and options.images is None:
+        column = COLUMN if COLUMN in read_items(folder) else None
+        if column is None and not (folder / STORE).exists():
+            raise ConfigError(
+                f"where are the pictures? {folder / 'items.csv'} has no column '{COLUMN}'; name a folder of pictures by "
+                "--images, or the column with their paths by --image-column"
+            )
+    extract_features(
+        folder,
+        options.model,
+        options.weights,
+        options.batch_size,
+        options.download,
+        options.images,
+        column,
+        options.allow_unmatched,
+    )
+    describe(options.dataset, image=True, text=False)

@@ -1,0 +1,97 @@
+"""The folder of a data set as preparation writes it: beside its place and renamed when complete; and its YAML."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+import mambarec.config.configurator as configurator
+from mambarec.base.errors import ConfigError, DataError, RunError
+from mambarec.base.files import replacing_folder, write_text
+from mambarec.base.logger import get_logger
+from mambarec.preparation.engine import Engine, quoted
+from mambarec.preparation.report import Report
+
+
+@contextmanager
+def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder to write to, which takes the place of `folder` when the block ends well, and is removed when not.
+
+    DataError when `folder` exists and may not be overwritten, RunError when another process is at it.
+    """
+    try:
+        with replacing_folder(folder) as temporary:
+            if folder.exists() and not overwrite:
+                raise DataError(
+                    f"{folder} exists already; --overwrite replaces it and all that is in it, or give -d another name"
+                )
+            yield temporary
+    except filelock.Timeout:
+        raise RunError(f"another process is preparing {folder}; wait for it") from None
+
+
+def write_interactions(engine: Engine, folder: Path, name: str, item_column: str) -> None:
+    """<name>.inter, a user's interactions together and in the order of the file, and the maps of ids, as MMRec writes them.
+
+    item_column: the name of the original ids in i_id_mapping.csv.
+    """
+    _copy(
+        engine,
+        "SELECT userID, itemID, rating, time AS timestamp, x_label FROM labelled ORDER BY userID, row",
+        folder / f"{name}.inter",
+        "\t",
+    )
+    for table, file, columns in (
+        ("users", "u_id_mapping.csv", ("user_id", "userID")),
+        ("items", "i_id_mapping.csv", (item_column, "itemID")),
+    ):
+        _copy(engine, f"SELECT name AS {columns[0]}, number AS {columns[1]} FROM {table} ORDER BY number", folder / file, "\t")
+
+
+def write_items(engine: Engine, folder: Path, columns: Sequence[str] = ("text",)) -> dict[str, int]:
+    """items.csv with the columns of the table `about` (name, then these), empty where it has none; returns how many are not.
+
+    The first row of an item that is not empty in a column counts.
+    """
+    values = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    first = ", ".join(f"arg_min({column}, rowid) FILTER ({column} <> '') AS {column}" for column in columns)
+    engine.run(
+        f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {values} FROM items LEFT JOIN "
+        f"(SELECT name, {first} FROM about GROUP BY name) "
+        "AS first USING (name)"
+    )
+    _copy(engine, "SELECT * FROM listed ORDER BY item_id", folder / "items.csv", ",")
+    return {column: engine.value(f"SELECT count(*) FROM listed WHERE {column} <> ''") for column in columns}
+
+
+def _copy(engine: Engine, query: str, path: Path, delimiter: str) -> None:
+    engine.run(f"COPY ({query}) TO {quoted(path)} (FORMAT csv, HEADER, DELIMITER {quoted(delimiter)})", progress=path.name)
+
+
+def write_report(folder: Path, report: Report) -> None:
+    write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
+
+
+def describe(name: str, image: bool, text: bool) -> None:
+    """Write src/configs/dataset/<name>.yaml, or add to the one that is there what it does not declare.
+
+    image, text: whether the data set has or can have features of this kind. ConfigError when the file cannot be written.
+    """
+    path = configurator.CONFIGS / "dataset" / f"{name}.yaml"
+    wanted = {"inter_file_name": f"{name}.inter"}
+    if image:
+        wanted["vision_feature_file"] = "image_feat.npy"
+    if text:
+        wanted["text_feature_file"] = "text_feat.npy"
+    there = configurator.read_yaml(path) if path.exists() else {}
+    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there]
+    if not lines:
+        return
+    start = path.read_text(encoding="utf-8").rstrip("\n") if there else "# Written by prepare.py."
+    try:
+        write_text(path, "\n".join([start, *lines]) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); it needs the lines {lines}") from None
+    get_logger().info("%s: %s", path, ", ".join(lines))

@@ -1,0 +1,141 @@
+"""From a file of interactions to a data set's folder: what `prepare.py amazon` and `prepare.py table` have in common."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambarec.base.errors import ConfigError
+from mambarec.base.logger import get_logger
+from mambarec.base.words import positive
+from mambarec.preparation.engine import Engine
+from mambarec.preparation.filtering import RAW, filter_interactions
+from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
+from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.readers.times import settle_text
+from mambarec.preparation.report import Report
+from mambarec.preparation.splits import NEED_TIME, SPLITS, split_interactions
+
+Step = Callable[[Engine, Report], None]
+
+
+@dataclass(frozen=True)
+class Dump:
+    """How one kind of raw data is read.
+
+    interactions: fills the table `raw` (mambarec/preparation/filtering.py). about: fills the table `about` (name, then `columns`) with
+    what is known of the items, None where nothing is. vectors: writes ready image features into a folder.
+    """
+
+    interactions: Step
+    item_column: str
+    has_time: bool = True
+    about: Step | None = None
+    columns: tuple[str, ...] = ("text",)
+    vectors: Callable[[Engine, Report, Path], None] | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both commands: what is kept, how it is split, which features are made, within which bounds."""
+    add_dataset(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    kept = parser.add_argument_group("what is kept")
+    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions with a lower rating")
+    kept.add_argument(
+        "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
+    )
+    kept.add_argument(
+        "--split", choices=SPLITS, default="random", help="(random); mambarec/preparation/splits.py describes them"
+    )
+    kept.add_argument("--seed", type=int, default=999, help="of the split (999)")
+    kept.add_argument(
+        "--allow-unmatched", action="store_true", help="accept texts, pictures or features of fewer than half of the items"
+    )
+    kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help="of a file's lines, not fatal (0.01)")
+    features = parser.add_argument_group("features, also made later by `prepare.py text` and `prepare.py images`")
+    features.add_argument("--text-model", metavar="MODEL", help="encode the texts by this sentence-transformers model")
+    features.add_argument("--images", type=Path, metavar="FOLDER", help="pictures for it, named by original item id")
+    features.add_argument("--image-model", metavar="MODEL", help="vgg16, timm:NAME or transformers:NAME")
+    features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
+    features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
+    bounds = parser.add_argument_group("bounds")
+    bounds.add_argument("--memory", type=float, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
+    bounds.add_argument("--threads", type=positive, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected a number from 0 to 1")
+    return number
+
+
+def prepare(options: argparse.Namespace, dump: Dump) -> None:
+    """Write the data set that the options of `add_options` describe."""
+    if options.split in NEED_TIME and not dump.has_time:
+        raise ConfigError(f"--split {options.split} needs the time of interactions; name its column by --time-column")
+    if options.images and not (options.image_model or "image" in dump.columns):
+        raise ConfigError("--images is for --image-model; name one, or run `prepare.py images` afterwards")
+    if options.image_model and not (options.images or "image" in dump.columns):
+        raise ConfigError("--image-model needs pictures; name their folder by --images")
+    name, folder = options.dataset, dataset_folder(options)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"-d {name}: expected letters, digits, _, - and dots, since files take this name")
+    report = Report(
+        sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
+    )
+    with new_folder(folder, options.overwrite) as temporary:
+        spill = temporary / "spill"
+        with Engine(spill, options.memory, options.threads) as engine:
+            engine.run(RAW)
+            dump.interactions(engine, report)
+            filter_interactions(engine, report, options.min_rating, options.k_core)
+            report.splits = split_interactions(engine, options.split, options.seed, report)
+            settle_text(engine, "labelled")
+            write_interactions(engine, temporary, name, dump.item_column)
+            engine.run("DROP TABLE labelled")
+            engine.run(f"CREATE TABLE about (name VARCHAR, {', '.join(f'{column} VARCHAR' for column in dump.columns)})")
+            if dump.about:
+                dump.about(engine, report)
+            known = write_items(engine, temporary, dump.columns)
+            kinds = {"image": bool(dump.vectors or options.images or known.get("image")), "text": bool(known["text"])}
+            n_items = engine.value("SELECT count(*) FROM items")
+            report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
+            if dump.vectors:
+                dump.vectors(engine, report, temporary)
+        shutil.rmtree(spill, ignore_errors=True)
+        for source in report.sources:
+            source.account()
+        write_report(temporary, report)
+        with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
+            describe(name, **kinds)
+    print(report.text())
+    get_logger().info("%s", folder)
+    describe(name, **kinds)
+    _features(options, folder, "image" if known.get("image") else None)
+
+
+def _features(options: argparse.Namespace, folder: Path, image_column: str | None) -> None:
+    """Text and image features, as far as the options ask for them; the data set is complete before and after."""
+    if options.text_model:
+        from mambarec.preparation.features.text import encode_texts
+
+        encode_texts(folder, options.text_model, download=options.download)
+    if options.image_model:
+        from mambarec.preparation.features.images import extract_features
+
+        images = None if image_column else options.images
+        extract_features(
+            folder,
+            options.image_model,
+            options.weights,
+            download=options.download,
+            images=images,
+            column=image_column,
+            allow_unmatched=options.allow_unmatched,
+        )

@@ -1,0 +1,439 @@
+"""How a text file holds a table: its encoding, its separator, and whether its quotation marks quote. Decided by evidence.
+
+A quotation mark at the start of a field either opens a quoted field, which may hold separators and line ends, or is a
+character like any other. A wrong choice joins lines that belong to different rows, so both readings are compared over
+the whole file (`_quote`). A file that the engine would not read line by line, such as one with a quote that never ends, is
+copied in a plain form first (`plain_copy`); what cannot be used is refused line by line.
+"""
+
+import codecs
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mambarec.base.errors import DataError
+from mambarec.base.text import encoding_of
+from mambarec.preparation.readers.lines import opened
+from mambarec.preparation.report import Source
+
+SEPARATORS = ",\t;|"
+LINE = "\0line"  # the column of a plain copy that has each row's line in the original; no column of a file is named like this
+_BLOCK = 1 << 22
+_LONGEST_FIELD = 1 << 26  # bytes; what is quoted over more than this is no field
+_SAMPLE = 100  # rows that show whether each ends with a separator
+_JOINED = 200  # lines that one row may cover in a file with stray quotation marks
+_LF, _CR, _COMMA = 10, 13, 44
+
+csv.field_size_limit(_LONGEST_FIELD)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """path: the file to read, which may be a copy. names: of the columns; '' where one has none.
+
+    quote: '' where marks do not quote.
+
+    has_header: whether the first line has the names. lines: rows below it, whether they can be used or not. plain: whether the
+    engine finds the same rows as `rows` does. numbered: a last column has each row's line in the original file.
+    """
+
+    path: Path
+    names: list[str]
+    separator: str
+    quote: str = ""
+    has_header: bool = True
+    lines: int = 0
+    plain: bool = True
+    numbered: bool = False
+
+
+class Row(NamedTuple):
+    """line: where the row starts, from 1. fields: None where the row cannot be used, and then `reason` says why."""
+
+    line: int
+    fields: list[str] | None
+    reason: str
+    content: str
+
+
+def find_layout(source: Source, spill: Path, names: list[str] | None = None, encoding: str | None = None) -> Layout:
+    """The layout of a text file; DataError where it is empty or not in the encoding.
+
+    spill: a folder for a copy in UTF-8, where the file is in another encoding. names: of the columns of a file without a
+    header. What was decided is noted in `source`.
+    """
+    path = source.path
+    found = encoding or encoding_of(_head(path))
+    if codecs.lookup(found).name != "utf-8":
+        path = _in_utf8(source, spill, found)
+        source.note(f"read as {found}")
+    first = _first_lines(path, _SAMPLE + 1)
+    if not first or not first[0].strip():
+        raise DataError(f"{source.path} is empty; expected a table" + (" with a header" if names is None else ""))
+    separator = _separator(first[0])
+    lines, is_plain, marks = _survey(path, separator)
+    base = Layout(path, names or [], separator, "", names is None, lines - (names is None), is_plain)
+    layout, note = _candidate(base, "", first)
+    for mark in marks:
+        quoted, note_of_quoted = _candidate(base, mark, first)
+        verdict = _quote(quoted, layout)
+        source.note(verdict.why)
+        if verdict.quoted:
+            strict = verdict.strict
+            is_plain = quoted.plain and strict.regular and not strict.own_rows
+            layout, note = replace(quoted, plain=is_plain, lines=strict.rows - quoted.has_header), note_of_quoted
+            break
+    source.note(note)
+    return layout
+
+
+def plain_copy(layout: Layout, source: Source, spill: Path) -> Layout:
+    """Copy a file so that each row is one that the engine reads, its line in a last column; `source` gets the refused ones."""
+    path = spill / f"{source.path.name}.plain.csv"
+    spill.mkdir(exist_ok=True)
+    n_rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for row in rows(layout):
+            if row.fields is None:
+                source.reject(row.line, row.reason, row.content)
+            else:
+                writer.writerow([*row.fields, row.line])
+                n_rows += 1
+    discard(layout, source)
+    return Layout(path, [*layout.names, LINE], ",", '"', False, n_rows, True, True)
+
+
+def discard(layout: Layout, source: Source) -> None:
+    """Remove the file if it is a copy."""
+    if layout.path != source.path:
+        layout.path.unlink(missing_ok=True)
+
+
+# rows, one by one
+
+
+def rows(layout: Layout) -> Iterator[Row]:
+    """The rows below the header, also those that cannot be used; blank lines are none."""
+    with opened(layout.path) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        lines = ((number, line) for number, line in enumerate(text, start=1) if line.strip("\r\n"))
+        found = _joined(lines, layout.separator, layout.quote, len(layout.names))
+        yield from itertools.islice(found, int(layout.has_header), None)
+
+
+def _joined(lines: Iterable[tuple[int, str]], separator: str, quote: str, n: int) -> Iterator[Row]:
+    waiting = list[tuple[int, str]]()  # read ahead, the next last
+    source = iter(lines)
+    forms = _forms(separator, quote) if quote else None
+    while True:
+        if waiting:
+            number, line = waiting.pop()
+        elif (following := next(source, None)) is not None:
+            number, line = following
+        else:
+            return
+        if forms is None or quote not in line:
+            yield _row(number, line.rstrip("\r\n").split(separator), line, n)
+        elif forms.whole.fullmatch(line):
+            yield _row(number, _fields(line, separator, quote), line, n)
+        else:
+            ahead = [waiting.pop() for _ in range(min(len(waiting), _JOINED))]
+            ahead += itertools.islice(source, max(0, _JOINED - len(ahead)))
+            end = _end(line, ahead, separator, quote, n, forms)
+            waiting.extend(reversed(ahead[end:]))
+            if end:
+                text = line + "".join(part for _, part in ahead[:end])
+                yield _row(number, _fields(text, separator, quote), text, n)
+            else:
+                yield Row(number, None, "a quote that does not end, or text behind one that does", line)
+
+
+def _end(line: str, ahead: list[tuple[int, str]], separator: str, quote: str, n: int, forms: "_Forms") -> int:
+    """How many of the next lines belong to a row that starts with `line`; 0 where it is not one row with them."""
+    if not forms.unfinished.fullmatch(line):
+        return 0
+    text, own_rows = line, 0
+    for place, (_, part) in enumerate(ahead, start=1):
+        text += part
+        own_rows += part.count(separator) == n - 1
+        if quote in part:
+            if forms.whole.fullmatch(text):
+                is_swallowed = own_rows == place >= _own_rows(separator)
+                return 0 if is_swallowed or len(_fields(text, separator, quote)) != n else place
+            if not forms.unfinished.fullmatch(text):
+                return 0
+    return 0
+
+
+def _own_rows(separator: str) -> int:
+    """From how many lines on a quoted field is no field, when each of them is a row of its own. A text rarely holds a tab."""
+    return 2 if separator == "\t" else 3
+
+
+def _row(number: int, fields: list[str], content: str, n: int) -> Row:
+    if len(fields) != n:
+        return Row(number, None, "too few fields" if len(fields) < n else "too many fields", content)
+    if "\0" in content:
+        return Row(number, None, "a NUL byte", content)
+    if not content.isascii() and any("\udc80" <= character <= "\udcff" for character in content):
+        return Row(number, None, "not UTF-8", content.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return Row(number, fields, "", content)
+
+
+class _Forms(NamedTuple):
+    """whole: a row with its line end, where a mark inside of a field that does not start with one is a character.
+
+    unfinished: the beginning of a row up to within a quoted field.
+    """
+
+    whole: re.Pattern[str]
+    unfinished: re.Pattern[str]
+
+
+def _forms(separator: str, quote: str) -> _Forms:
+    s, q = re.escape(separator), re.escape(quote)
+    field = f"(?:{q}(?:[^{q}]|{q}{q})*+{q}|[^{q}{s}\r\n][^{s}\r\n]*+|)"
+    whole = re.compile(f"{field}(?:{s}{field})*+(?:\r\n|\r|\n)?")
+    return _Forms(whole, re.compile(f"(?:{field}{s})*?{q}(?:[^{q}]|{q}{q})*+"))
+
+
+def _fields(text: str, separator: str, quote: str) -> list[str]:
+    if not quote:
+        return text.rstrip("\r\n").split(separator)
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote), [""])
+
+
+# names and separator
+
+
+def _separator(first: str) -> str:
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max(SEPARATORS, key=lambda one: (unquoted.count(one), first.count(one)))
+
+
+def _candidate(base: Layout, quote: str, first: list[str]) -> tuple[Layout, str]:
+    """A layout with this quote and its names; a column without a name where every row has one field more than the header."""
+    layout = replace(base, quote=quote)
+    if not layout.has_header:
+        return layout, ""
+    sample = [row.content for row in _joined(enumerate(first, start=1), layout.separator, quote, 0)]
+    header, *fields = [_fields(content, layout.separator, quote) for content in sample]
+    names = [name.strip() for name in header]
+    fields = fields[:-1] or fields  # the last may be cut off
+    if not fields or any(len(one) != len(names) + 1 for one in fields):
+        return replace(layout, names=names), ""
+    if not any(one[-1].strip() for one in fields):
+        return replace(layout, names=[*names, ""], plain=False), "each line ends with a separator; it is passed over"
+    note = "the first column has no name in the header; it is passed over"
+    return replace(layout, names=["", *names], plain=False), note
+
+
+# evidence
+
+
+class _Verdict(NamedTuple):
+    quoted: bool
+    strict: "_Strict"
+    why: str
+
+
+def _quote(quoted: Layout, unquoted: Layout) -> _Verdict:
+    """Which of two readings of a file fits, and why.
+
+    What speaks against a reading is the number of lines that it makes unusable. Joining lines that are rows of their own
+    speaks against quoting, and marks left around whole fields speak against the other. In tab-separated files, and for
+    apostrophes, the latter counts only where quoting has a reason: each such field holds a separator, a comma, a line end or a
+    mark, or most lines have one.
+    """
+    strict = _strict(quoted, len(unquoted.names))
+    usual = quoted.separator != "\t" and quoted.quote == '"'
+    if strict.regular:
+        meant = usual or 2 * strict.fields >= strict.rows or strict.reasons == strict.fields
+        against_unquoted = strict.bad_lines + (strict.fields if meant else 0)
+        against_quoted = strict.own_rows
+    else:
+        against_unquoted, against_quoted = _against_unquoted(unquoted, quoted.quote, usual), 0
+        if against_unquoted:
+            against_quoted = sum(row.fields is None for row in rows(quoted))
+    mark = quoted.quote
+    if against_quoted < against_unquoted:
+        return _Verdict(True, strict, f"{mark} quotes fields: else {against_unquoted:,} lines or fields would be spoilt")
+    if against_quoted:
+        return _Verdict(False, strict, f"{mark} is a character: as a quote it would join or spoil {against_quoted:,} lines")
+    return _Verdict(False, strict, f"{mark} is a character: nothing shows that it quotes")
+
+
+class _Strict(NamedTuple):
+    """regular: every row has its fields, and marks stand only around and, doubled, within them. The rest is counted.
+
+    fields: quoted ones. reasons: those that had to be. own_rows: lines within a quoted field that are rows of their own.
+    bad_lines: lines that are no row where marks are characters.
+    """
+
+    regular: bool
+    rows: int = 0
+    fields: int = 0
+    reasons: int = 0
+    own_rows: int = 0
+    bad_lines: int = 0
+
+
+def _strict(layout: Layout, n_unquoted: int | None = None) -> _Strict:
+    """Read by columns of bytes, not by rows: a file may have many millions."""
+    total, rest = np.zeros(5, dtype=np.int64), b""
+    n_unquoted = n_unquoted or len(layout.names)
+    with opened(layout.path) as file:
+        while True:
+            block = file.read(_BLOCK)
+            data = rest + block
+            if not rest and data.startswith(codecs.BOM_UTF8):
+                data = data[3:]
+            if not block and data and not data.endswith(b"\n"):
+                data += b"\n"
+            counted = _block(data, layout.separator, ord(layout.quote), len(layout.names), n_unquoted)
+            if counted is None:
+                return _Strict(False)
+            used, counts = counted
+            total += counts
+            rest = data[used:]
+            if len(rest) > _LONGEST_FIELD or (rest and not block):
+                return _Strict(False)
+            if not block:
+                return _Strict(True, *total.tolist())
+
+
+def _block(data: bytes, separator: str, mark: int, n: int, n_unquoted: int) -> tuple[int, np.ndarray] | None:
+    """How many bytes the complete rows of a block take, and the counts of _Strict over them; None for irregular rows."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    inside = np.cumsum(array == mark, dtype=np.uint8) & 1  # of a quoted field, behind each byte
+    breaks = np.flatnonzero(array == _LF)
+    ends = breaks[inside[breaks] == 0]  # of rows; the other breaks are within fields
+    if not len(ends):
+        return 0, np.zeros(5, dtype=np.int64)
+    used = int(ends[-1]) + 1
+    array, inside, breaks = array[:used], inside[:used], breaks[breaks < used]
+    marks = np.flatnonzero(array == mark)
+    opening, closing = marks[::2], marks[1::2]
+    before = np.where(opening > 0, array[np.maximum(opening - 1, 0)], _LF)
+    starts = (before == ord(separator)) | (before == _LF)
+    if not (starts | (before == mark)).all():
+        return None
+    if not np.isin(array[closing + 1], (ord(separator), _LF, _CR, mark)).all():
+        return None
+    separators = np.flatnonzero(array == ord(separator))
+    of_rows = _per_line(separators[inside[separators] == 0], ends, array)
+    if (of_rows != n - 1).any():
+        return None
+    of_lines = _per_line(separators, breaks, array, blank=-1)
+    continued = inside[breaks[:-1]] == 1
+    row = np.searchsorted(ends, breaks[1:][continued])
+    own = np.bincount(row, of_lines[1:][continued] == n_unquoted - 1, len(ends))
+    swallowed = (own == np.bincount(row, minlength=len(ends))) & (own >= _own_rows(separator))
+    within = (inside == 1) & ((array == ord(separator)) | (array == _COMMA) | (array == _LF))
+    within[opening[~starts]] = True  # the second of a doubled mark
+    reasons = np.diff(np.searchsorted(np.flatnonzero(within), np.append(opening[starts], used))) > 0
+    bad_lines = ((of_lines != n_unquoted - 1) & (of_lines >= 0)).sum()
+    counts = (len(of_rows), starts.sum(), reasons.sum(), own[swallowed].sum(), bad_lines)
+    return used, np.array(counts, dtype=np.int64)
+
+
+def _per_line(separators: np.ndarray, ends: np.ndarray, array: np.ndarray, blank: int | None = None) -> np.ndarray:
+    """How many separators each line has that ends at `ends`, without blank lines or with `blank` for them."""
+    counts = np.diff(np.searchsorted(separators, ends), prepend=0)
+    lengths = np.diff(ends, prepend=-1) - 1
+    is_blank = (lengths == 0) | ((lengths == 1) & (array[np.maximum(ends - 1, 0)] == _CR))
+    return counts[~is_blank] if blank is None else np.where(is_blank, blank, counts)
+
+
+def _against_unquoted(layout: Layout, mark: str, usual: bool) -> int:
+    """How many lines are no row where marks are characters, and how many fields have a mark at either end, see `_quote`."""
+    s, q = (re.escape(one.encode()) for one in (layout.separator, mark))
+    start = b"(?:(?<=[" + s + b"\n])|^)" + q
+    body = b"[^" + q + b"\r\n]*+(?:" + q + q + b"[^" + q + b"\r\n]*+)*+" + q + b"(?=[" + s + b"\r\n])"
+    every = re.compile(start + body)
+    with_reason = re.compile(start + b"(?=[^" + q + b"\r\n]*(?:[," + s + b"]|" + q + q + b"))" + body)
+    lines = bad = closed = reasons = 0
+    for block in _whole_lines(layout.path):
+        array = np.frombuffer(block, dtype=np.uint8)
+        breaks = np.flatnonzero(array == _LF)
+        counts = _per_line(np.flatnonzero(array == ord(layout.separator)), breaks, array)
+        lines, bad = lines + len(counts), bad + int((counts != len(layout.names) - 1).sum())
+        closed += len(every.findall(block))
+        reasons += len(with_reason.findall(block)) if not usual else 0
+    return bad + (closed if usual or 2 * closed >= lines else reasons)
+
+
+def _survey(path: Path, separator: str) -> tuple[int, bool, list[str]]:
+    """Lines that are not blank; whether they end in \\n or \\r\\n and hold no NUL; marks that stand at the start of a field."""
+    lines, is_plain, marks = 0, True, []
+    for block in _whole_lines(path):
+        array = np.frombuffer(block, dtype=np.uint8)
+        lines += len(_per_line(np.empty(0), np.flatnonzero(array == _LF), array))
+        is_plain = is_plain and b"\0" not in block and block.count(b"\r") == block.count(b"\r\n")
+        for mark in "\"'":
+            here = mark.encode()
+            starts = (separator.encode() + here, b"\n" + here)
+            if mark not in marks and here in block and (block.startswith(here) or any(start in block for start in starts)):
+                marks.append(mark)
+    return lines, is_plain, sorted(marks)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Blocks of a file that end with a line."""
+    rest = b""
+    with opened(path) as file:
+        first = True
+        while block := file.read(_BLOCK):
+            data = rest + block
+            if first and len(data) >= 3:
+                data, first = data.removeprefix(codecs.BOM_UTF8), False
+            cut = data.rfind(b"\n") + 1
+            rest = data[cut:]
+            if cut:
+                yield data[:cut]
+    if rest:
+        yield rest + b"\n"
+
+
+# encodings
+
+
+def _head(path: Path) -> bytes:
+    with opened(path) as file:
+        return file.read(4096)
+
+
+def first_lines(path: Path, count: int) -> list[str]:
+    """The first lines of a file, without blank ones and line ends; what is not UTF-8 in them is replaced."""
+    encoding = encoding_of(_head(path))
+    return [line.rstrip("\r\n") for line in _first_lines(path, count, "utf-8-sig" if encoding == "utf-8" else encoding)]
+
+
+def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig") -> list[str]:
+    with opened(path) as raw:
+        text = io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="")
+        return [line for line in itertools.islice(text, count) if line.strip("\r\n")]
+
+
+def _in_utf8(source: Source, spill: Path, encoding: str) -> Path:
+    spill.mkdir(exist_ok=True)
+    path = spill / f"{source.path.name}.utf8"
+    with opened(source.path) as raw, path.open("wb") as copy:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            while block := raw.read(_BLOCK):
+                copy.write(decoder.decode(block).encode("utf-8"))
+            copy.write(decoder.decode(b"", final=True).encode("utf-8"))
+        except UnicodeError as error:
+            raise DataError(
+                f"{source.path} is not text in {encoding} ({error}). Save it as UTF-8, or name its encoding by --encoding"
+            ) from None
+    return path

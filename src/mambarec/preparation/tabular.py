@@ -1,0 +1,133 @@
+"""`python prepare.py table`: interactions and items from any CSV or Parquet file whose columns are named."""
+
+import argparse
+import codecs
+from pathlib import Path
+
+from mambarec.base.errors import ConfigError
+from mambarec.preparation.engine import Engine, quoted
+from mambarec.preparation.pipeline import Dump, add_options, prepare
+from mambarec.preparation.readers import times
+from mambarec.preparation.readers.ids import leave_out_missing, match_items, trimmed
+from mambarec.preparation.readers.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
+from mambarec.preparation.report import Report
+
+
+def add_parser(commands) -> None:
+    """The command `table` of prepare.py."""
+    text = "interactions and items of any CSV or Parquet file"
+    parser = commands.add_parser("table", help=text, description=f"Prepare {text}.", allow_abbrev=False)
+    parser.add_argument(
+        "--interactions", type=Path, required=True, metavar="FILE", help="CSV (, tab ; |, plain or gz) or Parquet"
+    )
+    parser.add_argument("--user-column", required=True, metavar="NAME")
+    parser.add_argument("--item-column", required=True, metavar="NAME", help="of the interactions, and of --items")
+    parser.add_argument("--rating-column", metavar="NAME", help="(all ratings are 1)")
+    parser.add_argument("--time-column", metavar="NAME", help="a number or a date (all times are 0)")
+    parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with --item-column")
+    parser.add_argument("--text-columns", metavar="NAME,…", help="columns of --items that are joined to an item's text")
+    column = "column of --items with the path of an item's picture; of a URL the last part counts, in the folder --images"
+    parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=column)
+    parser.add_argument(
+        "--encoding", type=encoding, metavar="NAME", help="of the text files, such as latin-1 (UTF-8 or UTF-16)"
+    )
+    add_options(parser)
+    parser.set_defaults(does=run)
+
+
+def encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise argparse.ArgumentTypeError(
+            f"{name}; expected the name of an encoding, such as utf-8, latin-1 or cp1252"
+        ) from None
+
+
+def run(options: argparse.Namespace) -> None:
+    if (options.text_columns or options.image_column) and not options.items:
+        raise ConfigError("--text-columns and --image-column are columns of a table of items; name its file by --items")
+    if options.items and not (options.text_columns or options.image_column):
+        raise ConfigError("--items is of no use without --text-columns or --image-column")
+    if options.min_rating is not None and not options.rating_column:
+        raise ConfigError("--min-rating needs --rating-column")
+
+    def interactions(engine: Engine, report: Report) -> None:
+        read_interactions(engine, report, options)
+
+    def about(engine: Engine, report: Report) -> None:
+        read_items(engine, report, options)
+
+    columns = ("text", "image") if options.image_column else ("text",)
+    dump = Dump(interactions, "item_id", bool(options.time_column), about if options.items else None, columns)
+    prepare(options, dump)
+
+
+def read_interactions(engine: Engine, report: Report, options: argparse.Namespace) -> None:
+    """Fill `raw`; DataError when a column is missing or too many rows are malformed."""
+    source = report.source(options.interactions, "interactions")
+    layout = layout_of(engine, source, encoding=options.encoding)
+    decimal_comma = layout.separator == ";"
+    select = {
+        "user_id": column(layout, options.user_column, source, "--user-column"),
+        "item_id": column(layout, options.item_column, source, "--item-column"),
+        "rating": "1::DOUBLE",
+        "time": "0::BIGINT",
+    }
+    unusable: dict[str, str] = {}
+    if options.rating_column:
+        text = column(layout, options.rating_column, source, "--rating-column")
+        select["rating"] = rating(text, decimal_comma)
+        unusable |= NO_RATING
+    if options.time_column:
+        text = column(layout, options.time_column, source, "--time-column")
+        select |= times.columns(text, decimal_comma)
+        unusable |= times.NO_TIME
+    engine.run("DROP TABLE raw")
+    load(engine, source, "raw", layout, select)
+    drop_unusable(engine, source, "raw", unusable)
+    source.check(options.max_malformed)
+    if options.time_column:
+        times.settle(engine, source, "raw")
+
+
+def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> None:
+    """Fill `about` with the texts, and the paths of pictures where they are asked for; errors as above."""
+    source = report.source(options.items, "items")
+    layout = layout_of(engine, source, encoding=options.encoding)
+    item = column(layout, options.item_column, source, "--item-column")
+    texts = [
+        column(layout, name.strip(), source, "--text-columns")
+        for name in (options.text_columns or "").split(",")
+        if name.strip()
+    ]
+    joined = f"concat_ws(' ', {', '.join(texts)})" if texts else "''"
+    select = {"name": trimmed(item), "text": f"trim(regexp_replace({joined}, '\\s+', ' ', 'g'))"}
+    if options.image_column:
+        select["image"] = _picture(column(layout, options.image_column, source, "--image-column"), options)
+    engine.run("DROP TABLE about")
+    load(engine, source, "about", layout, select)
+    source.check(options.max_malformed)
+    leave_out_missing(engine, source, "about", "name", "item")
+    if options.image_column and not options.images:
+        for (url,) in engine.run("SELECT image FROM about WHERE contains(image, '://') LIMIT 1"):
+            raise ConfigError(
+                f"--image-column {options.image_column} holds URLs ({url}); name the folder of their files by --images"
+            )
+    report.note(match_items(engine, source, options.interactions, options.allow_unmatched))
+    repeats = engine.value("SELECT count(*) - count(DISTINCT name) FROM about")
+    if repeats:
+        source.note(f"{repeats:,} further rows of items that have one already; the first that is not empty counts")
+
+
+def _picture(value: str, options: argparse.Namespace) -> str:
+    """SQL for the absolute path of a picture: by its last part in --images, or from where the table of items lies."""
+    if options.images:
+        name = f"regexp_extract({value}, '([^/?#]*)([?#].*)?$', 1)"
+        folder = options.images.resolve()
+    else:
+        name, folder = value, options.items.resolve().parent
+    absolute = (
+        f"CASE WHEN starts_with({name}, '/') OR contains({name}, '://') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
+    )
+    return f"CASE WHEN trim({name}) <> '' THEN {absolute} END"

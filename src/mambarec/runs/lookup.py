@@ -1,0 +1,176 @@
+"""Find runs by what they are: model, data set, seed and settings, finished or not."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.words import count
+from mambarec.config.configurator import NEUTRAL_KEYS, parse_value
+from mambarec.runs.directory import RunDirectory
+
+SHOWN = 20  # candidates that an error lists
+_ALIKE = NEUTRAL_KEYS | {"model_code"}  # what is not shown to tell runs apart
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run's directory with its settings, and its result where it is finished."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+
+    @property
+    def model(self) -> str:
+        return self.config["model"]
+
+    @property
+    def dataset(self) -> str:
+        return self.config["dataset"]
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    def state(self) -> str:
+        """'finished', 'running' while a process holds the directory, or 'stopped'."""
+        return "finished" if self.result else "running" if _in_use(self.path) else "stopped"
+
+    def progress(self) -> str:
+        """Of a finished run its epochs, the best one and its validation metric; of another its last epoch."""
+        metric = self.config["valid_metric"].lower()
+        if self.result:
+            valid = f"validation {metric} {self.result['valid'][metric]:.4f}"
+            return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch']}, {valid}"
+        rows = RunDirectory(self.path).metrics()
+        return f"last epoch {rows[-1]['epoch']} of 0 to {self.config['epochs'] - 1}" if rows else "no epoch ended yet"
+
+
+def find_runs(
+    places: Iterable[Path],
+    models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    where: Sequence[str] = (),
+) -> list[FoundRun]:
+    """The runs below folders that are of one of these models, data sets and seeds, and fit every KEY=VALUE of `where`.
+
+    Empty sequences take all; names may be spelled in any case. ConfigError for a word of `where` that is no KEY=VALUE, or
+    whose key no run has.
+    """
+    runs = [run for place in places for path in sorted(Path(place).rglob("config.json")) if (run := _read(path.parent))]
+    conditions = parse_where(where, {key for run in runs for key in run.config})
+
+    def wanted(name: str, names: Sequence[str]) -> bool:
+        return not names or name.lower() in {one.lower() for one in names}
+
+    return [
+        run
+        for run in runs
+        if wanted(run.model, models) and wanted(run.dataset, datasets)
+        if (not seeds or run.seed in seeds) and fits(run.config, conditions)
+    ]
+
+
+def choose_run(
+    places: Sequence[Path],
+    models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    where: Sequence[str] = (),
+) -> Path:
+    """The directory of the one finished run that fits; RunError lists the candidates where none or several do."""
+    places = list(places)
+    found = find_runs(places, models, datasets, seeds, where)
+    finished = [run for run in found if run.result]
+    if len(finished) == 1:
+        return finished[0].path
+    asked = (
+        " ".join([*models, *(f"on {name}" for name in datasets), *(f"seed {seed}" for seed in seeds), *where]) or "any model"
+    )
+    if finished:
+        lines = "\n".join(describe_runs(finished)[:SHOWN])
+        more = f"\n  and {len(finished) - SHOWN} more" if len(finished) > SHOWN else ""
+        raise RunError(
+            f"{len(finished)} finished runs fit '{asked}':\n{lines}{more}\n"
+            "Choose one: -m NAME, -d NAME, --seed N, --where KEY=VALUE, or --run DIRECTORY"
+        )
+    where_looked = ", ".join(map(str, places))
+    if found:
+        lines = "\n".join(f"  {run.path}: {run.state()}, {run.progress()}" for run in found[:SHOWN])
+        raise RunError(f"no finished run fits '{asked}'. These are not finished:\n{lines}\nGo on with them by main.py --resume")
+    there = sorted({f"{run.model} on {run.dataset}" for run in find_runs(places) if run.result})
+    raise RunError(f"no run in {where_looked} fits '{asked}'; there are finished runs of: {', '.join(there) or 'no model'}")
+
+
+def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
+    """A line per run: its directory, and the settings in which it differs from the others."""
+    texts = {id(run): {key: json.dumps(value) for key, value in run.config.items()} for run in runs}
+    keys = dict.fromkeys(key for run in runs for key in run.config if key not in _ALIKE)
+    differing = [key for key in keys if len({texts[id(run)].get(key) for run in runs}) > 1]
+    if "device" in differing and "use_gpu" in differing:
+        differing.remove("use_gpu")
+    lines = []
+    for run in runs:
+        settings = " ".join(f"{key}={_text(run.config.get(key))}" for key in differing)
+        lines.append(f"  {run.path}" + (f": {settings}" if settings else ""))
+    return lines
+
+
+def parse_where(words: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE words as a mapping; ConfigError for another word, and for a key that is not known."""
+    conditions, known = {}, sorted(set(known))
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--where {word}: expected KEY=VALUE, such as epochs=40")
+        if known and key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+            raise ConfigError(f"--where {word}: no run has a key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        conditions[key] = parse_value(value)
+    return conditions
+
+
+def fits(settings: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    """Whether settings have these values; a list is also written with commas, and with one entry as that entry."""
+    return all(_same(settings.get(key), value) for key, value in conditions.items())
+
+
+def _same(there: Any, asked: Any) -> bool:
+    if isinstance(there, list) and not isinstance(asked, list):
+        return [str(one) for one in there] == str(asked).split(",")
+    if isinstance(there, bool) or isinstance(asked, bool):
+        return there is asked
+    return there == asked or (isinstance(there, str) and there == str(asked))
+
+
+def _read(path: Path) -> FoundRun | None:
+    """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not {"model", "dataset", "seed", "valid_metric", "epochs"} <= set(config):
+            return None
+        return FoundRun(path, config, RunDirectory(path).result())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); train it again with --restart, or remove it") from None
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    if not (path / ".lock").exists():
+        return False
+    try:
+        with filelock.FileLock(path / ".lock", timeout=0):
+            return False
+    except (filelock.Timeout, OSError):
+        return True
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"

@@ -1,0 +1,438 @@
+"""One run: where it lies, the training, and what it writes into its directory."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from torch import nn
+
+from mambarec.base.errors import ConfigError, ModelError, RunError
+from mambarec.base.extras import installed_version, optional
+from mambarec.base.logger import get_logger, log_to
+from mambarec.base.memory import process_peak_mb, reset_process_peak
+from mambarec.base.stopping import stop
+from mambarec.base.words import count
+from mambarec.config.configurator import SRC, Config
+from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
+from mambarec.data.dataset import RecDataset
+from mambarec.evaluation.topk_evaluator import Evaluation
+from mambarec.experiments.watching import Status, Watch, watch_nothing
+from mambarec.mmrec.contract import contract, is_refusal
+from mambarec.mmrec.plugins import load_model_class
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.neighbours import neighbour_search
+from mambarec.preparation.demo import ensure_demo
+from mambarec.runs.directory import RunDirectory
+from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
+
+
+class _Recorder:
+    """Writes what a trainer reports into the run's directory, to the console and to who watches; saves before a stop."""
+
+    def __init__(self, config: Config, directory: RunDirectory, trainer: Trainer, watch: Watch):
+        self.config, self.directory, self.trainer, self.watch = config, directory, trainer, watch
+        self.metric = config["valid_metric"].lower()
+        self.interval = config["checkpoint_seconds"]
+        self.saved_at = self.shown_at = time.monotonic()
+        self.saved = self.finished = trainer.progress.epoch + 1  # epochs
+        self.loss: float | None = None
+        self.value: float | None = None
+        known = paces(finished_results(directory.path.parent))
+        self.pace = statistics.mean(known) if known else None  # seconds an epoch; of this run as soon as it has one
+        self.steps = 0
+        self.stop_told = self.reported_unread = False
+        self.tensorboard = _summary_writer(directory.path) if config["tensorboard"] else None
+
+    def step(self, done: int, steps: int) -> None:
+        self.steps = steps
+        if stop.signal:
+            self._tell_of_stop()
+        if done == 1 or time.monotonic() - self.shown_at >= _SHOW_SECONDS:
+            self._show(done)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.directory.add_metrics(row)
+        self.finished = row["epoch"] + 1
+        self.loss, self.value = row.get("loss"), row["valid"][self.metric] if "valid" in row else self.value
+        get_logger().info("  ".join(self._line(row)))
+        if self.tensorboard:
+            for name, value in {"loss": row.get("loss"), **row.get("valid", {})}.items():
+                if value is not None:
+                    self.tensorboard.add_scalar(name, value, self.finished)
+            self.tensorboard.flush()
+        if not self.reported_unread:
+            self.reported_unread = True
+            for line in self.config.unread():
+                get_logger().warning("warning: %s", line)
+
+    def _line(self, row: dict[str, Any]) -> Iterator[str]:
+        cap = self.trainer.cap
+        yield f"epoch {self.finished:>{len(str(cap))}}/{cap}"
+        if "loss" in row:
+            yield f"loss {row['loss']:.5f}"
+        if "valid" in row:
+            yield f"validation {row['valid'][self.metric]:.5f} (best {self.trainer.progress.best_value:.5f})"
+        status = self.status(0)
+        yield f"patience {status.patience}"
+        yield f"{row.get('seconds_train', 0.0) + row.get('seconds_eval', 0.0):.2f} s"
+        if status.seconds_left:
+            yield f"at most {status.time_left}"
+
+    def best(self, model: nn.Module, test: Evaluation) -> None:
+        per_user: dict[str, Any] = {"users": test.users, **test.per_user}
+        files: dict[str, Callable[[Any], None]] = {
+            "best.pt": lambda file: torch.save(model.state_dict(), file),
+            "per_user.npz": lambda file: np.savez_compressed(file, **per_user),
+        }
+        if self.config["save_recommended_topk"]:
+            files["topk.npz"] = lambda file: np.savez_compressed(file, users=test.users, topk=test.topk)
+        self.directory.write_all(files)
+
+    def checkpoint(self, trainer: Trainer, last: bool) -> None:
+        if last or stop.signal or time.monotonic() - self.saved_at >= self.interval:
+            self.directory.save_checkpoint(trainer.state_dict())
+            self.saved, self.saved_at = self.finished, time.monotonic()
+        self._show(0)
+        if stop.signal and not last:
+            get_logger().info("stopped by the user after epoch %d", self.finished)
+            stop.end()
+
+    def _tell_of_stop(self) -> None:
+        if not self.stop_told:
+            self.stop_told = True
+            running = min(self.finished + 1, self.trainer.cap)
+            get_logger().info("stopping: epoch %d is trained to its end and saved first. Ctrl-C again stops at once", running)
+
+    def status(self, step: int) -> Status:
+        progress, cap = self.trainer.progress, self.trainer.cap
+        if self.finished:
+            self.pace = (progress.seconds_train + progress.seconds_eval) / self.finished
+        return Status(
+            epoch=min(self.finished + 1, cap),
+            cap=cap,
+            step=step,
+            steps=self.steps,
+            saved=self.saved,
+            metric=self.metric,
+            loss=self.loss,
+            value=self.value,
+            best=progress.best_value if progress.best_epoch >= 0 else None,
+            patience=self.config["stopping_step"] - progress.without_improvement,
+            seconds_left=None if self.pace is None else self.pace * (cap - self.finished),
+        )
+
+    def _show(self, step: int) -> None:
+        self.shown_at = time.monotonic()
+        self.watch(self.status(step))
+
+    def is_unsaved(self) -> bool:
+        """Whether a stop would lose an epoch that is finished."""
+        return self.finished > self.saved
+
+    def last_words(self, resume: bool) -> str:
+        """What a stop leaves, and how to go on."""
+        if not self.saved:
+            return f"stopped before an epoch was saved: {self.directory.path}. The same command starts anew"
+        saved = f"epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}"
+        return f"stopped: {saved}. The same command{'' if resume else ' with --resume'} goes on after it"
+
+
+_SHOW_SECONDS = 1.0
+_STOPPED_EARLY = "stopped before training began. The same command begins again"
+
+
+def run_path(config: Config, dataset: RecDataset) -> Path:
+    """Where the run of this configuration lies: its name is a hash of model, data and every key that changes numbers."""
+    identity = {**config.identity(), "data": dataset.fingerprint}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
+
+
+def open_dataset(config: Config) -> RecDataset:
+    """The configured data set, read and checked; the demo is generated first where it is not there."""
+    if config["dataset"] == "demo":
+        ensure_demo(Path(config["data_path"]) / "demo")
+    return RecDataset(config)
+
+
+def finished_results(place: Path) -> list[dict[str, Any]]:
+    """The results of the finished runs in results/<dataset>/<model>; those that cannot be read are left out."""
+    results = []
+    for path in sorted(place.glob("*/result.json")):
+        with suppress(RunError, OSError):
+            results.append(RunDirectory(path.parent).read_json(path.name))
+    return results
+
+
+def paces(results: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds an epoch of finished runs, evaluation included."""
+    return [result["seconds_total"] / result["epochs"] for result in results]
+
+
+def run(
+    config: Config, resume: bool = False, restart: bool = False, extend: bool = True, watch: Watch = watch_nothing
+) -> dict[str, Any]:
+    """Train one configuration, or return the result of a run of it that is finished.
+
+    resume: go on from the checkpoint of a run that was stopped. restart: throw away what is there. Without either, an
+    unfinished run is an error, so that nothing is lost by accident. extend: a new run goes on from one of the same
+    configuration with a smaller cap of epochs, where the result is the same. watch: is told how the run comes on. Returns
+    result.json's content and 'directory'.
+    """
+    logger = get_logger()
+    dataset = open_dataset(config)
+    directory = RunDirectory(run_path(config, dataset))
+    finished = None if restart else directory.result()
+    if finished:
+        logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
+        return {**finished, "directory": str(directory.path)}
+
+    stop.folders |= {directory.path, _graphs(config)}
+    with _traceback_kept(directory), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
+        result = _train(config, dataset, directory, resume, restart, extend, watch)
+    return {**result, "directory": str(directory.path)}
+
+
+def _train(
+    config: Config, dataset: RecDataset, directory: RunDirectory, resume: bool, restart: bool, extend: bool, watch: Watch
+) -> dict[str, Any]:
+    """Train and write everything; returns what result.json holds."""
+    logger = get_logger()
+    _reset_peak_memory(config["device"])
+    init_seed(config["seed"])
+    train, valid, test, trainer = assemble(config, dataset)
+    with directory.lock():
+        if restart:
+            directory.clear()
+        elif finished := directory.result():  # by another process, while this one waited
+            return finished
+        if directory.is_stopped and not resume:
+            raise RunError(f"{directory.path} was stopped before its end. Go on with --resume, or start over with --restart")
+        notes: list[str] = []
+        before = None
+        if not directory.is_stopped:
+            notes, before = _beginning(config, dataset, directory, extend and not restart)
+        with log_to(directory.file("train.log")):
+            logger.info("%s on %s", config["model"], dataset.summary())
+            for note in dataset.notes:
+                logger.info("  %s", note)
+            logger.info("device %s, %d CPU threads, seed %d", config["device"], torch.get_num_threads(), config["seed"])
+            logger.info("%s", directory.path)
+            logger.info("%s", _when_it_ends(config, trainer.cap))
+            for note in notes:
+                logger.info("%s", note)
+            if state := directory.last_checkpoint():
+                trainer.load_state_dict(state)
+                logger.info("resumed after epoch %d", trainer.progress.epoch + 1)
+            else:
+                directory.clear_remains()
+            directory.write_json("config.json", config.plain())
+            directory.write_json("environment.json", _environment(config, dataset))
+            recorder = _Recorder(config, directory, trainer, watch)
+            with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
+                trainer.fit(train, valid, test, recorder)
+                result = _result(config, trainer, directory.metrics())
+                if before:
+                    result["peak_memory_mb"] = max((result["peak_memory_mb"] or 0.0, before["peak_memory_mb"] or 0.0)) or None
+                directory.finish(result)
+                logger.info("%s", _why_it_ended(config, result))
+            if result["best_epoch"] == 0 and result["epochs"] > 1:
+                logger.warning(
+                    "WARNING: the first epoch was the best of %d: validation %s only fell afterwards. The model may not have "
+                    "learned; try a smaller learning_rate, or min_epochs if the metric rises late",
+                    result["epochs"],
+                    config["valid_metric"],
+                )
+    return result
+
+
+def _beginning(
+    config: Config, dataset: RecDataset, directory: RunDirectory, extend: bool
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Take over a run of a smaller cap of epochs, if there is one.
+
+    Returns what to say of that and of an earlier start of this run, and the result of the run that was taken over, if any.
+    """
+    notes = []
+    if directory.file("config.json").exists():
+        notes.append("an earlier start of this run was stopped before its first checkpoint: it starts anew")
+    for other, epochs in _shorter_runs(config, dataset, directory) if extend else ():
+        name = f"{other.path.name}, the run with at most {epochs} epochs"
+        try:
+            with other.lock():
+                trained = other.load("checkpoint.pt")["progress"]["epoch"] + 1
+                obstacle = _obstacle(config, other, epochs, trained)
+                if obstacle is None:
+                    directory.adopt(other)
+                    return [*notes, f"goes on from {name}, after epoch {trained}"], other.result()
+        except RunError as error:
+            obstacle = str(error)
+        notes.append(f"does not go on from {name}: {obstacle}")
+    return notes, None
+
+
+def _shorter_runs(config: Config, dataset: RecDataset, directory: RunDirectory) -> list[tuple[RunDirectory, int]]:
+    """Runs of this configuration but for a smaller cap of epochs that left a checkpoint, with their caps; the longest first."""
+    found = []
+    for path in directory.path.parent.glob(f"seed{config['seed']}-*/checkpoint.pt"):
+        other = RunDirectory(path.parent)
+        epochs = other.settings().get("epochs")
+        if epochs and epochs < config["epochs"] and run_path(config.at(epochs=epochs), dataset) == other.path:
+            found.append((other, epochs))
+    return sorted(found, key=lambda one: len(one[0].metrics()), reverse=True)
+
+
+def _obstacle(config: Config, other: RunDirectory, epochs: int, trained: int) -> str | None:
+    """Why a run with the cap `epochs`, `trained` of which are in its checkpoint, is no part of one with a larger cap."""
+    if trained == epochs and (trained - 1) % config["eval_step"]:
+        return f"it was evaluated after epoch {trained} only because that was its last (eval_step={config['eval_step']})"
+    if _READS_EPOCHS.search(config.model_file.read_text(encoding="utf-8")):
+        return f"{config.model_file.name} reads 'epochs', so that its training may depend on the cap"
+    if config["save_recommended_topk"] and other.file("per_user.npz").exists() and not other.file("topk.npz").exists():
+        return "it kept no recommendations (save_recommended_topk: false)"
+    return None
+
+
+_READS_EPOCHS = re.compile(r"""["']epochs["']""")
+
+
+@contextmanager
+def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
+    """While open, what a model's code raises is written into train.log, and the error says so."""
+    try:
+        yield
+    except ModelError as error:
+        if error.__cause__ is None:
+            raise
+        log = directory.file("train.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error.__cause__, file=file)
+        raise ModelError(f"{error}; traceback in {log}") from error.__cause__
+
+
+def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
+    """Loaders, model and trainer of a run."""
+    generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
+    train = TrainDataLoader(config, dataset, generator)
+    with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:
+        model = _build(config, train)
+    dataset.notes += search.notes
+    trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
+    return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer
+
+
+def _graphs(config: Config) -> Path:
+    """Where the neighbours of items are kept."""
+    return Path(config["results_dir"]) / ".graphs"
+
+
+def _build(config: Config, loader: TrainDataLoader) -> GeneralRecommender:
+    """The model; ConfigError when it refuses its settings, ModelError when its constructor fails."""
+    name = config["model"]
+    model = load_model_class(name, config["model_path"])
+    try:
+        with contract(name, "__init__"):
+            return model(config, loader).to(config["device"])
+    except ModelError as error:
+        if is_refusal(error.__cause__):
+            raise ConfigError(f"{name} cannot be built: {error.__cause__}") from error
+        raise
+
+
+def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What result.json holds of a training whose epochs left these rows."""
+    progress = trainer.progress
+    epochs = progress.epoch + 1
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_epoch": progress.best_epoch,
+        "epochs": epochs,
+        "stopped_by": "patience" if trainer.has_converged else "cap",
+        "valid": progress.best_valid,
+        "test": progress.best_test,
+        "parameters": trainer.parameters,
+        "parameters_without_features": trainer.parameters_without_features,
+        "seconds_per_epoch": statistics.median(row.get("seconds_train", 0.0) for row in rows),
+        "seconds_total": progress.seconds_train + progress.seconds_eval,
+        "peak_memory_mb": _peak_memory_mb(config["device"]),
+    }
+
+
+def _when_it_ends(config: Config, cap: int) -> str:
+    patience = f"{count(config['stopping_step'], 'evaluation')} without a better validation {config['valid_metric']} (patience)"
+    return f"at most {count(cap, 'epoch')}; ends after {patience}"
+
+
+def _why_it_ended(config: Config, result: dict[str, Any]) -> str:
+    """result: what result.json holds."""
+    if result["stopped_by"] == "patience":
+        why = f"no better validation {config['valid_metric']} for {count(config['stopping_step'], 'evaluation')}"
+    else:
+        why = f"the cap of {count(result['epochs'], 'epoch')} is reached"
+    return f"ended: {why}. Best epoch {result['best_epoch'] + 1} of {result['epochs']}"
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    """Let the peak be this run's, not that of an earlier one in the same process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_process_peak()
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    """Of the GPU where there is one, else of the process; None where the system does not tell."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else process_peak_mb()
+
+
+def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
+    """What a figure can depend on beside the configuration."""
+    device = config["device"]
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "faiss": installed_version("faiss-cpu"),
+        "git": git_commit(),
+        "machine": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "data": dataset.fingerprint,
+        "data_files": dict(dataset.digests),
+        "feature_widths": dataset.feature_widths() if dataset.modalities else {},
+        "command": sys.argv,
+    }
+
+
+def git_commit() -> str | None:
+    """The commit this code was run from, '-dirty' with changes; None outside a checkout or without git."""
+    if not shutil.which("git"):
+        return None
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=SRC, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
+
+
+def _summary_writer(path: Path):
+    board = optional("torch.utils.tensorboard", "tensorboard", "tracking", "tensorboard: true needs")
+    return board.SummaryWriter(path / "tensorboard")

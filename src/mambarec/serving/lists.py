@@ -1,0 +1,99 @@
+"""Recommendations of a finished run as tables, a block of users at a time: what evaluation ranks, with scores and reasons."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambarec.base.errors import DataError, RunError
+from mambarec.base.text import read_text
+from mambarec.data.dataloader import user_batches
+from mambarec.data.dataset import RecDataset
+from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
+from mambarec.runs.trained import Trained
+from mambarec.serving.identifiers import Identifiers, item_identifiers, user_identifiers
+
+
+def evaluated_users(dataset: RecDataset) -> np.ndarray:
+    """The users of the test split (N,), those of topk.npz."""
+    return np.unique(dataset.users["test"])
+
+
+def trained_users(dataset: RecDataset) -> np.ndarray:
+    """All users with a training pair (N,); of others a model knows nothing."""
+    return np.unique(dataset.users["train"])
+
+
+def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
+    """The users (N,) whose ids are in a text file, one a line, each once, in its order."""
+    lines = read_text(path).splitlines()
+    ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not ids:
+        raise DataError(f"{path} names no user; expected one id a line")
+    return user_identifiers(dataset).numbers(ids)
+
+
+@torch.no_grad()
+def recommend(
+    trained: Trained, users: np.ndarray, k: int, include_seen: bool = False, n_reasons: int = 0
+) -> Iterator[pd.DataFrame]:
+    """Yield tables of user, item, rank (from 1) and score, a row per recommendation, for blocks of eval_batch_size users.
+
+    users: (N,) numbers. include_seen: training items may be recommended. n_reasons: so many of the user's training items,
+    nearest to the recommended one by the cosine of the raw features, stand beside it for each modality, as
+    <modality>_seen_1, <modality>_cosine_1, …
+    """
+    dataset = trained.dataset
+    user_ids, item_ids = user_identifiers(dataset), item_identifiers(dataset)
+    reasons = _Reasons(trained, item_ids, n_reasons) if n_reasons else None
+    width = max(k, *trained.config["topk"])  # as many as evaluation sorts: ties then fall as they do there
+    with representations_once(trained.model):
+        for batch in user_batches(dataset, users, trained.config, hide_seen=not include_seen):
+            best = best_items(masked_scores(trained.model, batch, dataset), width)
+            scores, items = (part[:, :k].cpu().numpy() for part in best)  # (B, k)
+            there = items >= 0
+            rows, ranks = np.nonzero(there)
+            block, items = batch[0].cpu().numpy(), items[there]
+            columns = {"user": user_ids.of(block[rows]), "item": item_ids.of(items), "rank": ranks + 1, "score": scores[there]}
+            yield pd.DataFrame(columns | (reasons.columns(block, rows, items) if reasons else {}))
+
+
+class _Reasons:
+    """For each recommended item, the items that the user had which are nearest to it in each modality."""
+
+    def __init__(self, trained: Trained, item_ids: Identifiers, n: int):
+        self.n, self.item_ids = n, item_ids
+        self.history = trained.dataset.inter_matrix("csr")
+        self.features = unit_features(trained)
+        if not self.features:
+            raise RunError(f"{trained.config['model']} reads no item features, so there is nothing to explain its choice by")
+
+    def columns(self, users: np.ndarray, rows: np.ndarray, items: np.ndarray) -> dict[str, object]:
+        """Columns of ids and cosines for the items (R,) that users[rows] are recommended; missing where there are fewer."""
+        starts = np.searchsorted(rows, np.arange(len(users) + 1))
+        columns: dict[str, object] = {}
+        for modality, table in self.features.items():
+            nearest = np.full((len(items), self.n), -1)
+            cosine = np.full((len(items), self.n), np.nan, dtype=np.float32)
+            for user, start, stop in zip(users, starts[:-1], starts[1:], strict=True):
+                own = items[start:stop]
+                seen = self.history.indices[self.history.indptr[user] : self.history.indptr[user + 1]]
+                similarity = table[own] @ table[seen].T  # (k, items that the user had)
+                similarity[torch.from_numpy(own[:, None] == seen)] = -torch.inf  # an item does not explain itself
+                values, places = similarity.topk(min(self.n, len(seen)))
+                found = values.numpy() > -np.inf  # (k, n), or narrower
+                nearest[start:stop, : found.shape[1]] = np.where(found, seen[places.numpy()], -1)
+                cosine[start:stop, : found.shape[1]] = np.where(found, values.numpy(), np.nan)
+            for place in range(self.n):
+                columns[f"{modality}_seen_{place + 1}"] = self.item_ids.of(nearest[:, place])
+                columns[f"{modality}_cosine_{place + 1}"] = cosine[:, place]
+        return columns
+
+
+def unit_features(trained: Trained) -> dict[str, Tensor]:
+    """The raw features that the run reads, each row of length 1: modality -> (I, D_m), on the CPU."""
+    return {modality: F.normalize(torch.from_numpy(table)) for modality, table in trained.dataset.features().items()}

@@ -1,0 +1,64 @@
+"""Tables written as they come, block by block: CSV, JSON lines or Parquet."""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+from mambarec.base.errors import ConfigError
+from mambarec.base.extras import optional
+from mambarec.base.files import placed
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None) -> int:
+    """Write frames of the same columns one below the other, to standard output where no file is named; returns the rows.
+
+    ConfigError for Parquet without a file or without pyarrow.
+    """
+    if form == "parquet":
+        if output is None:
+            raise ConfigError("--format parquet is not for the console; name a file with --output")
+        with placed(output) as temporary:
+            return _write_parquet(frames, temporary)
+    write = {"csv": _write_csv, "jsonl": _write_jsonl}[form]
+    if output is None:
+        return _write_text(frames, sys.stdout, write)
+    with placed(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        return _write_text(frames, file, write)
+
+
+def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[pd.DataFrame, IO[str], bool], Any]) -> int:
+    n_rows = 0
+    for number, frame in enumerate(frames):
+        write(frame, file, number == 0)
+        n_rows += len(frame)
+    return n_rows
+
+
+def _write_csv(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
+    frame.to_csv(file, index=False, header=first, lineterminator="\n")
+
+
+def _write_jsonl(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
+    frame.to_json(file, orient="records", lines=True, double_precision=15, force_ascii=False)
+
+
+def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> int:
+    pyarrow, parquet = (
+        optional(module, "pyarrow", "serving", "--format parquet needs") for module in ("pyarrow", "pyarrow.parquet")
+    )
+    n_rows, writer = 0, None
+    try:
+        for frame in frames:
+            table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            n_rows += len(frame)
+    finally:
+        if writer:
+            writer.close()
+    return n_rows

@@ -1,0 +1,297 @@
+"""Training of one model: epochs, validation, early stopping, and the state that a checkpoint needs."""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mambarec.base.errors import ModelError
+from mambarec.base.logger import get_logger
+from mambarec.config.configurator import Config
+from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
+from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
+from mambarec.mmrec.contract import contract
+from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.training.generators import host_generators, restore_host_generators
+from mambarec.training.recording import RecordedSteps
+
+
+def _undecorated(method: Any) -> Any:
+    return getattr(method, "__wrapped__", method)
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam without the decorators of its methods, which import torch's compiler: a second of every start.
+
+    They keep the optimiser out of compiled graphs, and there are none here.
+    """
+
+    add_param_group = _undecorated(torch.optim.Adam.add_param_group)
+    zero_grad = _undecorated(torch.optim.Adam.zero_grad)
+    state_dict = _undecorated(torch.optim.Adam.state_dict)
+    load_state_dict = _undecorated(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(_undecorated(torch.optim.Adam.step))
+
+
+_OPTIMISERS = {
+    "adam": Adam,
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+class Recorder(Protocol):
+    """Where a trainer writes what happens; mambarec.runs.run has the one that writes a run directory."""
+
+    def step(self, done: int, steps: int) -> None:
+        """So many steps of the epoch that runs are done."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """One epoch is over: its number, loss, validation metrics and times."""
+
+    def best(self, model: nn.Module, test: Evaluation) -> None:
+        """Validation improved: the model, and its evaluation on test."""
+
+    def checkpoint(self, trainer: "Trainer", last: bool) -> None:
+        """The trainer can be saved here, or the process be ended; `last` when training ends."""
+
+
+@dataclass
+class Progress:
+    """How far training has come. best_value is the unrounded validation metric of best_epoch. Epochs count from 0."""
+
+    epoch: int = -1  # the last one finished
+    best_epoch: int = -1
+    best_value: float = -math.inf
+    best_valid: dict[str, float] = field(default_factory=dict)
+    best_test: dict[str, float] = field(default_factory=dict)
+    without_improvement: int = 0
+    seconds_train: float = 0.0
+    seconds_eval: float = 0.0
+
+
+class Trainer:
+    """Trains with early stopping on validation; test is scored whenever validation improves, and chooses nothing."""
+
+    def __init__(self, config: Config, model: GeneralRecommender, generator: torch.Generator):
+        """generator: the one that shuffles and samples; its state is saved and restored with the rest."""
+        self.config, self.model, self.generator, self.device = config, model, generator, config["device"]
+        self.name = type(model).__name__
+        self.parameters, self.parameters_without_features = count_parameters(model)
+        self.evaluator = TopKEvaluator(config)
+        self.valid_metric = config["valid_metric"].lower()
+        self.progress = Progress()
+        self.on_step: Callable[[int, int], None] = lambda done, steps: None
+        self.trains: bool = config["req_training"]
+        self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
+        if self.trains:
+            self.optimizer = self._build_optimizer()
+            self._prepare_for_recording()
+            decay, span = config["learning_rate_scheduler"]
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: decay ** (epoch / span))
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise ModelError(f"{self.name} has no parameters to train; set req_training: false if that is meant")
+        options: dict[str, Any] = {"lr": self.config["learning_rate"], "weight_decay": self.config["weight_decay"]}
+        learner = self.config["learner"].lower()
+        if learner in ("adam", "sgd"):
+            options["fused"] = True  # one pass over memory; the others have no such form on every device
+        return _OPTIMISERS[learner](parameters, **options)
+
+    def _can_record(self) -> bool:
+        """Whether steps can be recorded as a CUDA graph (`cuda_graphs`); the log says why not."""
+        learner = self.config["learner"].lower()
+        if self.device.type != "cuda":
+            reason = "this run is on the CPU"
+        elif self.config["mg"]:
+            reason = "the steps of mirror gradient differ from one another"
+        elif learner not in ("adam", "sgd"):
+            reason = f"{learner} keeps a state on the host"
+        else:
+            return True
+        get_logger().warning("cuda_graphs has no effect: %s", reason)
+        return False
+
+    def _prepare_for_recording(self) -> None:
+        """Of Adam CUDA graphs ask that it be declared capturable, which changes nothing of its fused form."""
+        for group in self.optimizer.param_groups:
+            if "capturable" in group and self.device.type == "cuda":
+                group["capturable"] = True
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        """On which steps are recorded: one, since each has work space of its own."""
+        return torch.cuda.Stream(self.device)
+
+    # the main loop
+
+    def fit(self, train: TrainDataLoader, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder) -> Progress:
+        """Train from where `progress` stands to the end; ModelError when the loss is not finite."""
+        progress = self.progress
+        self.on_step = recorder.step
+        last_epoch = self.cap - 1
+        while progress.epoch < last_epoch and not self.has_converged:
+            row: dict[str, Any] = {"epoch": progress.epoch + 1}
+            if self.trains:
+                started = time.perf_counter()
+                row["loss"] = self._train_epoch(train, row["epoch"])
+                self.scheduler.step()
+                row["seconds_train"] = time.perf_counter() - started
+                progress.seconds_train += row["seconds_train"]
+            progress.epoch += 1
+            if progress.epoch % self.config["eval_step"] == 0 or progress.epoch == last_epoch:
+                self._validate(valid, test, recorder, row)
+            recorder.epoch(row)
+            recorder.checkpoint(self, last=False)
+        recorder.checkpoint(self, last=True)
+        return progress
+
+    @property
+    def cap(self) -> int:
+        """The most epochs that this training can have."""
+        return self.config["epochs"] if self.trains else 1
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether validation has not improved for `stopping_step` evaluations."""
+        return self.progress.without_improvement >= self.config["stopping_step"]
+
+    def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
+        """One pass over the training pairs; returns the mean loss of its steps."""
+        self.model.train()
+        with contract(self.name, "pre_epoch_processing"):
+            self.model.pre_epoch_processing()
+        losses = torch.zeros(len(loader), device=self.device)
+        recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self._stream) if self.records else None
+        for step, batch in enumerate(loader):
+            losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
+            self.on_step(step + 1, len(loader))
+        if recorded and recorded.refusal:
+            get_logger().warning("cuda_graphs has no effect: %s", recorded.refusal)
+            self.records = False
+        with contract(self.name, "post_epoch_processing"):
+            message = self.model.post_epoch_processing()
+        if message:
+            get_logger().info(message)
+        values = losses.cpu()  # the one synchronisation of an epoch
+        if not values.isfinite().all():
+            step = int((~values.isfinite()).nonzero()[0])
+            raise ModelError(
+                f"{self.name}: the loss is {values[step]} at epoch {epoch + 1}, step {step + 1}. "
+                f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
+            )
+        return float(values.mean())
+
+    def _train_step(self, batch: Tensor, step: int) -> Tensor:
+        """One update of the parameters; returns the detached loss."""
+        loss = self._backward(batch)
+        self._update()
+        return loss
+
+    def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
+        self.optimizer.zero_grad()
+        with contract(self.name, "calculate_loss"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["precision"] == "bf16"):
+                losses = self.model.calculate_loss(batch)
+            parts = losses if isinstance(losses, tuple) else (losses,)
+            loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
+            (loss if factor == 1.0 else factor * loss).backward()
+        return loss.detach()
+
+    def _update(self) -> None:
+        clip = self.config["clip_grad_norm"]
+        if clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), **(clip if isinstance(clip, dict) else {"max_norm": clip}))
+        self.optimizer.step()
+
+    def _validate(self, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder, row: dict[str, Any]) -> None:
+        progress = self.progress
+        started = time.perf_counter()
+        row["valid"] = self.evaluator.evaluate(self.model, valid).metrics
+        value = row["valid"][self.valid_metric]
+        if value > progress.best_value:
+            evaluation = self.evaluator.evaluate(self.model, test)
+            progress.best_epoch, progress.best_value = progress.epoch, value
+            progress.best_valid, progress.best_test = row["valid"], evaluation.metrics
+            progress.without_improvement = 0
+            recorder.best(self.model, evaluation)
+        elif progress.epoch >= self.config["min_epochs"]:
+            progress.without_improvement += 1
+        row["seconds_eval"] = time.perf_counter() - started
+        progress.seconds_eval += row["seconds_eval"]
+
+    # resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on, readable with torch.load(weights_only=True)."""
+        state = {"progress": asdict(self.progress), "model": self.model.state_dict(), "generators": self._generators()}
+        if self.trains:
+            state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a training where state_dict left it."""
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        if self.trains:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self._prepare_for_recording()
+            self.scheduler.load_state_dict(state["scheduler"])
+        self._restore_generators(state["generators"])
+
+    def _generators(self) -> dict[str, Any]:
+        state = {**host_generators(), "loader": self.generator.get_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _restore_generators(self, state: dict[str, Any]) -> None:
+        restore_host_generators(state)
+        self.generator.set_state(state["loader"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+
+
+class MirrorGradientTrainer(Trainer):
+    """Mirror gradient (Zhong et al., WWW 2024, arXiv 2402.11262): towards flat minima.
+
+    Every `beta` steps the update is two: descent by alpha1 times the gradient, then, at the new point, ascent by alpha2
+    times the gradient there.
+    """
+
+    def _train_step(self, batch: Tensor, step: int) -> Tensor:
+        if step % self.config["beta"]:
+            return super()._train_step(batch, step)
+        loss = self._backward(batch.clone(), self.config["alpha1"])
+        self._update()
+        self._backward(batch, -self.config["alpha2"])
+        self._update()
+        return loss
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Of a model before training: all of them, and those that are not item features as they were given."""
+    tables = list(getattr(model, "features", {}).values())
+
+    def is_feature(parameter: Tensor) -> bool:
+        return any(parameter.shape == table.shape and torch.equal(parameter, table) for table in tables)
+
+    sizes = [(parameter.numel(), is_feature(parameter)) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, feature in sizes if not feature)
+
+
+def init_seed(seed: int) -> None:
+    """Seed the global generators, which initialisation and dropout draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

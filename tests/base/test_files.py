@@ -1,0 +1,29 @@
+import pytest
+
+from mambarec.base.files import replacing, write_text
+
+
+def test_the_new_content_replaces_the_old_at_the_end_of_the_block(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_content_and_leaves_nothing_beside_it(tmp_path, failure):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(failure), replacing(path) as file:
+        file.write(b"half")
+        raise failure
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_text_is_written_into_a_folder_that_is_made_for_it(tmp_path):
+    write_text(tmp_path / "deep" / "b.txt", "ü\n")
+    assert (tmp_path / "deep" / "b.txt").read_bytes() == "ü\n".encode()

@@ -1,0 +1,454 @@
+"""Configuration: layers, command-line values, grids, the messages of mistakes, and what a run's name covers."""
+
+import json
+
+import pytest
+import torch
+
+from mambarec.base.errors import ConfigError
+from mambarec.config.configurator import (
+    SRC,
+    Config,
+    available_datasets,
+    available_models,
+    override_pairs,
+    parse_value,
+    read_yaml,
+)
+
+# what a run's numbers do not depend on
+NEUTRAL = {
+    "data_path",
+    "results_dir",
+    "model_path",
+    "gpu_id",
+    "cuda_graphs",
+    "hyper_parameters",
+    "search_space",
+    "model_identity",
+    "checkpoint_seconds",
+    "tensorboard",
+    "save_recommended_topk",
+}
+
+
+@pytest.fixture
+def add_lines(configs):
+    """add_lines("model/BPR.yaml", "key: value") appends to that file of the copied configs."""
+
+    def add(file: str, lines: str) -> None:
+        path = configs / file
+        path.write_text(f"{path.read_text()}\n{lines}\n")
+
+    return add
+
+
+@pytest.fixture
+def given(configs):
+    """given("--key value --other value", model) -> Config on 'toy', as the command line makes it."""
+
+    def make(words: str = "", model: str = "MambaRec", **options) -> Config:
+        return Config(model, "toy", override_pairs(words.split()), **options)
+
+    return make
+
+
+def assert_error(make, *phrases: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    for phrase in phrases:
+        assert phrase in str(caught.value)
+
+
+# layers
+
+
+def test_each_layer_overrides_the_one_before(given, add_lines):
+    assert given(model="BPR")["epochs"] == 1000
+    add_lines("dataset/toy.yaml", "epochs: 11")
+    assert given(model="BPR")["epochs"] == 11
+    add_lines("model/BPR.yaml", "epochs: 12")
+    assert given(model="BPR")["epochs"] == 12
+    assert given("--epochs 13", model="BPR")["epochs"] == 13
+    assert given(model="LightGCN")["epochs"] == 11
+
+
+def test_settings_of_the_mirror_gradient_are_read_only_with_mg(given, add_lines):
+    assert given()["beta"] is None
+    assert given("--mg")["beta"] == 3
+    assert given("--mg --beta 5")["beta"] == 5
+    add_lines("dataset/toy.yaml", "beta: 4")
+    assert given("--mg")["beta"] == 4
+
+
+def test_the_mirror_gradient_can_be_asked_for_in_a_yaml(given, add_lines):
+    add_lines("model/BPR.yaml", "mg: true")
+    assert given(model="BPR")["beta"] == 3
+    assert given("--mg false", model="BPR")["beta"] is None
+
+
+def test_a_key_that_is_not_set_reads_as_none(given):
+    config = given()
+    assert config["no_such_key"] is None
+    assert "no_such_key" not in config
+    assert "embedding_size" in config
+    assert set(dict(config)) == set(config)
+    assert len(config) == len(list(config))
+
+
+def test_names_of_models_and_data_sets_are_found_in_any_case(configs):
+    config = Config("mambarec", "TOY")
+    assert (config["model"], config["dataset"]) == ("MambaRec", "toy")
+
+
+def test_paths_of_a_yaml_start_at_src_and_those_of_the_command_line_at_the_current_directory(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = given("--results_dir here/results")
+    assert config["data_path"] == f"{SRC.parent / 'data'}/"  # models append the name of the data set to the string
+    assert config["results_dir"] == f"{tmp_path / 'here' / 'results'}/"
+
+
+def test_device_is_the_cpu_without_use_gpu(given):
+    assert given("--use_gpu false")["device"] == torch.device("cpu")
+
+
+# values of the command line
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1e-04", 1e-4),
+        ("1.0e-4", 1e-4),
+        ("-2E3", -2000.0),
+        ("5e+2", 500.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("7", 7),
+        ("-3", -3),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("[1, 2e-3, a]", [1, 2e-3, "a"]),
+        ("Recall@20", "Recall@20"),
+        ("1e", "1e"),
+        ("e4", "e4"),
+        ("a: [", "a: ["),
+        ("@odd", "@odd"),
+    ],
+)
+def test_a_word_is_read_as_its_yaml_value(text, value):
+    parsed = parse_value(text)
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+def test_numbers_with_an_exponent_are_floats_in_a_yaml_too(given, add_lines):
+    add_lines("model/BPR.yaml", "small: 1e-04\nlarge: 2.5e3\nhash: 12e")
+    config = given(model="BPR")
+    assert (config["small"], config["large"], config["hash"]) == (1e-4, 2500.0, "12e")
+
+
+def test_an_infinite_number_in_a_yaml_is_an_error(given, add_lines):
+    add_lines("model/BPR.yaml", "some_weight: .inf")
+    assert_error(lambda: given(model="BPR"), "BPR.yaml", "some_weight=inf", "finite")
+
+
+@pytest.mark.parametrize("words", ["--modalities text visual", "--modalities [text,visual]"])
+def test_several_words_for_a_key_that_is_a_list_are_one_value(given, words):
+    config = given(words)
+    assert config["modalities"] == ["text", "visual"]
+    assert config.axes == {}
+
+
+def test_a_list_in_brackets_stays_one_value_and_several_are_an_axis(given):
+    assert points(given("--feature_map [3,4,4]"), "feature_map") == [([3, 4, 4],)]
+    assert [list(trial["feature_map"]) for trial in given("--feature_map [3,4,4] [48,1,1]").trials()] == [[3, 4, 4], [48, 1, 1]]
+
+
+def test_one_word_for_a_key_that_is_a_list_is_a_list(given):
+    assert given("--modalities text")["modalities"] == given("--modalities [text]")["modalities"] == ["text"]
+
+
+def test_words_become_overrides():
+    words = ["--learning_rate", "1e-4", "--mg", "--seed", "1", "2", "3", "--topk=[5,10]", "--weight", "-1", "--name=a=b"]
+    expected = {"learning_rate": 1e-4, "mg": True, "seed": [1, 2, 3], "topk": [5, 10], "weight": -1, "name": "a=b"}
+    assert override_pairs(words) == expected
+    assert override_pairs([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "phrases"),
+    [
+        (["0.1"], ["'0.1' belongs to no key", "--key value"]),
+        (["--seed", "1", "--epochs", "2", "--seed", "3"], ["--seed is given twice"]),
+        (["--seed=1", "--seed=1"], ["--seed is given twice"]),
+    ],
+)
+def test_words_that_make_no_overrides_are_an_error(words, phrases):
+    assert_error(lambda: override_pairs(words), *phrases)
+
+
+def test_values_take_the_type_of_the_default(given):
+    config = given(
+        "--embedding_size 32.0 --learning_rate 1 --variant 3 --topk 5 20 --metrics Recall --learning_rate_scheduler 0.9 5"
+    )
+    for key, value in {
+        "embedding_size": 32,
+        "learning_rate": 1.0,
+        "variant": "3",
+        "learning_rate_scheduler": [0.9, 5.0],
+    }.items():
+        assert (config[key], type(config[key])) == (value, type(value))
+    assert config["topk"] == [5, 20]  # a list by default, so several values are no axis
+    assert config["metrics"] == ["Recall"]
+    assert config.axes == {}
+
+
+# grids
+
+
+def points(config: Config, *keys: str) -> list[tuple]:
+    return [tuple(trial[key] for key in keys) for trial in config.trials()]
+
+
+def test_one_value_per_key_makes_one_trial(given):
+    assert points(given("--seed 5"), "seed") == [(5,)]
+
+
+def test_several_values_make_a_product_with_seeds_innermost(given):
+    config = given("--seed 1 2 --mmd_weight 0.1 0.2 --n_layers 1 2")
+    expected = [(mmd, n, seed) for mmd in (0.1, 0.2) for n in (1, 2) for seed in (1, 2)]
+    assert points(config, "mmd_weight", "n_layers", "seed") == expected
+    assert all(trial.axes == {} for trial in config.trials())
+
+
+def test_a_value_given_twice_is_one_point(given):
+    assert points(given("--seed 1 2 1"), "seed") == [(1,), (2,)]
+
+
+def test_lists_under_hyper_parameters_are_axes_as_in_mmrec(given, add_lines, configs):
+    (configs / "model" / "BPR.yaml").write_text("reg_weight: [0.1, 1e-02]\nhyper_parameters: [reg_weight]\n")
+    assert points(given(model="BPR"), "reg_weight") == [(0.1,), (0.01,)]
+
+
+def test_a_list_of_seeds_is_an_axis_everywhere(given, add_lines):
+    add_lines("model/BPR.yaml", "seed: [3, 4]")
+    assert points(given(model="BPR"), "seed") == [(3,), (4,)]
+
+
+def test_other_lists_of_a_yaml_stay_lists(given, add_lines):
+    add_lines("model/BPR.yaml", "layer_sizes: [64, 32]")
+    config = given(model="BPR")
+    assert config["layer_sizes"] == [64, 32]
+    assert config.axes == {}
+
+
+def test_a_list_of_one_value_is_that_value(given, add_lines):
+    add_lines("model/BPR.yaml", "hyper_parameters: [dropout]\ndropout: [0.3]")
+    assert points(given(model="BPR"), "dropout") == [(0.3,)]
+
+
+def test_one_value_of_the_command_line_replaces_an_axis(given, add_lines):
+    add_lines("model/BPR.yaml", "hyper_parameters: [dropout]\ndropout: [0.3, 0.4]")
+    assert points(given("--dropout 0.5", model="BPR"), "dropout") == [(0.5,)]
+    assert points(given("--dropout 0.5 0.6", model="BPR"), "dropout") == [(0.5,), (0.6,)]
+
+
+def test_search_makes_axes_of_the_search_space(given):
+    space = read_yaml(SRC / "configs" / "model" / "MambaRec.yaml")["search_space"]
+    config = given(search=True)
+    expected = [(mmd, width) for mmd in space["mmd_weight"] for width in space["mmd_kernel_bandwidth"]]
+    assert points(config, "mmd_weight", "mmd_kernel_bandwidth") == expected
+    assert given().axes == {}
+    assert set(given("--mmd_weight 0.3", search=True).axes) == {"mmd_kernel_bandwidth"}
+
+
+def test_search_without_a_search_space_is_an_error(given, configs):
+    (configs / "model" / "BPR.yaml").write_text("reg_weight: 0.1\n")
+    assert_error(lambda: given(model="BPR", search=True), "BPR.yaml", "search_space", "--key value value")
+
+
+def test_trials_do_not_share_what_they_are_given_later(given):
+    first, second = given("--seed 1 2").trials()
+    first["device"] = "changed"
+    assert second["device"] != "changed"
+
+
+def test_an_empty_list_of_values_is_an_error(given, add_lines):
+    add_lines("model/BPR.yaml", "seed: []")
+    assert_error(lambda: given(model="BPR"), "BPR.yaml", "'seed'", "empty list")
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [("--mmd_wieght 0.1", "mmd_weight"), ("--learningrate 0.1", "learning_rate"), ("--embeding_size 8", "embedding_size")],
+)
+def test_an_unknown_key_suggests_the_nearest(given, words, suggestion):
+    key = words.split()[0].removeprefix("--")
+    assert_error(lambda: given(words), f"MambaRec has no key '{key}'", f"did you mean '--{suggestion}'?")
+
+
+def test_an_unknown_key_unlike_any_lists_what_there_is(given):
+    assert_error(lambda: given("--zzzz 1"), "no key 'zzzz'", "embedding_size", "mmd_weight", "vision_feature_file")
+
+
+def test_a_key_of_another_model_is_unknown(given):
+    assert_error(lambda: given("--mmd_weight 0.1", model="BPR"), "BPR has no key 'mmd_weight'")
+
+
+def test_a_file_of_any_modality_may_be_declared(given):
+    assert given("--audio_feature_file audio.npy")["audio_feature_file"] == "audio.npy"
+
+
+@pytest.mark.parametrize(
+    ("words", "phrases"),
+    [
+        ("--embedding_size abc", ["embedding_size='abc'", "an integer", "64"]),
+        ("--embedding_size 1.5", ["embedding_size=1.5", "an integer"]),
+        ("--embedding_size 0", ["embedding_size=0", "above 0"]),
+        ("--embedding_size true", ["embedding_size=True", "an integer"]),
+        ("--embedding_size 8 abc", ["embedding_size='abc'", "an integer"]),
+        ("--learning_rate -1", ["learning_rate=-1", "above 0"]),
+        ("--learning_rate fast", ["learning_rate='fast'", "a number"]),
+        ("--learning_rate .inf", ["learning_rate=inf", "finite"]),
+        ("--learning_rate .nan", ["learning_rate=nan", "finite"]),
+        ("--learning_rate 0.1 -1", ["learning_rate=-1", "above 0"]),
+        ("--weight_decay -0.1", ["weight_decay=-0.1", "not below 0"]),
+        ("--seed -1", ["seed=-1", "not below 0"]),
+        ("--seed null", ["seed=None", "an integer"]),
+        ("--use_gpu maybe", ["use_gpu='maybe'", "true or false"]),
+        ("--use_gpu 1", ["use_gpu=1", "true or false"]),
+        ("--valid_metric null", ["valid_metric=", "None", "a word"]),
+        ("--topk 5 0", ["topk=[5, 0]", "above 0"]),
+        ("--topk 5 abc", ["topk=[5, 'abc']", "an integer"]),
+        ("--topk []", ["topk=[]", "at least one"]),
+        ("--learner adamw", ["learner='adamw'", "adam", "sgd"]),
+        ("--learning_rate_scheduler 0.9", ["learning_rate_scheduler=[0.9]", "[decay, epochs]"]),
+        ("--learning_rate_scheduler 0.9 0", ["learning_rate_scheduler=[0.9, 0.0]", "[decay, epochs]"]),
+        ("--valid_metric Recall@21", ["valid_metric=Recall@21", "not computed", "20", "recall"]),
+        ("--valid_metric AUC@20", ["valid_metric=AUC@20", "not computed"]),
+        ("--valid_metric Recall", ["valid_metric=Recall", "not computed"]),
+        ("--topk 5 10", ["valid_metric=Recall@20", "not computed", "[5, 10]"]),
+        ("--metrics NDCG", ["valid_metric=Recall@20", "not computed", "ndcg"]),
+        ("--metrics Recall AUC", ["'auc' is not a metric", "recall, ndcg"]),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_an_error(given, words, phrases):
+    assert_error(lambda: given(words), *phrases)
+
+
+def test_a_wrong_value_in_a_yaml_names_the_file(given, add_lines):
+    add_lines("dataset/toy.yaml", "embedding_size: abc")
+    assert_error(given, "toy.yaml", "embedding_size='abc'", "an integer")
+
+
+@pytest.mark.parametrize(
+    ("content", "phrases"),
+    [
+        ("a: [1, 2\nb: 3\n", ["not valid YAML", "line 2"]),
+        ("a: 1\nb: 2\na: 3\n", ["not valid YAML", "'a' is given twice"]),
+        ("nested:\n  x: 1\n  x: 2\n", ["'x' is given twice", "line 2"]),
+        ("- a\n- b\n", ["holds a list", "key: value"]),
+        ("a: !!python/object/apply:os.system ['true']\n", ["not valid YAML", "python/object/apply"]),
+    ],
+)
+def test_a_yaml_that_cannot_be_used_is_named(given, configs, content, phrases):
+    path = configs / "model" / "BPR.yaml"
+    path.write_text(content)
+    assert_error(lambda: given(model="BPR"), str(path), *phrases)
+
+
+def test_a_yaml_in_another_encoding_is_named(given, configs):
+    path = configs / "model" / "BPR.yaml"
+    path.write_bytes("# Größe\na: 1\n".encode("latin-1"))
+    assert_error(lambda: given(model="BPR"), str(path), "not valid YAML")
+
+
+def test_an_empty_yaml_sets_nothing(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_yaml(tmp_path / "empty.yaml") == {}
+
+
+def test_unknown_models_and_data_sets_list_what_there_is(configs):
+    assert_error(lambda: Config("NoSuch", "toy"), "no model 'NoSuch'", "BPR", "LightGCN", "MambaRec")
+    assert_error(lambda: Config("BPR", "nosuch"), "no data set 'nosuch'", "baby", "demo", "toy")
+    assert {"BPR", "LightGCN", "MambaRec"} <= set(available_models())
+    assert {"baby", "demo", "toy"} <= set(available_datasets())
+
+
+# keys that nothing reads
+
+
+def test_a_misspelt_key_of_a_yaml_is_reported_with_a_suggestion(given, add_lines):
+    add_lines("model/BPR.yaml", "bedding_size: 32")
+    add_lines("dataset/toy.yaml", "quux: 1")
+    config = given(model="BPR")
+    for key in ("embedding_size", "reg_weight", "is_multimodal_model", "inter_file_name"):
+        config[key]
+    lines = config.unread()
+    assert "BPR.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in lines
+    assert "toy.yaml sets 'quux', but nothing read it" in lines
+    read = ("embedding_size", "reg_weight", "is_multimodal_model", "inter_file_name")
+    assert not [line for line in lines if any(f"sets '{key}'" in line for key in read)]
+
+
+def test_keys_that_all_runs_share_are_not_reported(given):
+    assert not [line for line in given().unread() if "overall.yaml" in line or "search_space" in line]
+
+
+def test_each_trial_reports_for_itself(given, add_lines):
+    add_lines("model/BPR.yaml", "extra: 1")
+    first, second = given("--seed 1 2", model="BPR").trials()
+    first["extra"]
+    assert not [line for line in first.unread() if "extra" in line]
+    assert [line for line in second.unread() if "extra" in line]
+
+
+# what a run is named after
+
+
+def test_identity_covers_every_key_but_places_and_logging(given):
+    config = given("--use_gpu false")
+    before = config.identity()
+    assert "seed" in before
+    for key in set(config) - {"device", "threads"}:
+        changed = given("--use_gpu false")
+        changed[key] = "something else"
+        assert (changed.identity() == before) == (key in NEUTRAL), key
+
+
+def test_identity_knows_the_kind_of_device_and_not_which(given):
+    identities = []
+    for device in ("cpu", "cuda:0", "cuda:1"):
+        config = given("--use_gpu false")
+        config["device"] = torch.device(device)
+        identities.append(config.identity())
+    assert identities[0] != identities[1] == identities[2]
+
+
+def test_identity_knows_the_number_of_threads(given):
+    threads = torch.get_num_threads()
+    try:
+        assert given("--threads 1").identity() != given("--threads 2").identity()
+        assert given("--threads 1").identity()["threads"] == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_identity_does_not_depend_on_the_way_a_value_was_given(given, add_lines):
+    by_hand = given("--n_layers 3").identity()
+    assert given("--n_layers 3 4").trials()[0].identity() == by_hand
+    add_lines("dataset/toy.yaml", "seed: 999")
+    assert given("--n_layers=3.0").identity() == by_hand
+
+
+def test_configuration_can_be_written_as_json(given):
+    config = given("--seed 1 2 --mmd_weight 0.1 0.2").trials()[3]
+    read = json.loads(json.dumps(config.plain()))
+    assert set(read) == set(config)
+    assert (read["seed"], read["mmd_weight"], read["dataset"]) == (2, 0.2, "toy")
+    assert json.loads(json.dumps(config.identity())) == config.identity()

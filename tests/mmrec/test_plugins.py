@@ -1,0 +1,247 @@
+"""Models from elsewhere: they run as ours do, are kept from the data, and a broken one is named and stops no other."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from mambarec.base.errors import ConfigError, ModelError
+from mambarec.cli import train as program
+from mambarec.config.configurator import Config
+from mambarec.mmrec.plugins import load_model_class, write_graph
+from mambarec.runs.run import assemble, open_dataset, run
+from mambarec.runs.trained import load_trained
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "plugin.md").read_text()
+MODEL = """
+import os
+import numpy as np
+import torch
+from torch import nn
+from common.abstract_recommender import GeneralRecommender
+
+
+class Plain(GeneralRecommender):
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.users = nn.Embedding(self.n_users, 4)
+        self.items = nn.Embedding(self.n_items, 4)
+        {constructor}
+
+    def calculate_loss(self, batch):
+        scores = (self.users(batch[0]) * self.items(batch[1])).sum(1)
+        return {loss}
+
+    def full_sort_predict(self, batch):
+        return {scores}
+"""
+PARTS = {"constructor": "pass", "loss": "-scores.sigmoid().mean()", "scores": "self.users(batch[0]) @ self.items.weight.T"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "theirs"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def write(folder):
+    """write(file='plain.py', **parts): a model, correct but for the parts that are given."""
+
+    def make(file: str = "plain.py", yaml: str = "", **parts: str):
+        name = Path(file).stem.capitalize()
+        (folder / file).write_text(MODEL.format(**{**PARTS, **parts}).replace("Plain", name))
+        (folder / f"{name}.yaml").write_text(yaml)
+
+    return make
+
+
+@pytest.fixture
+def call(toy, tmp_path, folder, capsys, in_this_process):
+    """call(*words) -> (exit status, standard output, standard error) of the program, on the toy data, with the folder."""
+
+    def invoke(*words: str):
+        places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--model-path", str(folder)]
+        small = ["--epochs", "1", "--use_gpu", "false", "--threads", "1"]
+        status = program.main(["-d", "toy", *words, *places, *small])
+        return status, *capsys.readouterr()
+
+    return invoke
+
+
+def test_the_example_of_the_page_passes_the_contract(folder):
+    code, settings = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "yaml"))
+    (folder / "blend.py").write_text(code)
+    (folder / "Blend.yaml").write_text(settings.replace("[1e-3, 1e-2]", "1e-3"))
+    words = [sys.executable, "-m", "pytest", "tests/models/test_contract.py", "-k", "Blend", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "MAMBAREC_MODEL_PATH": str(folder)}
+    ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+    assert "10 passed" in ended.stdout
+    assert len(code.strip().splitlines()) <= 50
+
+
+def test_their_grid_trains_side_by_side_and_is_reported(write, call, folder):
+    write(yaml="learning_rate: [1e-03, 1e-02, 0.001.0.005]\nhyper_parameters: ['learning_rate']\n")
+    status, out, err = call("-m", "Plain", "BPR", "--jobs", "2")
+    assert status == 0, err
+    assert "Plain on toy learning_rate=0.01" in out and "BPR" in out
+    config = Config("Plain", "toy", {"model_path": str(folder)})
+    assert len(config.trials()) == 2
+    assert "Plain.yaml: learning_rate=0.001.0.005 is left out of the grid; expected a number" in config.unread()[0]
+
+
+def test_a_file_of_the_same_name_wins_and_is_another_run(write, call, folder, make_config):
+    write("bpr.py", yaml="embedding_size: 8\n")
+    (folder / "Bpr.yaml").rename(folder / "BPR.yaml")
+    (folder / "bpr.py").write_text((folder / "bpr.py").read_text().replace("Bpr", "BPR"))
+    status, out, _ = call("-m", "BPR")
+    assert status == 0 and f"BPR is {folder / 'bpr.py'}, not src/models/bpr.py" in out
+    ours, theirs = make_config("BPR"), make_config("BPR", model_path=str(folder))
+    assert "model_code" not in ours.identity() and theirs.identity()["model_code"]
+    (folder / "bpr.py").write_text((folder / "bpr.py").read_text() + "\n# changed\n")
+    assert make_config("BPR", model_path=str(folder)).identity() != theirs.identity()
+
+
+def test_a_finished_run_of_theirs_opens_again(write, make_config, folder):
+    write()
+    result = run(make_config("Plain", model_path=str(folder)))
+    trained = load_trained(result["directory"])
+    assert type(trained.model).__name__ == "Plain"
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"constructor": "config['no_such_key'].lower()"}, "Plain.__init__ raised AttributeError: "),
+        ({"constructor": "raise RuntimeError('boom')"}, "Plain.__init__ raised RuntimeError: boom (plain.py, line 14)"),
+        ({"constructor": "raise ValueError('wants more items')"}, "Plain cannot be built: wants more items"),
+        ({"constructor": "np.ones(3) + np.ones(4)"}, "Plain.__init__ raised ValueError: operands"),
+        ({"constructor": "exit()"}, "Plain.__init__ raised SystemExit"),
+        ({"constructor": "self.users = self.items = None"}, "Plain has no parameters to train"),
+        ({"loss": "scores.mean() * float('nan')"}, "Plain: the loss is nan at epoch 1, step 1"),
+        ({"loss": "0.5"}, "Plain.calculate_loss raised AttributeError"),
+        ({"loss": "scores.mean().detach()"}, "Plain.calculate_loss raised RuntimeError: element 0 of tensors"),
+        ({"scores": "self.users(batch[0])"}, "Plain.full_sort_predict returned scores of shape (48, 4); expected (48, 64)"),
+        ({"scores": "None"}, "Plain.full_sort_predict returned a NoneType; expected a tensor (48, 64)"),
+        ({"scores": "torch.ones(48, 64).long()"}, "Plain.full_sort_predict returned scores of type torch.int64"),
+        ({"scores": "torch.full((48, 64), float('nan'))"}, "Plain.full_sort_predict returned NaN"),
+        ({"scores": "undefined"}, "Plain.full_sort_predict raised NameError: name 'undefined' is not defined"),
+    ],
+)
+def test_a_broken_model_is_named_with_the_point_and_stops_no_other(write, call, parts, message):
+    write(**parts)
+    status, out, err = call("-m", "Plain", "BPR")
+    assert status == 1 and "error: 1 of 2 trials failed" in err and message in err
+    assert "BPR on toy: validation recall@20" in out
+    status, _, alone = call("-m", "Plain", "--seed", "7")
+    assert status == 2 and alone.startswith("error: ") and message in alone and "Traceback" not in alone
+    if " raised " in message:
+        log = Path(re.search(r"traceback in (\S+)", alone)[1])
+        assert "Traceback" in log.read_text()
+
+
+def test_a_file_that_cannot_be_imported_is_named(write, call, folder):
+    write()
+    text = (folder / "plain.py").read_text()
+    (folder / "plain.py").write_text(f"import no_such_package.part\n{text}")
+    assert "imports no_such_package, which is not installed: pip install no_such_package" in call("-m", "Plain")[2]
+    (folder / "plain.py").write_text(f"from common.elsewhere import x\n{text}")
+    assert (
+        "Plain.import raised ModuleNotFoundError: No module named 'common.elsewhere' (plain.py, line 1)"
+        in call("-m", "Plain")[2]
+    )
+    (folder / "plain.py").write_text(f"def broken(:\n{text}")
+    assert "Plain.import raised SyntaxError" in call("-m", "Plain")[2]
+    (folder / "plain.py").write_text("value = 1\n")
+    with pytest.raises(ConfigError, match="defines no class 'Plain'"):
+        load_model_class("Plain", str(folder))
+
+
+def test_a_folder_that_is_none_is_named(call, tmp_path, capsys):
+    assert program.main(["-m", "BPR", "--model-path", str(tmp_path / "nowhere")]) == 2
+    assert f"model_path: {tmp_path / 'nowhere'} is no folder" in capsys.readouterr().err
+
+
+def test_a_stopped_run_goes_on_when_the_model_names_a_parameter_twice(write, make_config, folder):
+    write(constructor="self.again = None  # data_path", loss="-scores.mean() + 0 * self.twice()")
+    text = (folder / "plain.py").read_text()
+    (folder / "plain.py").write_text(
+        text + "\n    def twice(self):\n        self.again = self.items.weight\n        return 0.0\n"
+    )
+    config = make_config("Plain", model_path=str(folder))
+    train, _, _, trainer = assemble(config, open_dataset(config))
+    trainer._train_epoch(train, 0)
+    assert "again" in dict(trainer.model.named_parameters(remove_duplicate=False))
+    other = assemble(config, open_dataset(config))[3]
+    other.load_state_dict(trainer.state_dict())
+    assert torch.equal(other.model.items.weight, trainer.model.items.weight)
+
+
+# what a model sees of the data
+
+CACHE = """path = os.path.abspath(config['data_path'] + config['dataset'])
+        assert os.path.exists(os.path.join(path, 'image_feat.npy')) and config['data_path'].endswith('/')
+        torch.save(torch.ones(2), os.path.join(path, 'graph_10.pt'))"""
+
+
+def test_graphs_that_a_model_keeps_in_data_path_stay_out_of_the_data(write, make_config, folder, toy, capsys):
+    write(constructor=CACHE)
+    before = {path.name: path.read_bytes() for path in toy.iterdir()}
+    result = run(make_config("Plain", model_path=str(folder)))
+    assert {path.name: path.read_bytes() for path in toy.iterdir()} == before
+    assert "graph_10.pt: written by Plain" in (Path(result["directory"]) / "train.log").read_text()
+
+
+@pytest.mark.parametrize("file", ["toy.inter", "new.txt"])
+def test_a_model_that_writes_into_the_data_itself_is_named(write, make_config, folder, toy, file):
+    write(constructor=f"open({str(toy / file)!r}, 'a').write('x')  # data_path")
+    with pytest.raises(ModelError, match=rf"Plain.__init__ wrote into data_path: {file} in .*toy"):
+        run(make_config("Plain", model_path=str(folder)))
+
+
+GRAPH = """path = os.path.join(config['data_path'] + config['dataset'], config['{kind}_graph_dict_file'])
+        self.graph = np.load(path, allow_pickle=True).item()"""
+
+
+@pytest.mark.parametrize("kind", ["user", "item"])
+def test_the_graph_that_a_model_asks_for_is_made_when_it_is_missing(write, make_config, folder, toy, kind):
+    write(constructor=GRAPH.format(kind=kind))
+    config = make_config("Plain", model_path=str(folder))
+    dataset = open_dataset(config)
+    graph = assemble(config, dataset)[3].model.graph
+    matrix = dataset.inter_matrix("csr").toarray()
+    shared = matrix @ matrix.T if kind == "user" else matrix.T @ matrix
+    np.fill_diagonal(shared, 0)
+    assert list(graph) == list(range(len(shared)))
+    for row, (ids, counts) in graph.items():
+        assert type(ids) is list and type(counts) is list and counts == sorted(counts, reverse=True)
+        assert dict(zip(ids, counts, strict=True)) == {other: n for other, n in enumerate(shared[row]) if n}
+    assert torch.tensor(graph[0][1]).softmax(0).isfinite().all()  # floats, as DualGNN expects
+    assert not list(toy.glob("*graph*"))
+
+
+def test_a_graph_that_the_data_set_has_is_used(write, make_config, folder, toy):
+    write(constructor=GRAPH.format(kind="user"))
+    np.save(toy / "user_graph_dict.npy", {0: [[1], [2.0]]})
+    config = make_config("Plain", model_path=str(folder))
+    assert assemble(config, open_dataset(config))[3].model.graph == {0: [[1], [2.0]]}
+
+
+def test_a_graph_holds_the_200_that_share_most(tmp_path):
+    rng = np.random.default_rng(0)
+    matrix = (rng.random((230, 40)) < 0.5).astype(float)
+    write_graph(tmp_path / "graph.npy", csr_matrix(matrix))
+    ids, counts = np.load(tmp_path / "graph.npy", allow_pickle=True).item()[3]
+    shared = matrix[3] @ matrix.T
+    shared[3] = -1
+    assert len(ids) == 200 and 3 not in ids
+    assert counts == sorted(shared, reverse=True)[:200]

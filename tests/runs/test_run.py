@@ -1,0 +1,260 @@
+"""A run's directory: what it holds, how it is named, how it resumes, and what keeps it from starting."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.data.dataset import RecDataset
+from mambarec.runs.directory import RunDirectory, same_result
+from mambarec.runs.run import assemble, run, run_path
+from mambarec.training.trainer import Trainer
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+FILES = "config.json environment.json train.log metrics.jsonl checkpoint.pt best.pt per_user.npz topk.npz result.json".split()
+
+
+@pytest.fixture
+def finished(make_config):
+    """A finished run of three epochs: (config, result, directory)."""
+    config = make_config("MambaRec", epochs=3)
+    result = run(config)
+    return config, result, RunDirectory(Path(result["directory"]))
+
+
+def test_a_run_leaves_its_whole_record(finished):
+    _, result, directory = finished
+    assert {path.name for path in directory.path.iterdir()} >= set(FILES)
+    assert not list(directory.path.glob("*.tmp"))
+    rows = directory.metrics()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert rows[result["best_epoch"]]["valid"] == result["valid"]
+    assert json.loads(directory.file("config.json").read_text())["embedding_size"] == 8
+
+
+def test_per_user_values_and_topk_give_the_published_means(finished):
+    config, result, directory = finished
+    with np.load(directory.file("per_user.npz")) as values:
+        for name, mean in result["test"].items():
+            assert values[name].mean() == mean
+        users = values["users"]
+    with np.load(directory.file("topk.npz")) as lists:
+        assert (lists["users"] == users).all()
+        relevant = RecDataset(config)
+        pairs = set(zip(relevant.users["test"].tolist(), relevant.items["test"].tolist(), strict=True))
+        rows = zip(users.tolist(), lists["topk"].tolist(), strict=True)
+        hits = [sum((user, item) in pairs for item in row[:20]) for user, row in rows]
+    counts = np.bincount(relevant.users["test"])[users]
+    assert np.mean(np.array(hits) / counts) == pytest.approx(result["test"]["recall@20"], abs=1e-12)
+
+
+def test_the_saved_model_gives_the_saved_lists(finished, make_loader):
+    config, _, directory = finished
+    from mambarec.data.dataloader import EvalDataLoader
+    from mambarec.evaluation.topk_evaluator import TopKEvaluator
+    from mambarec.runs.run import load_model_class
+
+    loader = make_loader(config)
+    model = load_model_class("MambaRec")(config, loader)
+    model.load_state_dict(directory.load("best.pt"))
+    evaluation = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test"))
+    with np.load(directory.file("topk.npz")) as lists:
+        assert (lists["topk"] == evaluation.topk).all()
+
+
+def test_result_says_how_many_parameters_are_raw_features(finished):
+    _, result, _ = finished
+    assert result["parameters"] - result["parameters_without_features"] == 64 * (24 + 16)
+
+
+def test_a_parameter_of_the_shape_of_the_features_is_none_of_them(make_config):
+    config = make_config("MambaRec", embedding_size=24)  # as wide as the images
+    trainer = assemble(config, RecDataset(config))[3]
+    assert trainer.parameters - trainer.parameters_without_features == 64 * (24 + 16)
+
+
+def test_one_epoch_during_which_the_machine_slept_does_not_count(make_config, monkeypatch):
+    train_epoch = Trainer._train_epoch
+
+    def slow_second(self, loader, epoch):
+        time.sleep(0.5 * (epoch == 1))
+        return train_epoch(self, loader, epoch)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", slow_second)
+    result = run(make_config("BPR", epochs=3))
+    assert result["seconds_per_epoch"] < 0.4 < result["seconds_total"]
+
+
+def test_the_same_command_twice_gives_the_same_result_to_the_bit(make_config, tmp_path):
+    first = run(make_config("MambaRec", epochs=3))
+    second = run(make_config("MambaRec", epochs=3, results_dir=str(tmp_path / "elsewhere")))
+    assert first["directory"] != second["directory"]
+    assert same_result(first["directory"], second["directory"]) == []
+
+
+def test_same_result_names_what_differs(make_config):
+    first, second = run(make_config("BPR", seed=1)), run(make_config("BPR", seed=2))
+    differing = set(same_result(first["directory"], second["directory"]))
+    assert {"result.json", "metrics.jsonl", "best.pt", "checkpoint.pt"} <= differing
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    config, result, directory = finished
+    before = directory.file("result.json").stat().st_mtime_ns
+    assert run(config) == result
+    assert directory.file("result.json").stat().st_mtime_ns == before
+
+
+def test_the_name_depends_on_settings_seed_and_data_but_not_on_places(make_config, toy, tmp_path):
+    def name(**overrides):
+        config = make_config("BPR", **overrides)
+        return run_path(config, RecDataset(config)).name
+
+    names = {name(), name(seed=1), name(learning_rate=0.01), name(reg_weight=0.5), name(epochs=9)}
+    assert len(names) == 5
+    assert name(results_dir=str(tmp_path), checkpoint_seconds=7) == name()
+    with (toy / "toy.inter").open("a") as file:
+        file.write("0\t1\t1.0\t0\t0\n")
+    assert name() not in names
+
+
+def test_an_unfinished_run_is_not_overwritten_by_accident(make_config):
+    config = make_config("BPR", epochs=3)
+    directory = RunDirectory(Path(run(config)["directory"]))
+    directory.file("result.json").unlink()
+    with pytest.raises(RunError, match=r"--resume.*--restart"):
+        run(config)
+    assert run(config, resume=True)["epochs"] == 3
+    assert run(config, restart=True)["epochs"] == 3
+
+
+def test_a_run_directory_in_use_is_refused(make_config):
+    config = make_config("BPR")
+    directory = RunDirectory(run_path(config, RecDataset(config)))
+    directory.path.mkdir(parents=True)
+    with filelock.FileLock(directory.file(".lock")), pytest.raises(RunError, match="in use by another process"):
+        run(config)
+
+
+def test_results_that_cannot_be_written_are_refused_before_training(make_config, tmp_path):
+    (tmp_path / "occupied").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written.*--results_dir"):
+        run(make_config("BPR", results_dir=str(tmp_path / "occupied")))
+
+
+def test_a_wrong_setting_leaves_nothing_on_disk(make_config, tmp_path):
+    with pytest.raises(ConfigError, match=r"reduction_factor=100000: min\(24, 16\) // 100000 = 0.*use at most 16"):
+        run(make_config("MambaRec", reduction_factor=100000))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step(make_config):
+    with pytest.raises(RunError, match=r"MambaRec: the loss is (nan|inf) at epoch \d+, step \d+.*learning_rate"):
+        run(make_config("MambaRec", learning_rate=1e30))
+
+
+def test_a_first_epoch_that_was_the_best_is_said_loudly(make_config):
+    config = make_config("BPR", epochs=4, learning_rate=1e-12)  # nothing moves, so nothing improves
+    directory = Path(run(config)["directory"])
+    assert "WARNING: the first epoch was the best of 4" in (directory / "train.log").read_text()
+
+
+def test_unread_keys_are_reported_with_the_nearest_name(make_config, configs):
+    with (configs / "model" / "BPR.yaml").open("a") as file:
+        file.write("bedding_size: 32\n")
+    directory = Path(run(make_config("BPR"))["directory"])
+    log = (directory / "train.log").read_text()
+    assert "BPR.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in log
+    assert log.count("nothing read it") == 1
+
+
+def test_tensorboard_writes_the_metrics_when_asked(make_config):
+    pytest.importorskip("tensorboard", reason="the extra [tracking] is not installed")
+    config = make_config("BPR", tensorboard=True)
+    directory = Path(run(config)["directory"])
+    assert len(list((directory / "tensorboard").glob("events*"))) == 1
+    run(config, restart=True)
+    assert len(list((directory / "tensorboard").glob("events*"))) == 1
+
+
+def test_a_line_of_metrics_that_a_kill_cut_short_does_not_count(finished):
+    _, _, directory = finished
+    directory.file("result.json").unlink()
+    with directory.file("metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    assert [row["epoch"] for row in directory.metrics()] == [0, 1, 2]
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {src!r})
+import mambarec.config.configurator as configurator
+from pathlib import Path
+configurator.CONFIGS = Path({configs!r})
+from mambarec.training.trainer import Trainer
+from mambarec.runs.run import run
+from mambarec.config.configurator import Config
+step = Trainer._train_step
+def slow_step(self, batch, number):
+    import time
+    print("step", self.progress.epoch, number, flush=True)
+    time.sleep({pause})
+    return step(self, batch, number)
+Trainer._train_step = slow_step
+run(Config({model!r}, "toy", {overrides!r}), resume=True)
+"""
+
+
+@pytest.mark.parametrize("model", ["MambaRec", "LightGCN"])
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_never_killed(model, make_config, configs, tmp_path, toy):
+    overrides = {
+        "data_path": str(toy.parent),
+        "results_dir": str(tmp_path / "killed"),
+        "embedding_size": 8,
+        "train_batch_size": 32,
+        "epochs": 6,
+        "use_gpu": False,
+        "threads": 1,
+        "checkpoint_seconds": 0,
+    }
+    script = KILLED.format(src=str(SRC), configs=str(configs), model=model, overrides=overrides, pause=0.02)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("step 2 "):  # the fourth epoch has begun: three are in the checkpoint
+                time.sleep(0.05)
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.wait() == -signal.SIGKILL
+    directories = list((tmp_path / "killed" / "toy" / model).iterdir())
+    assert len(directories) == 1 and not (directories[0] / "result.json").exists()
+
+    resumed = run(make_config(model, **overrides), resume=True)
+    assert "resumed after epoch" in (directories[0] / "train.log").read_text()
+    undisturbed = run(make_config(model, **{**overrides, "results_dir": str(tmp_path / "whole")}))
+    assert resumed["epochs"] == undisturbed["epochs"]
+    assert same_result(resumed["directory"], undisturbed["directory"]) == []
+
+
+def test_a_start_imports_neither_the_compiler_of_torch_nor_statistics():
+    script = f"""
+import sys
+sys.path.insert(0, {str(SRC)!r})
+from mambarec.cli import train as main
+import torch
+from mambarec.training.trainer import Adam
+weight = torch.nn.Parameter(torch.ones(1))
+optimizer = Adam([weight], fused=True)
+weight.sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print([name for name in ("torch._dynamo", "sympy", "scipy.stats", "optuna", "ray", "faiss") if name in sys.modules])
+"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
