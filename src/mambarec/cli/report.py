@@ -1,10 +1,5 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
-if __name__ == "__main__":
-    from mambarec.base.stopping import stop
-
-    stop.listen()  # before what takes long to import
-
 import argparse
 import os
 import sys
@@ -26,15 +21,15 @@ from mambarec.analysis.studies import STUDIES, Plan, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.files import write_text
+from mambarec.base.places import RESULTS
 from mambarec.base.words import positive
-from mambarec.config.configurator import SRC, override_pairs
+from mambarec.config.configurator import override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.runs.lookup import find_runs
 from mambarec.runs.summary import failures
 
-RESULTS = SRC.parent / "results"
 LIVE = 10  # seconds between two forms of a live page
 
 
@@ -281,7 +276,3 @@ def main(arguments: list[str]) -> int:
         return options.does(options)
 
     return exit_status(work, "stopped. The same command goes on from the last checkpoint")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,5 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. README.md shows what else it can do."""
 
-if __name__ == "__main__":
-    from mambarec.base.stopping import stop
-
-    stop.listen()  # before what takes long to import
-
 import argparse
 import sys
 from collections.abc import Sequence
@@ -16,7 +11,8 @@ from mambarec.analysis.comparison import METRICS, Comparison, compare
 from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
-from mambarec.config.configurator import SRC, Config, available_datasets, available_models, override_pairs
+from mambarec.base.places import RESULTS
+from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, plan, sample
@@ -111,7 +107,7 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
         has_table = len(entries) > 1 and any(all(metric in one.result["test"] for one in records) for metric in METRICS)
         parts.append(rendered(comparison) if has_table else chosen_lines(comparison))
     place = Path(outcomes[0].trial.config["results_dir"])
-    elsewhere = f" --results {place}" if place != SRC.parent / "results" else ""
+    elsewhere = f" --results {place}" if place != RESULTS else ""
     parts.append(f"The table again at any time: python report.py table --experiment {experiment.name}{elsewhere}")
     return "\n\n".join(parts)
 
@@ -180,7 +176,3 @@ def _experiment(
     known = [] if options.sampler == "tpe" else [trial.path for trial in chosen]
     paths = [trial.path for trial in trials]
     return plan_experiment(options.name, purpose, configs, paths, given, options.search_budget, known)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
