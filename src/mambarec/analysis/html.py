@@ -35,7 +35,7 @@ from mambarec.base.places import DATA
 from mambarec.base.words import duration
 from mambarec.config.configurator import NEUTRAL_KEYS, Config
 from mambarec.data.dataset import SPLITS, RecDataset
-from mambarec.runs.summary import failed_alike
+from mambarec.experiments.summary import failed_alike
 
 PAGE = Path(__file__).parent / "page"
 DIGITS = 6  # significant digits of the curves' values

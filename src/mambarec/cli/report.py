@@ -26,9 +26,9 @@ from mambarec.base.words import positive
 from mambarec.config.configurator import override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
+from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.runs.lookup import find_runs
-from mambarec.runs.summary import failures
 
 LIVE = 10  # seconds between two forms of a live page
 

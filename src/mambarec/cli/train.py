@@ -17,12 +17,12 @@ from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, plan, sample
 from mambarec.experiments.ray_engine import RayCluster
+from mambarec.experiments.summary import failures, run_table, trials_table
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
-from mambarec.experiments.watching import watching
 from mambarec.runs.directory import RunDirectory
 from mambarec.runs.run import run
-from mambarec.runs.summary import failures, run_table, trials_table
+from mambarec.runs.watching import watching
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

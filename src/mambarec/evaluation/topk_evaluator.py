@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mambarec.base.contract import check_scores, contract
 from mambarec.base.errors import ModelError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.metrics import METRICS
-from mambarec.mmrec.contract import check_scores, contract
 
 
 @dataclass

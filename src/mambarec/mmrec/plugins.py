@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import replacing
 from mambarec.base.logger import get_logger
@@ -34,7 +35,6 @@ from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
 from mambarec.config.configurator import Config, model_files
 from mambarec.data.dataset import RecDataset
-from mambarec.mmrec.contract import contract
 from mambarec.mmrec.legacy import mmrec_rooms, needs, provided
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import most_shared

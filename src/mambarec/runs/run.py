@@ -21,6 +21,7 @@ import scipy
 import torch
 from torch import nn
 
+from mambarec.base.contract import contract, is_refusal
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.extras import installed_version, optional
 from mambarec.base.logger import get_logger, log_to
@@ -32,13 +33,12 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import Evaluation
-from mambarec.experiments.watching import Status, Watch, watch_nothing
-from mambarec.mmrec.contract import contract, is_refusal
 from mambarec.mmrec.plugins import load_model_class
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
 from mambarec.runs.directory import RunDirectory
+from mambarec.runs.watching import Status, Watch, watch_nothing
 from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
 
 

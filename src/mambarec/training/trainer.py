@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.contract import contract
 from mambarec.base.errors import ModelError
 from mambarec.base.logger import get_logger
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
-from mambarec.mmrec.contract import contract
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.training.generators import host_generators, restore_host_generators
 from mambarec.training.recording import RecordedSteps

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mambarec.experiments.summary import failed_alike, failures
 from mambarec.experiments.trials import Outcome, Trial
-from mambarec.runs.summary import failed_alike, failures
 
 MODELS = "BPR FREEDOM GRCN LGMRec LightGCN MGCN MMGCN MambaRec SLMRec VBPR".split()
 
