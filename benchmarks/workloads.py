@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-import mambarec.runs.run
+import mambarec.running.run
 from benchmarks.plain_models import PLAIN, PlainTrainer
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
@@ -60,12 +60,12 @@ def _plain_class(name: str, folder: object = None) -> type:
 @contextmanager
 def plain_forms() -> Iterator[None]:
     """While open, runs are assembled from the plain models and the plain trainer."""
-    before = mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer
-    mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer = _plain_class, PlainTrainer  # type: ignore[misc, assignment]
+    before = mambarec.running.run.load_model_class, mambarec.running.run.Trainer
+    mambarec.running.run.load_model_class, mambarec.running.run.Trainer = _plain_class, PlainTrainer  # type: ignore[misc, assignment]
     try:
         yield
     finally:
-        mambarec.runs.run.load_model_class, mambarec.runs.run.Trainer = before  # type: ignore[misc]
+        mambarec.running.run.load_model_class, mambarec.running.run.Trainer = before  # type: ignore[misc]
 
 
 class Steps:
@@ -79,9 +79,9 @@ class Steps:
         dataset = RecDataset(config)
         if plain:
             with plain_forms():
-                assembled = mambarec.runs.run.assemble(config, dataset)
+                assembled = mambarec.running.run.assemble(config, dataset)
         else:
-            assembled = mambarec.runs.run.assemble(config, dataset)
+            assembled = mambarec.running.run.assemble(config, dataset)
         self.loader: TrainDataLoader = assembled[0]
         self.test, self.trainer = assembled[2:]
         self.trainer: Trainer

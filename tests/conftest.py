@@ -11,7 +11,7 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataloader import TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.trials import one_after_the_other
-from mambarec.runs.run import run
+from mambarec.running.run import run
 
 torch.set_num_threads(1)  # on toy data a second thread only waits
 GOLDEN = Path(__file__).parent / "golden"

@@ -20,11 +20,12 @@ ALLOWED = {
     "training": ["base", "config", "data", "evaluation", "nn"],
     "mmrec": ["base", "config", "data", "evaluation", "nn"],
     "preparation": ["base", "config", "data", "evaluation"],
-    "runs": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
-    "experiments": ["base", "config", "data", "runs"],
-    "serving": ["base", "config", "data", "evaluation", "runs"],
-    "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "runs", "serving"],
-    "cli": ["analysis", "base", "config", "experiments", "mmrec.export", "preparation", "runs", "serving"],
+    "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
+    "experiments": ["base", "config", "data", "running"],
+    "serving": ["base", "config", "data", "evaluation", "running"],
+    "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
+    "api": ["analysis", "base", "cli", "config", "experiments", "running", "serving"],
+    "cli": ["analysis", "base", "config", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }
 FILES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(SRC.rglob("*.py"))

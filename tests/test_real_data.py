@@ -9,7 +9,7 @@ import pytest
 
 from mambarec.config.configurator import Config
 from mambarec.preparation.features.text import encode_texts
-from mambarec.runs.run import run
+from mambarec.running.run import run
 
 DATA = Path(os.environ.get("MAMBAREC_DATA", Path(__file__).resolve().parents[1] / "data"))
 

@@ -1,7 +1,22 @@
 """Multimodal recommendation: train, compare and use models, MambaRec among them."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 # A checkout has models/ and configs/ beside this folder, where MMRec has them; in an installed package they are within it.
 if (Path(__file__).parents[1] / "models" / "mambarec.py").exists():
     __path__.append(str(Path(__file__).parents[1]))
+
+__all__ = ["Run", "Table", "compare", "load_run", "prepare_table", "runs", "search", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """What mambarec.api has, imported when it is first asked for: that takes a second or two."""
+    if name in __all__:
+        return getattr(importlib.import_module("mambarec.api"), name)
+    raise AttributeError(f"module 'mambarec' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mambarec.analysis.breakdown import by_item_popularity, by_user_activity, coverage, gini, merged, quantile_groups
 from mambarec.base.errors import RunError
-from mambarec.runs.directory import RunDirectory
+from mambarec.running.directory import RunDirectory
 
 PAIRS = {  # (user, item); training popularity of items 0 … 5: 4 2 1 0 0 1, activity of users 0 … 3: 3 2 1 2
     0: [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (3, 0), (3, 5)],

@@ -21,7 +21,7 @@ from mambarec.analysis.live import (
     until_they_end,
 )
 from mambarec.cli import report as program
-from mambarec.runs.directory import RunDirectory
+from mambarec.running.directory import RunDirectory
 from tests.analysis.test_html import INJECTED, Page
 
 NOW = 1_000_000.0

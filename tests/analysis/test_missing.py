@@ -18,7 +18,7 @@ from mambarec.analysis.missing import metrics_without, missing_modality
 from mambarec.base.errors import RunError
 from mambarec.config.configurator import Config, available_models
 from mambarec.nn.graph import knn_graph
-from mambarec.runs.trained import load_trained
+from mambarec.running.trained import load_trained
 
 MULTIMODAL = [name for name in available_models() if "modalities" in Config(name, "demo")]
 HALF, ALL = np.arange(0, 64, 2), np.arange(64)
@@ -132,7 +132,7 @@ class Frozen(BPR):
 
 
 def test_what_a_state_or_a_cache_holds_of_the_features_is_left_behind(make_run, evaluated, toy, monkeypatch):
-    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: Frozen)
+    monkeypatch.setattr("mambarec.running.run.load_model_class", lambda *_: Frozen)
     trained = load_trained(make_run("BPR", is_multimodal_model=True))
     cache = (toy / "mm_adj_10.pt").read_bytes()
     metrics_without(trained, "text", HALF)
@@ -156,7 +156,7 @@ class Derived(VBPR):
 
 
 def test_a_trained_tensor_made_from_the_features_has_no_answer(make_run, monkeypatch):
-    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: Derived)
+    monkeypatch.setattr("mambarec.running.run.load_model_class", lambda *_: Derived)
     trained = load_trained(make_run("VBPR"))
     with pytest.raises(RunError, match=r"VBPR starts its trained started from the text features without keeping them"):
         metrics_without(trained, "text", HALF)

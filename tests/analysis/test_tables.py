@@ -11,7 +11,7 @@ from mambarec.analysis.records import Record, load_records
 from mambarec.analysis.tables import Cell, Table, as_csv, as_latex, as_markdown, as_text, performance_table, rendered
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import report
-from mambarec.runs.run import run
+from mambarec.running.run import run
 
 TABLE = Table(
     "Title",

@@ -9,7 +9,7 @@ from benchmarks.plain_models import PLAIN
 from benchmarks.workloads import Steps, generated_features, plain_evaluation
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 from mambarec.training.trainer import init_seed
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.plain_models import PLAIN
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 from mambarec.training.trainer import init_seed
 
 VARIANTS = [("MambaRec", {"variant": "released"}), ("PGL", {"mode": "global"}), ("LATTICE", {"graph_gradient": "every_batch"})]

@@ -14,7 +14,7 @@ from mambarec.config.configurator import Axis
 from mambarec.experiments.experiment import differences, experiments_in, plan_experiment, read_experiment
 from mambarec.experiments.grid import plan
 from mambarec.experiments.trials import prepare
-from mambarec.runs.lookup import choose_run, find_runs
+from mambarec.running.lookup import choose_run, find_runs
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from mambarec.config.configurator import Axis
 from mambarec.experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.runs.directory import same_result
-from mambarec.runs.run import run
+from mambarec.running.directory import same_result
+from mambarec.running.run import run
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 

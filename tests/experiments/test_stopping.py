@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mambarec.preparation.demo import ensure_demo
-from mambarec.runs.directory import same_result
+from mambarec.running.directory import same_result
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}

@@ -15,8 +15,8 @@ from mambarec.config.configurator import Axis
 from mambarec.experiments.engines import LocalProcesses
 from mambarec.experiments.grid import sample
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.runs.directory import same_result
-from mambarec.runs.run import run
+from mambarec.running.directory import same_result
+from mambarec.running.run import run
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 

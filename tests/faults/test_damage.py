@@ -12,9 +12,9 @@ from faults.harness import TALLY, WHOLE
 from mambarec.analysis.records import load_records
 from mambarec.base.errors import UserError
 from mambarec.nn.neighbours import nearest_neighbours, neighbour_search
-from mambarec.runs.directory import RunDirectory, same_result
-from mambarec.runs.run import run
-from mambarec.runs.trained import load_trained
+from mambarec.running.directory import RunDirectory, same_result
+from mambarec.running.run import run
+from mambarec.running.trained import load_trained
 
 PLACES = 200 if WHOLE else 3  # bytes of a file that are turned
 
@@ -75,7 +75,7 @@ def test_damage_to_a_finished_run_is_noticed_where_it_is_read(name, finished):
 
 @pytest.mark.parametrize("name", [*FILES[:6], "manifest.json", "checkpoint.pt", "checkpoint.older.pt"])
 def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, tmp_path, monkeypatch):
-    from mambarec.runs.run import _Recorder
+    from mambarec.running.run import _Recorder
 
     config = make_config("BPR", epochs=3, train_batch_size=128)
     undisturbed = run(config.at(results_dir=f"{tmp_path}/undisturbed/"))["directory"]
@@ -164,7 +164,7 @@ def test_damaged_neighbours_are_found_again(tmp_path, monkeypatch):
 
 
 def test_a_run_without_a_manifest_is_read_and_it_is_said_once(finished, capsys, monkeypatch):
-    monkeypatch.setattr("mambarec.runs.directory._unchecked", [])
+    monkeypatch.setattr("mambarec.running.directory._unchecked", [])
     config, path = finished[0], _path(finished[0])
     whole = figures(config, path)
     (path / "manifest.json").unlink()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from faults.harness import TALLY, WHOLE, Befalls, call, contents, sample
-from mambarec.runs.directory import same_result
+from mambarec.running.directory import same_result
 
 
 def run_of(results):

@@ -8,7 +8,7 @@ import pytest
 
 from faults.harness import TALLY, Befalls, call, contents, sample
 from mambarec.config.configurator import Config
-from mambarec.runs.directory import RunDirectory, same_result
+from mambarec.running.directory import RunDirectory, same_result
 
 KILLED = -9
 

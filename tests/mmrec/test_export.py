@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mambarec.mmrec import export as export_plugin
-from mambarec.runs.run import assemble, init_seed, open_dataset
+from mambarec.running.run import assemble, init_seed, open_dataset
 
 STAND_IN = Path(__file__).parent / "checkout"
 MMREC_FILES = {  # of its src/, beside the models

@@ -15,8 +15,8 @@ from mambarec.base.errors import ConfigError, ModelError
 from mambarec.cli import train as program
 from mambarec.config.configurator import Config
 from mambarec.mmrec.plugins import load_model_class, write_graph
-from mambarec.runs.run import assemble, open_dataset, run
-from mambarec.runs.trained import load_trained
+from mambarec.running.run import assemble, open_dataset, run
+from mambarec.running.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "plugin.md").read_text()

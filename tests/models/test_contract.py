@@ -14,7 +14,7 @@ import torch
 from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 from mambarec.training.trainer import Trainer, init_seed
 
 FOLDER = os.environ.get("MAMBAREC_MODEL_PATH")

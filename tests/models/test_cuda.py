@@ -5,7 +5,7 @@ import torch
 
 from mambarec.config.configurator import available_models
 from mambarec.data.dataset import RecDataset
-from mambarec.runs.run import assemble
+from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

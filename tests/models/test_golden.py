@@ -10,7 +10,7 @@ import torch
 
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

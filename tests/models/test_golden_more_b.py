@@ -13,7 +13,7 @@ from test_golden import GOLDEN, reference
 
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 
 THEIRS = {"visual": ("v_gcn", "image"), "text": ("t_gcn", "text")}
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mambarec.config.configurator import available_models
 from mambarec.data.dataset import RecDataset
-from mambarec.runs.run import assemble
+from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed
 
 # Operations whose result has a size that only the device knows, or is a number on the host, or comes from there.

@@ -13,8 +13,8 @@ from mambarec.models.gume import enhanced_adjacency, shared_neighbours
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
-from mambarec.runs.run import assemble, load_model_class
-from mambarec.runs.trained import load_trained
+from mambarec.running.run import assemble, load_model_class
+from mambarec.running.trained import load_trained
 from mambarec.training.trainer import init_seed
 
 REMEMBERING = ["DRAGON", "MENTOR", "COHESION"]

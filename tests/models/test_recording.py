@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from mambarec.base.errors import ModelError
 from mambarec.config.configurator import available_models
 from mambarec.data.dataset import RecDataset
-from mambarec.runs.run import assemble
+from mambarec.running.run import assemble
 from mambarec.training import recording
 from mambarec.training.recording import WARM_UP, RecordedSteps
 from mambarec.training.trainer import Trainer, init_seed

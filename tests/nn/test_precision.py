@@ -7,7 +7,7 @@ from mambarec.base.errors import ConfigError
 from mambarec.config.configurator import available_models
 from mambarec.nn.alignment import info_nce, mmd
 from mambarec.nn.precision import in_float32
-from mambarec.runs.run import load_model_class
+from mambarec.running.run import load_model_class
 from mambarec.training.trainer import Trainer, init_seed
 
 

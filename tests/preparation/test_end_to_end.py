@@ -6,7 +6,7 @@ import pytest
 
 from mambarec.cli import prepare
 from mambarec.config.configurator import Config
-from mambarec.runs.run import run
+from mambarec.running.run import run
 
 
 @pytest.fixture

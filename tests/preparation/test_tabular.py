@@ -10,7 +10,7 @@ from mambarec.cli import prepare as program
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.preparation.validation import popularity
-from mambarec.runs.run import run
+from mambarec.running.run import run
 
 
 @pytest.fixture

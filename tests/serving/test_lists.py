@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mambarec.base.errors import DataError, RunError
-from mambarec.runs.trained import load_trained
+from mambarec.running.trained import load_trained
 from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
 
 

@@ -10,7 +10,7 @@ from mambarec.models.bpr import BPR
 
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.runs.trained import load_trained
+from mambarec.running.trained import load_trained
 from mambarec.serving.vectors import export_vectors, similar_items
 
 
@@ -38,7 +38,7 @@ def trained(make_run):
 
 
 def untrained(name, make_run, monkeypatch, model):
-    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: model)
+    monkeypatch.setattr("mambarec.running.run.load_model_class", lambda *_: model)
     return load_trained(make_run(name, req_training=False))
 
 

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from mambarec.base.errors import RunError
 from mambarec.data.dataset import RecDataset
-from mambarec.runs.trained import FinishedRun, open_run
+from mambarec.running.trained import FinishedRun, open_run
 
 N_GROUPS = 5
 SMALLEST = 10  # users in a group, at least: the mean over a few is chance

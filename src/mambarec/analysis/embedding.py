@@ -12,7 +12,7 @@ import pandas as pd
 
 from mambarec.base.errors import RunError
 from mambarec.base.extras import optional
-from mambarec.runs.trained import load_trained
+from mambarec.running.trained import load_trained
 from mambarec.serving.vectors import vectors
 
 N_SHOWN = 2000  # items that are drawn, at most

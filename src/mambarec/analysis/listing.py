@@ -7,7 +7,7 @@ from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.words import count, seeds_text
 from mambarec.config.configurator import NEUTRAL_KEYS
 from mambarec.experiments.experiment import Experiment, trial_name
-from mambarec.runs.lookup import FoundRun, find_runs
+from mambarec.running.lookup import FoundRun, find_runs
 
 _SAID = NEUTRAL_KEYS | {"model", "dataset", "seed", "device", "use_gpu", "model_code"}  # said elsewhere, or of the machine
 

@@ -14,7 +14,7 @@ import psutil
 
 from mambarec.analysis.records import SUFFIX, Record, load_records
 from mambarec.base.words import count, duration
-from mambarec.runs.directory import RunDirectory
+from mambarec.running.directory import RunDirectory
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")  # how a line of train.log begins

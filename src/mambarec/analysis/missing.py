@@ -32,7 +32,7 @@ from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.runs.trained import Trained, best_state, build_model, load_state, load_trained, read_config
+from mambarec.running.trained import Trained, best_state, build_model, load_state, load_trained, read_config
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

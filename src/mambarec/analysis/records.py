@@ -21,7 +21,7 @@ from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.config import configurator
 from mambarec.config.configurator import NEUTRAL_KEYS, read_yaml
-from mambarec.runs.directory import RunDirectory
+from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
 MACHINE_KEYS = frozenset("threads use_gpu device".split())

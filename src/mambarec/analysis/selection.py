@@ -13,7 +13,7 @@ from mambarec.analysis.records import SUFFIX, Record, load_records
 from mambarec.base.errors import RunError
 from mambarec.base.words import count, listed
 from mambarec.experiments.experiment import Experiment, experiments_in
-from mambarec.runs.lookup import fits, parse_where
+from mambarec.running.lookup import fits, parse_where
 
 SHOWN = 6  # runs without a result that a table names
 

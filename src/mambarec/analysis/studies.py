@@ -13,7 +13,7 @@ from mambarec.analysis.figures import Axis, Panel, bars, heat_map, lines, metric
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError
 from mambarec.config.configurator import Config
-from mambarec.runs.run import open_dataset
+from mambarec.running.run import open_dataset
 
 MODEL = "MambaRec"
 CONTRAST_WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

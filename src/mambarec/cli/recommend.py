@@ -9,8 +9,8 @@ import numpy as np
 from mambarec.base.errors import ConfigError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.base.words import positive
-from mambarec.runs.lookup import choose_run
-from mambarec.runs.trained import Trained, load_trained
+from mambarec.running.lookup import choose_run
+from mambarec.running.trained import Trained, load_trained
 from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
 from mambarec.serving.vectors import export_vectors, similar_items
 from mambarec.serving.writers import FORMATS, write_tables

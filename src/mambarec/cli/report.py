@@ -28,7 +28,7 @@ from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.runs.lookup import find_runs
+from mambarec.running.lookup import find_runs
 
 LIVE = 10  # seconds between two forms of a live page
 

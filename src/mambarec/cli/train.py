@@ -20,9 +20,9 @@ from mambarec.experiments.ray_engine import RayCluster
 from mambarec.experiments.summary import failures, run_table, trials_table
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
-from mambarec.runs.directory import RunDirectory
-from mambarec.runs.run import run
-from mambarec.runs.watching import watching
+from mambarec.running.directory import RunDirectory
+from mambarec.running.run import run
+from mambarec.running.watching import watching
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

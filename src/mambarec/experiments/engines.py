@@ -20,8 +20,8 @@ from mambarec.base.logger import get_logger
 from mambarec.base.stopping import stop
 from mambarec.experiments import worker
 from mambarec.experiments.trials import Outcome, Show, Trial, show_nothing
-from mambarec.runs.run import finished_results
-from mambarec.runs.watching import Status
+from mambarec.running.run import finished_results
+from mambarec.running.watching import Status
 
 _RESERVE = 0.1  # share of the machine's memory that stays free
 _LOOK_SECONDS = 1.0

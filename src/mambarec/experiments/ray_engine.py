@@ -22,7 +22,7 @@ from mambarec.base.stopping import stop
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.trials import Outcome, Show, Trial, attempt, show_nothing
-from mambarec.runs.run import run_path
+from mambarec.running.run import run_path
 
 _RETRIES = 3  # of a trial whose worker or node was lost
 _LOOK_SECONDS = 0.5

@@ -16,9 +16,9 @@ from mambarec.base.words import count, duration
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
-from mambarec.runs.directory import RunDirectory
-from mambarec.runs.run import finished_results, open_dataset, paces, run, run_path
-from mambarec.runs.watching import Status, Watch, watch_nothing, watching
+from mambarec.running.directory import RunDirectory
+from mambarec.running.run import finished_results, open_dataset, paces, run, run_path
+from mambarec.running.watching import Status, Watch, watch_nothing, watching
 
 SHOWN = 40  # trials that the plan lists one by one
 _DATA_KEYS = frozenset(

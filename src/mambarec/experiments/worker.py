@@ -21,7 +21,7 @@ from mambarec.base.logger import silence_console
 from mambarec.base.places import PACKAGE
 from mambarec.base.stopping import SIGNALS, stop
 from mambarec.experiments.trials import Trial, attempt
-from mambarec.runs.watching import Status
+from mambarec.running.watching import Status
 
 _PROGRAM = f"import sys; sys.path[0] = {str(PACKAGE.parent)!r}; from mambarec.experiments.worker import work; work()"
 

@@ -14,7 +14,7 @@ from mambarec.base.text import read_text
 from mambarec.data.dataloader import user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
-from mambarec.runs.trained import Trained
+from mambarec.running.trained import Trained
 from mambarec.serving.identifiers import Identifiers, item_identifiers, user_identifiers
 
 

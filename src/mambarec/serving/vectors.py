@@ -13,7 +13,7 @@ from mambarec.base.extras import optional
 from mambarec.base.files import replacing
 from mambarec.data.dataloader import user_batches
 from mambarec.evaluation.topk_evaluator import masked_scores
-from mambarec.runs.trained import ROUNDING, Trained
+from mambarec.running.trained import ROUNDING, Trained
 from mambarec.serving.identifiers import item_identifiers, user_identifiers
 from mambarec.serving.lists import unit_features
 

@@ -20,8 +20,8 @@ from mambarec.data.dataloader import EvalDataLoader, user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, best_items, masked_scores, representations_once
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.runs.directory import RunDirectory
-from mambarec.runs.run import assemble, git_commit
+from mambarec.running.directory import RunDirectory
+from mambarec.running.run import assemble, git_commit
 from mambarec.training.trainer import init_seed
 
 N_CHECKED = 256  # users whose lists are made anew when a run is opened

@@ -15,9 +15,9 @@ from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.runs.directory import RunDirectory
-from mambarec.runs.run import run
-from mambarec.runs.trained import load_trained, open_run
+from mambarec.running.directory import RunDirectory
+from mambarec.running.run import run
+from mambarec.running.trained import load_trained, open_run
 
 
 class Forgetful(BPR):
@@ -172,13 +172,13 @@ def test_scores_that_differ_by_rounding_are_taken(make_run):
 
 
 def test_a_model_that_predicts_from_outside_its_state_is_refused(make_run, monkeypatch):
-    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: Forgetful)
+    monkeypatch.setattr("mambarec.running.run.load_model_class", lambda *_: Forgetful)
     with pytest.raises(RunError, match="tensors that its state_dict does not hold"):
         load_trained(make_run("BPR"))
 
 
 def test_a_model_with_scores_only_is_opened(make_run, monkeypatch):
-    monkeypatch.setattr("mambarec.runs.run.load_model_class", lambda *_: ScoresOnly)
+    monkeypatch.setattr("mambarec.running.run.load_model_class", lambda *_: ScoresOnly)
     assert isinstance(load_trained(make_run("BPR")).model, ScoresOnly)
 
 

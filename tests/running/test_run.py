@@ -13,8 +13,8 @@ import pytest
 
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.data.dataset import RecDataset
-from mambarec.runs.directory import RunDirectory, same_result
-from mambarec.runs.run import assemble, run, run_path
+from mambarec.running.directory import RunDirectory, same_result
+from mambarec.running.run import assemble, run, run_path
 from mambarec.training.trainer import Trainer
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -59,7 +59,7 @@ def test_the_saved_model_gives_the_saved_lists(finished, make_loader):
     config, _, directory = finished
     from mambarec.data.dataloader import EvalDataLoader
     from mambarec.evaluation.topk_evaluator import TopKEvaluator
-    from mambarec.runs.run import load_model_class
+    from mambarec.running.run import load_model_class
 
     loader = make_loader(config)
     model = load_model_class("MambaRec")(config, loader)
@@ -199,7 +199,7 @@ import mambarec.config.configurator as configurator
 from pathlib import Path
 configurator.CONFIGS = Path({configs!r})
 from mambarec.training.trainer import Trainer
-from mambarec.runs.run import run
+from mambarec.running.run import run
 from mambarec.config.configurator import Config
 step = Trainer._train_step
 def slow_step(self, batch, number):

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-import mambarec.runs.watching as watching_module
+import mambarec.running.watching as watching_module
 from mambarec.config.configurator import Axis
 from mambarec.experiments.trials import _Clock, prepare, run_trials
-from mambarec.runs.run import run
-from mambarec.runs.watching import Status, _Lines, _Table, watching
+from mambarec.running.run import run
+from mambarec.running.watching import Status, _Lines, _Table, watching
 
 STATUS = Status(
     epoch=13, cap=200, step=34, steps=100, saved=12, metric="recall@20", loss=0.69312, value=0.1032, best=0.1041, patience=18,

@@ -7,8 +7,8 @@ import pytest
 
 from mambarec.config.configurator import Axis
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.runs.directory import same_result
-from mambarec.runs.run import run
+from mambarec.running.directory import same_result
+from mambarec.running.run import run
 from mambarec.training.trainer import Trainer
 
 EARLY = {"stopping_step": 1, "min_epochs": 0, "learning_rate": 1e-12}  # nothing improves after the first epoch

@@ -37,8 +37,8 @@ from mambarec.mmrec.plugins import load_model_class
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
-from mambarec.runs.directory import RunDirectory
-from mambarec.runs.watching import Status, Watch, watch_nothing
+from mambarec.running.directory import RunDirectory
+from mambarec.running.watching import Status, Watch, watch_nothing
 from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
 
 

@@ -12,7 +12,7 @@ import filelock
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count
 from mambarec.config.configurator import NEUTRAL_KEYS, parse_value
-from mambarec.runs.directory import RunDirectory
+from mambarec.running.directory import RunDirectory
 
 SHOWN = 20  # candidates that an error lists
 _ALIKE = NEUTRAL_KEYS | {"model_code"}  # what is not shown to tell runs apart
