@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if module in _LISTENING:
         stop.listen()  # before what takes long to import
     command: Callable[[list[str]], int] = importlib.import_module(module).main
+    sys.argv = [f"mambarec {words[0]}", *words[1:]]  # what usage texts name, and what a run records
     return command([*before, *words[1:]])
 
 
