@@ -11,7 +11,7 @@ def main() -> None:
     started = float(os.environ["BENCH_START"])
     run, folder, plain = sys.argv[1], Path(sys.argv[2]), "plain" in sys.argv[3:]
     before = time.time()
-    import experiments  # noqa: F401, I001  what is set for the process before torch is there
+    from mambarec.base import start  # noqa: F401, I001  what is set for the process before torch is there
     import torch  # noqa: F401
 
     torch_seconds = time.time() - before

@@ -1,19 +1,22 @@
-"""Runs, grids of runs, and what the console shows of them."""
+"""Multimodal recommendation: train, compare and use models, MambaRec among them."""
 
-import gc
-import os
+import importlib
+from pathlib import Path
+from typing import Any
 
-from mambarec.base.memory import keep_freed_memory
+# A checkout has models/ and configs/ beside this folder, where MMRec has them; in an installed package they are within it.
+if (Path(__file__).parents[1] / "models" / "mambarec.py").exists():
+    __path__.append(str(Path(__file__).parents[1]))
 
-# Threads of torch (GNU OpenMP) that wait for one another spin, for long by default: beside other processes, that takes the very
-# processor they wait for. Before torch is loaded, make the spin short; alone on the machine it costs nothing measurable.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+__all__ = ["Run", "Table", "compare", "load_run", "prepare_table", "runs", "search", "train"]
 
-keep_freed_memory()
 
-# What torch makes as it is loaded stays: to look for garbage in it, then and ever after, is a twelfth of a start.
-gc.disable()
-import torch  # noqa: E402, F401
+def __getattr__(name: str) -> Any:
+    """What mambarec.api has, imported when it is first asked for: that takes a second or two."""
+    if name in __all__:
+        return getattr(importlib.import_module("mambarec.api"), name)
+    raise AttributeError(f"module 'mambarec' has no attribute '{name}'")
 
-gc.freeze()
-gc.enable()
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mambarec.base.errors import ConfigError, exit_status
-from mambarec.config.configurator import SRC
+from mambarec.base.places import CODE
 
 
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
@@ -58,7 +58,7 @@ def left_by_its_reader(work: str) -> tuple[int, bytes]:
     code = f"import sys, time; from mambarec.base.errors import *; sys.exit(exit_status(lambda: [{work}] and None, ''))"
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     command = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=SRC, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code], cwd=CODE, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     command.stdout.close()
     errors = command.stderr.read()

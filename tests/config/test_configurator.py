@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.places import CHECKOUT, CONFIGS
 from mambarec.config.configurator import (
-    SRC,
     Config,
     available_datasets,
     available_models,
@@ -105,7 +105,7 @@ def test_names_of_models_and_data_sets_are_found_in_any_case(configs):
 def test_paths_of_a_yaml_start_at_src_and_those_of_the_command_line_at_the_current_directory(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = given("--results_dir here/results")
-    assert config["data_path"] == f"{SRC.parent / 'data'}/"  # models append the name of the data set to the string
+    assert config["data_path"] == f"{CHECKOUT / 'data'}/"  # models append the name of the data set to the string
     assert config["results_dir"] == f"{tmp_path / 'here' / 'results'}/"
 
 
@@ -257,7 +257,7 @@ def test_one_value_of_the_command_line_replaces_an_axis(given, add_lines):
 
 
 def test_search_makes_axes_of_the_search_space(given):
-    space = read_yaml(SRC / "configs" / "model" / "MambaRec.yaml")["search_space"]
+    space = read_yaml(CONFIGS / "model" / "MambaRec.yaml")["search_space"]
     config = given(search=True)
     expected = [(mmd, width) for mmd in space["mmd_weight"] for width in space["mmd_kernel_bandwidth"]]
     assert points(config, "mmd_weight", "mmd_kernel_bandwidth") == expected

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from mambarec.base.errors import DataError
-from mambarec.config import configurator
+from mambarec.base.places import CODE
 from mambarec.data import interactions
 from mambarec.data.dataset import RecDataset
 
@@ -96,8 +96,8 @@ def test_pandas_is_asked_for_what_numpy_does_not_read(read, monkeypatch, change,
 
 
 def test_a_start_does_not_import_pandas():
-    command = [sys.executable, "-c", "import sys, main; sys.exit('pandas' in sys.modules)"]
-    assert subprocess.run(command, cwd=configurator.SRC, check=False).returncode == 0
+    command = [sys.executable, "-c", "import sys, mambarec.cli.train; sys.exit('pandas' in sys.modules)"]
+    assert subprocess.run(command, cwd=CODE, check=False).returncode == 0
 
 
 def test_another_separator_can_be_named(read):

@@ -13,7 +13,7 @@ import pytest
 from mambarec.mmrec import export as export_plugin
 from mambarec.running.run import assemble, init_seed, open_dataset
 
-STAND_IN = Path(__file__).parent / "mmrec"
+STAND_IN = Path(__file__).parent / "checkout"
 MMREC_FILES = {  # of its src/, beside the models
     *(f"common/{name}.py" for name in ("abstract_recommender", "encoders", "init", "loss", "trainer")),
     *(f"utils/{name}.py" for name in ("configurator", "data_utils", "dataloader", "dataset", "logger", "metrics", "misc")),

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,18 +11,20 @@ import torch
 from torch import nn
 
 from mambarec.config.configurator import MODELS
-from mambarec.mmrec.legacy import dropout_adj, needs, provided, scatter, scatter_softmax, sparsesvd
+from mambarec.mmrec import dense_graphs
+from mambarec.mmrec.legacy import dropout_adj, mmrec_rooms, needs, provided, scatter, scatter_softmax, sparsesvd
 from mambarec.mmrec.plugins import load_model_class
+from mambarec.nn import loss
 
 CPU = torch.device("cpu")
 OLD = """
-A._update(d); np.float(1); x.cuda(); from torch_scatter import scatter; from models.common.loss import BPRLoss
+A._update(d); np.float(1); x.cuda(); from torch_scatter import scatter
 import sparsesvd; self.kept = nn.Parameter(torch.ones(2)).to(self.device)
 """
 
 
 def everything():
-    names = [name for name in sys.modules if name.startswith(("torch_scatter", "sparsesvd", "models.common"))]
+    names = [name for name in sys.modules if name.startswith(("torch_scatter", "sparsesvd"))]
     return names, hasattr(sp.dok_matrix, "_update"), "float" in vars(np), torch.Tensor.cuda, nn.Module.cuda, nn.Parameter.to
 
 
@@ -33,12 +36,26 @@ def test_old_names_are_there_while_it_is_open_and_gone_afterwards():
         assert matrix.toarray().tolist() == [[0, 1], [2, 0]]
         assert vars(np)["float"] is float
         assert torch.ones(2).cuda().device == CPU and next(nn.Linear(1, 1).cuda().parameters()).device == CPU
-        assert importlib.import_module("models.common.loss") is importlib.import_module("common.loss")
         assert importlib.import_module("torch_scatter").scatter is scatter
         kept = nn.Parameter(torch.ones(2)).to(CPU)
         assert not isinstance(kept, nn.Parameter) and kept.requires_grad
         assert isinstance(next(nn.Linear(1, 1).to(CPU).parameters()), nn.Parameter)
     assert everything() == before
+
+
+def test_mmrecs_packages_are_there_while_it_is_open(tmp_path, monkeypatch):
+    (tmp_path / "cousin.py").write_text("from models.lightgcn import LightGCN\n")
+    mine = ModuleType("utils")
+    monkeypatch.setitem(sys.modules, "utils", mine)  # a notebook's own
+    needed = mmrec_rooms("from utils.utils import build_sim\nfrom models.cousin import LightGCN", tmp_path)
+    for _ in range(2):
+        with provided(needed, CPU), provided(needed, CPU):
+            assert importlib.import_module("common.loss") is importlib.import_module("models.common.loss") is loss
+            assert importlib.import_module("utils.utils").build_sim is dense_graphs.build_sim
+            cousin = importlib.import_module("models.cousin")
+            assert cousin.LightGCN.__name__ == "LightGCN" and cousin is importlib.import_module("models.cousin")
+        assert sys.modules["utils"] is mine and not {"common", "models", "models.cousin"} & set(sys.modules)
+    assert mmrec_rooms("from mambarec.nn.loss import BPRLoss\nimport common_sense", tmp_path) == []
 
 
 def test_what_a_library_still_has_is_left_as_it_is(monkeypatch):
@@ -52,12 +69,12 @@ def test_what_a_library_still_has_is_left_as_it_is(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_our_models_need_none_of_it(path):
-    if path.stem in ("bpr", "freedom", "grcn", "lgmrec", "lightgcn", "mambarec", "mgcn", "mmgcn", "slmrec", "vbpr"):
-        assert needs(path.read_text()) == []
+    text = path.read_text()
+    assert needs(text) == mmrec_rooms(text, MODELS) == []
 
 
 def test_our_models_are_taken_as_they_are():
-    assert load_model_class("MambaRec").__init__.__module__ == "models.mambarec"
+    assert load_model_class("MambaRec").__init__.__module__ == "mambarec.models.mambarec"
 
 
 @pytest.mark.parametrize(

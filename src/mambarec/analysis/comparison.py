@@ -135,7 +135,7 @@ def compare(
     split: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """Make rows of runs by the rules of `mambarec.analysis.fairness`, and test `reference` against the rows of its budget.
+    """Make rows of runs by the rules of `analysis.fairness`, and test `reference` against the rows of its budget.
 
     reference: a row or its model; None: MambaRec, if it is there. by_test: choose on test, as MMRec does. split: keys whose
     values make rows of their own instead of grid points. notes: sentences that the table is to say too. RunError when runs

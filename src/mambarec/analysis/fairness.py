@@ -1,6 +1,6 @@
 """The rules of a fair table, a function each: which runs make a row, which point of it is shown, and on which seeds.
 
-They hold for runs and for compact records, whatever lies in a folder. `mambarec.analysis.comparison.compare` applies them.
+They hold for runs and for compact records, whatever lies in a folder. `analysis.comparison.compare` applies them.
 """
 
 import json

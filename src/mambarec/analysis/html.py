@@ -32,8 +32,9 @@ from mambarec.analysis.records import Record
 from mambarec.analysis.tables import Table, all_tables
 from mambarec.analysis.verdict import Verdict, verdict
 from mambarec.base.errors import ConfigError, RunError, UserError
+from mambarec.base.places import DATA
 from mambarec.base.words import duration
-from mambarec.config.configurator import NEUTRAL_KEYS, SRC, Config
+from mambarec.config.configurator import NEUTRAL_KEYS, Config
 from mambarec.data.dataset import SPLITS, RecDataset
 from mambarec.experiments.summary import failed_alike
 
@@ -372,7 +373,7 @@ def _dataset(records: Sequence[Record]) -> RecDataset | None:
     record = max(records, key=lambda one: len(one.environment.get("data_files", {})))
     keys = [key for key in record.config if key in _DATA_KEYS or key.endswith("_feature_file")]
     given = {key: record.config[key] for key in keys if record.config[key] is not None}
-    for path in (record.config.get("data_path"), SRC.parent / "data"):
+    for path in (record.config.get("data_path"), DATA):
         try:
             dataset = RecDataset(Config(record.model, record.dataset, {**given, "data_path": f"{path}"}))
             if dataset.fingerprint == record.environment.get("data"):

@@ -2,12 +2,10 @@
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from mambarec.base.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parents[2]
+from mambarec.base.places import CHECKOUT
 
 
 def optional(module: str, package: str, extra: str, wanted: str) -> Any:
@@ -20,7 +18,9 @@ def optional(module: str, package: str, extra: str, wanted: str) -> Any:
 
 def pip_install(extra: str) -> str:
     """The command that installs an extra, from wherever it is given."""
-    return f"pip install -e '{ROOT}[{extra}]' -c '{ROOT / 'constraints.txt'}'"
+    if CHECKOUT is None:
+        return f"pip install 'mambarec[{extra}]'"
+    return f"pip install -e '{CHECKOUT}[{extra}]' -c '{CHECKOUT / 'constraints.txt'}'"
 
 
 def installed_version(package: str) -> str | None:

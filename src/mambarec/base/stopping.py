@@ -87,7 +87,7 @@ class Stop:
         self.exit(128 + (self.signal or signal.SIGTERM))
 
     def remove_unfinished(self) -> None:
-        """Remove this process's temporary files (mambarec.base.files) from `folders`."""
+        """Remove this process's temporary files (base.files) from `folders`."""
         for folder in list(self.folders):
             for path in folder.glob(f"*.{os.getpid()}.tmp"):
                 with suppress(OSError):

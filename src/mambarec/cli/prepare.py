@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import sys
 
 from mambarec.base.errors import exit_status
 
@@ -36,7 +35,3 @@ def main(arguments: list[str]) -> int:
         return options.does(options)
 
     return exit_status(work, "stopped; nothing half-made is left")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from mambarec.base.errors import ConfigError, exit_status
+from mambarec.base.places import RESULTS
 from mambarec.base.words import positive
-from mambarec.config.configurator import SRC
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
 from mambarec.serving.vectors import export_vectors, similar_items
 from mambarec.serving.writers import FORMATS, write_tables
-
-RESULTS = SRC.parent / "results"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -101,7 +99,3 @@ def main(arguments: list[str]) -> int:
         run(options, load_trained(directory(options), options.data_path))
 
     return exit_status(work, "stopped")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,5 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
 
-from mambarec.base.stopping import stop
-
-if __name__ == "__main__":
-    stop.listen()  # before what takes long to import
-
 import argparse
 import itertools
 import os
@@ -31,15 +26,16 @@ from mambarec.analysis.studies import STUDIES, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.files import write_text
+from mambarec.base.places import RESULTS
+from mambarec.base.stopping import stop
 from mambarec.base.words import positive
-from mambarec.config.configurator import SRC, Axis, Config, override_pairs
+from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, prepare, run_trials
 from mambarec.running.lookup import find_runs
 
-RESULTS = SRC.parent / "results"
 LIVE = 10  # seconds between two forms of a live page
 
 
@@ -366,7 +362,3 @@ def main(arguments: list[str]) -> int:
         return options.does(options)
 
     return exit_status(work, "stopped. The same command goes on from the last checkpoint")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

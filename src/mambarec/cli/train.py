@@ -1,10 +1,5 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. README.md shows what else it can do."""
 
-if __name__ == "__main__":
-    from mambarec.base.stopping import stop
-
-    stop.listen()  # before what takes long to import
-
 import argparse
 import shlex
 import sys
@@ -18,17 +13,18 @@ from mambarec.analysis.comparison import METRICS, Comparison, compare
 from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
-from mambarec.config.configurator import SRC, Config, available_datasets, available_models, override_pairs
+from mambarec.base.places import RESULTS
+from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, by_point, plan, sample
-from mambarec.experiments.pruning import PRUNERS, Judge
 from mambarec.experiments.ray_engine import RayCluster
 from mambarec.experiments.summary import failures, run_table, trials_table
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
 from mambarec.experiments.tuning import default_trials, save_best, shared_out
 from mambarec.running.directory import RunDirectory
+from mambarec.running.pruning import PRUNERS, Judge
 from mambarec.running.run import run
 from mambarec.running.watching import watching
 
@@ -153,7 +149,7 @@ def _again(experiment: Experiment, options: argparse.Namespace, place: Path) -> 
     words = ["python", "report.py", "table", "--experiment", experiment.name]
     words += ["--reference", options.reference] if options.reference else []
     words += ["--legacy-test-selection"] if options.legacy_test_selection else []
-    words += ["--results", str(place)] if place != SRC.parent / "results" else []
+    words += ["--results", str(place)] if place != RESULTS else []
     return shlex.join(words)
 
 
@@ -238,7 +234,3 @@ def _experiment(
     known = [] if options.sampler == "tpe" else [trial.path for trial in chosen]
     paths = [trial.path for trial in trials]
     return plan_experiment(options.name, purpose, configs, paths, given, options.search_budget, known)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,3 @@
+"""The configuration of a run."""
+
+from mambarec.base import start  # noqa: F401  before anything else loads torch

@@ -22,11 +22,8 @@ import torch
 import yaml
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
 from mambarec.evaluation.metrics import METRICS
-
-SRC = Path(__file__).resolve().parents[1]
-CONFIGS = SRC / "configs"
-MODELS = SRC / "models"
 
 # Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind and how it is
 # given the same work, logging.
@@ -140,8 +137,22 @@ def available_models(folder: str | Path | None = None) -> list[str]:
 
 
 def available_datasets() -> list[str]:
-    """Names of the data sets that have a YAML in src/configs/dataset."""
-    return sorted(path.stem for path in (CONFIGS / "dataset").glob("*.yaml"))
+    """Names of the data sets that have a YAML in one of `dataset_folders`."""
+    return sorted({path.stem for folder in dataset_folders() for path in folder.glob("*.yaml")})
+
+
+def dataset_folders() -> list[Path]:
+    """Where the YAMLs of data sets lie; new ones are written into the first, and a file there wins over those of the others."""
+    return [place / "dataset" for place in config_folders()]
+
+
+def config_folders() -> list[Path]:
+    """Where YAMLs lie: in a checkout src/configs, else the user's configs/ and then the package's."""
+    return [CONFIGS] if HOME == CHECKOUT else [HOME / "configs", CONFIGS]
+
+
+def _dataset_file(name: str) -> Path:
+    return next(path for folder in dataset_folders() if (path := folder / f"{name}.yaml").exists())
 
 
 class Axis(list):
@@ -170,7 +181,7 @@ class Config(Mapping):
         self._left_out: list[str] = []
         self.axes: dict[str, list] = {}
 
-        layers = [CONFIGS / "overall.yaml", CONFIGS / "dataset" / f"{dataset}.yaml"]
+        layers = [CONFIGS / "overall.yaml", _dataset_file(dataset)]
         layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
         contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
@@ -313,7 +324,7 @@ class Config(Mapping):
         return space
 
     def _tuned_values(self, name: str, model: str) -> dict[str, Any]:
-        path = CONFIGS / name
+        path = next((path for place in config_folders() if (path := place / name).exists()), config_folders()[0] / name)
         if not path.exists():
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
@@ -333,9 +344,9 @@ class Config(Mapping):
         return f"{model} has no key '{key}'{hint}"
 
     def _resolve_paths(self) -> None:
-        """Make paths absolute: those of the YAMLs from src/, those of the command line from the current directory."""
+        """Make paths absolute: those of the YAMLs start at `ANCHOR`, those of the command line at the current directory."""
         for key in ("data_path", "results_dir"):
-            anchor = Path.cwd() if self._source[key] == "command line" else SRC
+            anchor = Path.cwd() if self._source[key] == "command line" else ANCHOR
             self._values[key] = f"{os.path.realpath(anchor / self._values[key])}/"
 
     def _check_evaluation(self) -> None:
@@ -380,7 +391,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
         return None
     if not isinstance(folder, str):
         raise ConfigError(f"model_path={folder!r}; expected one folder")
-    place = Path(os.path.realpath((Path.cwd() if given else SRC) / folder))
+    place = Path(os.path.realpath((Path.cwd() if given else ANCHOR) / folder))
     if not place.is_dir():
         raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
     return place

@@ -17,8 +17,9 @@ from mambarec.base.errors import DataError, explained
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger, silence_console
+from mambarec.base.places import CHECKOUT, CODE, PACKAGE
 from mambarec.base.stopping import stop
-from mambarec.config.configurator import SRC, Config
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.trials import Outcome, Show, Trial, attempt, show_nothing
 from mambarec.running.run import run_path
@@ -43,7 +44,8 @@ class RayCluster:
         ray = _ray()
         started = not ray.is_initialized()
         if started:
-            code = {"working_dir": str(SRC), "excludes": ["__pycache__"]}
+            place = {"working_dir": str(CODE)} if CHECKOUT else {"py_modules": [str(PACKAGE)]}
+            code = {**place, "excludes": ["__pycache__"]}
             address = os.environ.get("RAY_ADDRESS")
             ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
             stop.listen_again()

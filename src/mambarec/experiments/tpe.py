@@ -13,9 +13,9 @@ from mambarec.base.extras import optional
 from mambarec.base.logger import get_logger
 from mambarec.config.configurator import Config
 from mambarec.experiments.grid import by_model, by_point, varied
-from mambarec.experiments.pruning import Judge, make_pruner
 from mambarec.experiments.trials import Outcome
 from mambarec.running.directory import RunDirectory
+from mambarec.running.pruning import Judge, make_pruner
 
 Point = tuple[str, ...]
 Run = Callable[[list[tuple[Config, Judge | None]]], list[Outcome]]
@@ -26,8 +26,8 @@ def search(
 ) -> list[Outcome]:
     """Try `budget` points of the grid of each model and data set, `at_a_time` side by side; outcomes of all their seeds.
 
-    first: the points of these come first, and are not pruned. pruner: of PRUNERS. The first seed of a point is judged; where it is pruned, the other seeds are not run. A pruned run that
-    was taken up again and finished counts with its result.
+    first: the points of these come first, and are not pruned. pruner: of PRUNERS. The first seed of a point is judged; where it
+    is pruned, the other seeds are not run. A pruned run that was taken up again and finished counts with its result.
 
     A search that was stopped is played again from its start: what it had finished is read from disk, so it asks for the
     same points. Optuna's own record of it is <results_dir>/<dataset>/<model>/search.db.

@@ -16,8 +16,8 @@ from mambarec.base.words import count, duration
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
-from mambarec.experiments.pruning import Judge, Pruned
 from mambarec.running.directory import RunDirectory
+from mambarec.running.pruning import Judge, Pruned
 from mambarec.running.run import finished_results, open_dataset, paces, run, run_path
 from mambarec.running.watching import Status, Watch, watch_nothing, watching
 

@@ -75,7 +75,7 @@ def save_best(
             {trial.path for trial in space},
             {trial.path for trial in defaults if of_it(trial)},
         )
-        path = configurator.CONFIGS / tuned_file(model, dataset)
+        path = configurator.config_folders()[0] / tuned_file(model, dataset)
         write_text(path, search.text(given, budget, sampler))
         _compare_budgets(path)
         paths.append(path)
@@ -140,7 +140,7 @@ class _Search:
             f"space: {'; '.join(space)}",
             f"{TUNED_BUDGET}: {limit}, the YAML's values among them; at most {count(first['epochs'], 'epoch')}, patience "
             f"{first['stopping_step']} from epoch {first['min_epochs']}; {seeds_text(self.seeds)}",
-            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of them of the {len(by_point(self.configs))} of the space"
+            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of the {len(by_point(self.configs))} of the space"
             f"{f', sampler {sampler}' if budget else ''}; {n_pruned} pruned, {n_failed} failed",
             f"validation {self.metric}{', mean over the seeds' * (len(self.seeds) > 1)}: best {self.value(self.best):.4f}, "
             f"YAML's values {of_yaml}",

@@ -18,12 +18,12 @@ from typing import IO, Any
 import torch
 
 from mambarec.base.logger import silence_console
+from mambarec.base.places import PACKAGE
 from mambarec.base.stopping import SIGNALS, stop
-from mambarec.config.configurator import SRC
 from mambarec.experiments.trials import Trial, attempt
 from mambarec.running.watching import Status
 
-_PROGRAM = f"import sys; sys.path[0] = {str(SRC)!r}; from mambarec.experiments.worker import work; work()"
+_PROGRAM = f"import sys; sys.path[0] = {str(PACKAGE.parent)!r}; from mambarec.experiments.worker import work; work()"
 
 
 def start(trial: Trial, errors: IO[bytes]) -> subprocess.Popen:

@@ -1,0 +1,1 @@
+"""MMRec's model files here, and MambaRec there."""

@@ -1,52 +1,71 @@
 """Copy MambaRec into an MMRec checkout: `make plugin MMREC=/path/to/MMRec`, or `python export_plugin.py /path/to/MMRec`.
 
-What it imports goes with it, in files that MMRec has none of; the base class is MMRec's own. It is a door of its own beside the
-others, and not under benchmarks/ or tests/, because users run it and it reads src/ alone.
+What it imports goes with it, in files that MMRec has none of; the base class is MMRec's own. The copies import one another as
+MMRec's files do: `common.dream` stands for `mambarec.nn.dream`.
 """
 
 import argparse
 import ast
-import sys
+import re
 from pathlib import Path
 
 from mambarec.base.errors import ConfigError, exit_status
-from mambarec.base.files import real, replacing
-from mambarec.config.configurator import SRC
+from mambarec.base.files import real, write_text
+from mambarec.base.places import CODE, PACKAGE
 
-MODEL = "models.mambarec"
-THEIRS = frozenset({"common.abstract_recommender"})  # modules that MMRec has under the same name, with the same interface
+MODEL = "mambarec.models.mambarec"
+THEIRS = frozenset({"mambarec.nn.abstract_recommender"})  # modules that MMRec has too, with the same interface
+_ROOMS = {"mambarec.models": "models", "mambarec.nn": "common", "mambarec.base": "utils"}  # ours, and MMRec's
 
 
-def files() -> list[Path]:
-    """What is copied, relative to src/: the model, all of the project that it imports, and its YAML."""
-    found: dict[str, Path] = {}
-    waiting = [MODEL]
+def files() -> dict[Path, str]:
+    """Path in MMRec's src/ -> text: the model, all of the project that it imports, and its YAML."""
+    yaml = Path("configs", "model", "MambaRec.yaml")
+    found = {yaml: (CODE / yaml).read_text(encoding="utf-8")}
+    waiting, seen = [MODEL], set(THEIRS)
     while waiting:
         name = waiting.pop()
-        path = Path(*name.split(".")).with_suffix(".py")
-        if name not in found and name not in THEIRS and (SRC / path).exists():
-            found[name] = path
-            tree = ast.parse((SRC / path).read_text(encoding="utf-8"))
-            waiting += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    return [*sorted(found.values()), Path("configs", "model", "MambaRec.yaml")]
+        if name in seen:
+            continue
+        seen.add(name)
+        text = _source(name).read_text(encoding="utf-8")
+        imported = [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+        waiting += [module for module in imported if module and module.startswith("mambarec.")]
+        found[Path(*_theirs(name).split(".")).with_suffix(".py")] = _rewritten(text)
+    return dict(sorted(found.items()))
+
+
+def _source(name: str) -> Path:
+    parts = name.split(".")[1:]
+    place = CODE if parts[0] == "models" else PACKAGE
+    return place.joinpath(*parts).with_suffix(".py")
+
+
+def _theirs(name: str) -> str:
+    room, _, module = name.rpartition(".")
+    return f"{_ROOMS[room]}.{module}"
+
+
+def _rewritten(text: str) -> str:
+    """The text with MMRec's absolute imports in place of ours."""
+    return re.sub(r"\bmambarec\.(?:models|nn|base)\.\w+", lambda match: _theirs(match[0]), text)
 
 
 def export(checkout: Path, force: bool = False) -> list[Path]:
-    """Copy `files` into checkout/src and return their places; ConfigError, and nothing copied, when other files are there."""
+    """Write `files` into checkout/src and return their places; ConfigError, and nothing written, when other files are there."""
     src = checkout / "src"
     for needed in ("common/abstract_recommender.py", "models", "configs/model", "utils"):
         if not (src / needed).exists():
             raise ConfigError(f"{checkout} is no MMRec checkout: there is no src/{needed}. Name the folder above MMRec's src/")
-    contents = {src / path: (SRC / path).read_bytes() for path in files()}
-    others = [path for path, content in contents.items() if path.exists() and path.read_bytes() != content]
+    contents = {src / path: text for path, text in files().items()}
+    others = [path for path, text in contents.items() if path.exists() and path.read_bytes() != text.encode()]
     if others and not force:
         names = ", ".join(str(path.relative_to(checkout)) for path in others)
         raise ConfigError(
             f"{checkout} has other files of these names: {names}. Nothing was copied; --force (make … FORCE=1) does"
         )
-    for path, content in contents.items():
-        with replacing(path) as file:
-            file.write(content)
+    for path, text in contents.items():
+        write_text(path, text)
     return list(contents)
 
 
@@ -73,7 +92,3 @@ def main(arguments: list[str]) -> int:
         print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
 
     return exit_status(work, "stopped")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,26 @@ import torch
 from scipy.sparse import dok_matrix
 from torch import Tensor, nn
 
-import models
+from mambarec.base import errors, files, logger
+from mambarec.base.places import MODELS
+from mambarec.config import configurator
+from mambarec.data import dataloader, dataset
+from mambarec.evaluation import metrics, topk_evaluator
+from mambarec.mmrec import dense_graphs
+from mambarec.nn import (
+    abstract_recommender,
+    alignment,
+    dream,
+    encoders,
+    graph,
+    init,
+    loss,
+    multiview,
+    neighbours,
+    precision,
+    preference,
+    user_graph,
+)
 
 Provide = Callable[[ExitStack, torch.device], None]  # puts names in place until the stack is closed
 
@@ -140,13 +160,51 @@ def _moved_parameters(stack: ExitStack, device: torch.device) -> None:
 # packages
 
 
-def _models_common(stack: ExitStack, device: torch.device) -> None:
-    """MMRec once had `common` inside `models`."""
-    if not _is_there("models.common"):
-        _put(stack, models, "common", common)
-        _put_module(stack, "models.common", common)
-        for name in ("abstract_recommender", "encoders", "init", "loss"):
-            _put_module(stack, f"models.common.{name}", getattr(common, name))
+_COMMON = (abstract_recommender, encoders, init, loss, alignment, dream, multiview, preference, user_graph)
+_UTILS = (configurator, dataloader, dataset, errors, files, graph, logger, metrics, neighbours, precision, topk_evaluator)
+_ROOMS = ("common", "models", "utils")
+_of_folder: dict[Path, dict[str, ModuleType]] = {}  # what the files of a folder have imported of these, and need again
+
+
+def mmrec_rooms(source: str, folder: Path) -> list[Provide]:
+    """MMRec's packages common, models and utils, where a file of `folder` with this text imports one of them."""
+    if not re.search(rf"^\s*(from|import)\s+({'|'.join(_ROOMS)})\b", source, flags=re.MULTILINE):
+        return []
+
+    def provide(stack: ExitStack, device: torch.device) -> None:
+        others = _taken_out()
+        if folder not in _of_folder:
+            _of_folder[folder] = _rooms(folder)
+        sys.modules.update(_of_folder[folder])
+
+        def take_away() -> None:
+            _of_folder[folder] = _taken_out()
+            sys.modules.update(others)
+
+        stack.callback(take_away)
+
+    return [provide]
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """The modules of these names, which are imported no longer."""
+    names = [name for name in sys.modules if name.split(".")[0] in _ROOMS]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _rooms(folder: Path) -> dict[str, ModuleType]:
+    """The packages, and the modules in them by name; `models` finds the files of `folder`, and then ours."""
+    found: dict[str, ModuleType] = {}
+    contents = {"common": _COMMON, "utils": _UTILS, "models": (), "models.common": _COMMON}  # the last was there once
+    for room, modules in contents.items():
+        package = found[room] = ModuleType(room, "A stand-in for MMRec's package: see mmrec/legacy.py.")
+        package.__path__ = [str(folder), str(MODELS)] if room == "models" else []
+        for module in modules:
+            name = module.__name__.rpartition(".")[2]
+            found[f"{room}.{name}"] = vars(package)[name] = module
+    found["utils.utils"] = vars(found["utils"])["utils"] = dense_graphs
+    vars(found["models"])["common"] = found["models.common"]
+    return found
 
 
 def scatter(src: Tensor, index: Tensor, dim: int = -1, out=None, dim_size: int | None = None, reduce: str = "sum") -> Tensor:
@@ -229,7 +287,6 @@ _USES: dict[str, Provide] = {
     r"\._update\(": _dok_update,
     r"torch\.sparse\.\w+Tensor|torch\.LongTensor\(": _quiet,
     r"\.cuda\(": _cuda,
-    r"\bmodels\.common\b": _models_common,
     r"\btorch_scatter\b": _torch_scatter,
     r"\bdropout_adj\b": _dropout_adj,
     r"\bsparsesvd\b": _sparsesvd,

@@ -1,7 +1,8 @@
 """Models, whoever wrote their files: found in src/models or in `model_path`, imported, and kept away from the data.
 
-A file that is up to date and reads no `data_path`, such as ours, is taken as it is. Of another, a subclass is made whose
-methods run with what `mambarec.mmrec.legacy` provides, and whose constructor sees a configuration with these keys changed:
+A file that is up to date, imports from `mambarec` and reads no `data_path`, such as ours, is taken as it is. Of another, a
+subclass is made whose methods run with what `mmrec.legacy` provides, and whose constructor sees a configuration with these keys
+changed:
 
 data_path: a folder with links to the data set's files, in which the model may write; it is thrown away with the model. Graphs
 that models keep there are named by k alone, and would be taken for those of other features in the next run.
@@ -26,15 +27,15 @@ import numpy as np
 import torch
 from scipy import sparse
 
-import models
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import replacing
 from mambarec.base.logger import get_logger
+from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
-from mambarec.config.configurator import MODELS, Config, model_files
+from mambarec.config.configurator import Config, model_files
 from mambarec.data.dataset import RecDataset
-from mambarec.mmrec.legacy import needs, provided
+from mambarec.mmrec.legacy import mmrec_rooms, needs, provided
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import most_shared
 
@@ -52,7 +53,8 @@ def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecomm
     path = model_files(folder)[name]
     text = path.read_text(encoding="utf-8", errors="replace")
     neighbours = [other.read_text(encoding="utf-8", errors="replace") for other in sorted(path.parent.glob("*.py"))]
-    needed = needs("\n".join([text, *neighbours]) if path.parent != MODELS else text)
+    looked_at = "\n".join([text, *neighbours]) if path.parent != MODELS else text
+    needed = [*mmrec_rooms(looked_at, path.parent), *needs(looked_at)]
     with contract(name, "import"), provided(needed, torch.device("cpu")):
         module = _import(name, path)
     if not hasattr(module, name):
@@ -64,14 +66,13 @@ def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecomm
 def _import(name: str, path: Path) -> ModuleType:
     try:
         if path.parent == MODELS:
-            return importlib.import_module(f"models.{path.stem}")
+            return importlib.import_module(f"mambarec.models.{path.stem}")
         if (MODELS / path.name).exists():
             get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
         spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
         module = module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
-        with _neighbours(path.parent):
-            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
         return module
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
@@ -80,16 +81,6 @@ def _import(name: str, path: Path) -> ModuleType:
         raise ConfigError(
             f"{name}: {path} imports {missing}, which is not installed: pip install {_PACKAGES.get(missing, missing)}"
         ) from error
-
-
-@contextmanager
-def _neighbours(folder: Path) -> Iterator[None]:
-    """While open, `from models.x import …` finds the files of `folder` as well."""
-    models.__path__.append(str(folder))
-    try:
-        yield
-    finally:
-        models.__path__.remove(str(folder))
 
 
 def _adapted(model: type[GeneralRecommender], needed: list) -> type[GeneralRecommender]:

@@ -151,7 +151,7 @@ class _CrossEntropy(torch.autograd.Function):
 
         total = -(weighted * partners).sum()
         for rows in blocks:
-            block, largest = x[rows], 0.0
+            block, largest = x[rows], x.new_zeros(())
             sums, of_block = x.new_zeros(len(block)), grad_x[rows] if with_gradient else None
             products = [buffer[: len(block)] for buffer in buffers]  # (rows, part) each
             for product, (part, count, counted, _) in zip(products, parts, strict=True):
@@ -184,7 +184,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _add_exponentials(product: Tensor, counts: Tensor, counted: Tensor, sums: Tensor, grad: Tensor | None) -> None:
-    """exp of products (B, N), in place; add their sums weighed by counts (N,) to sums (B,), by counted (N, D) to grad (B, D)."""
+    """exp of products (B, N), in place; add their sums weighed by counts (N,) to sums (B,), by counted (N, D) to grad."""
     sums.addmv_(product.exp_(), counts)
     if grad is not None:
         grad.addmm_(product, counted)

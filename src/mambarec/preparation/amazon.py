@@ -30,7 +30,7 @@ _FIELDS = {"user": USER, "item": ITEM, "rating": RATING, "timestamp": TIME}
 _CHUNK = 50_000  # records given to the engine at a time
 _FIRST_ASIN = re.compile(rb"\s*\{'asin': '([^'\\]*)'")  # how the lines of 2014 begin
 _ASIN_LENGTH = 10
-_LARGEST = 10**20  # of a time, as mambarec.preparation.readers.times holds it
+_LARGEST = 10**20  # of a time, as preparation.readers.times holds it
 
 
 def add_parser(commands) -> None:

@@ -79,7 +79,7 @@ def describe(name: str, image: bool, text: bool) -> None:
 
     image, text: whether the data set has or can have features of this kind. ConfigError when the file cannot be written.
     """
-    path = configurator.CONFIGS / "dataset" / f"{name}.yaml"
+    path = configurator.dataset_folders()[0] / f"{name}.yaml"
     wanted = {"inter_file_name": f"{name}.inter"}
     if image:
         wanted["vision_feature_file"] = "image_feat.npy"

@@ -4,15 +4,13 @@ import argparse
 from pathlib import Path
 
 from mambarec.base.files import real
-from mambarec.config.configurator import SRC
+from mambarec.base.places import DATA
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """-d NAME and --data_path, which together name the data set's folder."""
     parser.add_argument("-d", "--dataset", required=True, metavar="NAME", help="the data set, a folder in data/")
-    parser.add_argument(
-        "--data_path", type=Path, default=SRC.parent / "data", metavar="FOLDER", help="another place than data/"
-    )
+    parser.add_argument("--data_path", type=Path, default=DATA, metavar="FOLDER", help="another place than data/")
 
 
 def dataset_folder(options: argparse.Namespace) -> Path:

@@ -28,7 +28,7 @@ Step = Callable[[Engine, Report], None]
 class Dump:
     """How one kind of raw data is read.
 
-    interactions: fills the table `raw` (mambarec/preparation/filtering.py). about: fills the table `about` (name, then `columns`) with
+    interactions: fills the table `raw` (preparation/filtering.py). about: fills the table `about` (name, then `columns`) with
     what is known of the items, None where nothing is. vectors: writes ready image features into a folder.
     """
 
@@ -49,9 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
     )
-    kept.add_argument(
-        "--split", choices=SPLITS, default="random", help="(random); mambarec/preparation/splits.py describes them"
-    )
+    kept.add_argument("--split", choices=SPLITS, default="random", help="(random); preparation/splits.py describes them")
     kept.add_argument("--seed", type=int, default=999, help="of the split (999)")
     kept.add_argument(
         "--allow-unmatched", action="store_true", help="accept texts, pictures or features of fewer than half of the items"

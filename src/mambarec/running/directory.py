@@ -26,7 +26,7 @@ from mambarec.base.equality import identical
 from mambarec.base.errors import RunError
 from mambarec.base.files import naming, placed, replacing, write_text
 from mambarec.base.logger import get_logger
-from mambarec.experiments.pruning import PRUNED
+from mambarec.running.pruning import PRUNED
 
 RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
 LOGS = ("train.log", "metrics.jsonl")

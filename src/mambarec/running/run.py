@@ -26,18 +26,19 @@ from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.extras import installed_version, optional
 from mambarec.base.logger import get_logger, log_to
 from mambarec.base.memory import process_peak_mb, reset_process_peak
+from mambarec.base.places import PACKAGE
 from mambarec.base.stopping import stop
 from mambarec.base.words import count
-from mambarec.config.configurator import SRC, Config
+from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import Evaluation
-from mambarec.experiments.pruning import PRUNED, Judge, Judgement, Pruned
 from mambarec.mmrec.plugins import load_model_class
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
 from mambarec.running.directory import RunDirectory
+from mambarec.running.pruning import PRUNED, Judge, Judgement, Pruned
 from mambarec.running.watching import Status, Watch, watch_nothing
 from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
 
@@ -467,7 +468,7 @@ def git_commit() -> str | None:
     """The commit this code was run from, '-dirty' with changes; None outside a checkout or without git."""
     if not shutil.which("git"):
         return None
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=SRC, capture_output=True, text=True, check=False)
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, check=False)
     return git.stdout.strip() or None
 
 

@@ -1,7 +1,7 @@
 """Image features: `python prepare.py images -d NAME --images FOLDER` packs pictures and runs an image model over them.
 
-The pictures go into images.lmdb once (mambarec/preparation/features/packing.py), and the model reads them from there. mambarec/preparation/features/feature_table.py
-says which files result.
+The pictures go into images.lmdb once (packing.py), and the model reads them from there. feature_table.py says which files
+result.
 """
 
 import argparse
@@ -44,8 +44,8 @@ def extract_features(
 ) -> None:
     """Write the image features of the data set in `folder`, from its store; what a stopped call has computed is kept.
 
-    model, weights, download: as in mambarec.preparation.features.backbones.load_backbone. images, column: where the pictures are that go into
-    the store first, and allow_unmatched: as in mambarec.preparation.features.packing.pack_images; neither: the store is there. Raises what
+    model, weights, download: as in backbones.load_backbone. images, column: where the pictures are that go into
+    the store first, and allow_unmatched: as in packing.pack_images; neither: the store is there. Raises what
     these two raise, and DataError without items.csv, a store, or a picture that can be read.
     """
     items = read_items(folder, column)

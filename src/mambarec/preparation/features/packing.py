@@ -23,7 +23,7 @@ def pack_images(
     column: str | None = None,
     allow_unmatched: bool = False,
 ) -> None:
-    """Pack the pictures of `items` (of mambarec.preparation.features.items.read_items) into the store of the data set in `folder`.
+    """Pack the pictures of `items` (of preparation.features.items.read_items) into the store of the data set in `folder`.
 
     column: one of `items` with the path of each item's picture, empty where there is none; relative paths start at `images`,
     without it at `folder`. No column: the stem of a file, anywhere below `images`, is the item's original id. What the store

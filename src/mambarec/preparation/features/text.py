@@ -1,6 +1,6 @@
 """Text features: `python prepare.py text -d NAME` encodes the texts of items.csv by a sentence-transformers model.
 
-A text is encoded as it stands. mambarec/preparation/features/feature_table.py says which files result.
+A text is encoded as it stands. preparation/features/feature_table.py says which files result.
 """
 
 import argparse

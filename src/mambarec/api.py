@@ -1,0 +1,348 @@
+"""The Python interface, in the words of the command line: `import mambarec as mr; run = mr.train("MambaRec", "demo")`.
+
+Every function raises a UserError (mambarec.base.errors) whose message says what to do. What the command line calls
+`--mmd_weight 0.1` is `mmd_weight=0.1` here; several values are a list, and make a grid.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mambarec.analysis.comparison import Comparison
+from mambarec.analysis.tables import all_tables, rendered
+from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.extras import optional
+from mambarec.base.places import RESULTS
+from mambarec.cli import prepare as preparing
+from mambarec.cli import train as training
+from mambarec.config.configurator import Axis
+from mambarec.experiments.engines import LocalProcesses
+from mambarec.experiments.trials import prepare, run_trials
+from mambarec.running.directory import RunDirectory
+from mambarec.running.lookup import choose_run, find_runs
+from mambarec.running.trained import Trained, load_trained
+from mambarec.serving import lists, vectors
+from mambarec.serving.identifiers import user_identifiers
+
+_TITLE = 80  # characters of an item's text that stand for its title
+
+
+class Run:
+    """A finished run: its figures, and what its model recommends. `directory` holds its files."""
+
+    def __init__(self, directory: str | Path):
+        """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged."""
+        self.directory = Path(directory).resolve()
+        self._files = RunDirectory(self.directory)
+        result = self._files.result()
+        if result is None:
+            raise RunError(f"{self.directory} holds no finished run. mr.runs() lists those that there are")
+        self.result: dict[str, Any] = result
+        self.config: dict[str, Any] = self._files.read_json("config.json")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The figures of the best epoch: a row per metric, such as recall@20; columns validation and test."""
+        return pd.DataFrame({"validation": self.result["valid"], "test": self.result["test"]}).rename_axis("metric")
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row per epoch, counted from 1: loss, each validation metric (missing where none was computed), seconds."""
+        rows = self._files.metrics()
+        frame = pd.DataFrame([row.get("valid") or {} for row in rows], index=pd.RangeIndex(1, len(rows) + 1, name="epoch"))
+        frame.insert(0, "loss", [row["loss"] for row in rows])
+        return frame.assign(**{key: [row.get(key) for row in rows] for key in ("seconds_train", "seconds_eval")})
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The model at its best epoch with its data, opened at the first call that needs it and checked against the run."""
+        return load_trained(self.directory)
+
+    def recommend(
+        self, users: Iterable[Any] | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
+    ) -> pd.DataFrame:
+        """The k best items of each user: columns user, item, rank (from 1), score, and title where the items' texts are known.
+
+        users: original ids; None for the users of the test split. include_seen: training items too. reasons: so many of the
+        user's items that are nearest in each modality. DataError for a user who is not in the data.
+        """
+        dataset = self.trained.dataset
+        if users is None:
+            numbers = lists.evaluated_users(dataset)
+        else:
+            numbers = user_identifiers(dataset).numbers([str(user) for user in users])
+        frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
+        return self._titled(pd.concat(frames, ignore_index=True))
+
+    def similar(self, item: Any, k: int = 10) -> pd.DataFrame:
+        """The k items nearest to one by cosine: columns by (representation or a modality), item, rank, cosine, title."""
+        return self._titled(vectors.similar_items(self.trained, str(item), k))
+
+    def plot(self):
+        """A matplotlib figure of the loss and of the validation metric by epoch; ConfigError without matplotlib."""
+        drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
+        figure = drawing.Figure(figsize=(7, 2.6), layout="constrained")
+        metric = self.config["valid_metric"].lower()
+        for axis, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
+            curve = self.curves[name].dropna()
+            axis.plot(curve.index, curve)
+            axis.set(xlabel="epoch", ylabel=name if name == "loss" else f"validation {name}")
+            axis.axvline(self.result["best_epoch"] + 1, color="0.7", linestyle=":")
+        return figure
+
+    def _titled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        path = self.trained.dataset.folder / "items.csv"
+        if not path.exists():
+            return frame
+        items = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if not {"original_id", "text"} <= set(items):
+            return frame
+        titles = items.drop_duplicates("original_id").set_index("original_id")["text"].str.slice(0, _TITLE)
+        frame.insert(2, "title", frame["item"].astype(str).map(titles))
+        return frame
+
+    def __repr__(self) -> str:
+        metric = self.config["valid_metric"].lower()
+        name = f"{self.config['model']} on {self.config['dataset']}, seed {self.config['seed']}"
+        return (
+            f"<Run {name}: {self.result['epochs']} epochs, best {self.result['best_epoch'] + 1}, {metric} validation "
+            f"{self.result['valid'][metric]:.4f}, test {self.result['test'][metric]:.4f}>"
+        )
+
+
+class Table:
+    """Models side by side, on the same seeds, with tests of the reference against the others."""
+
+    def __init__(self, comparison: Comparison, runs: Sequence[Run]):
+        self.comparison, self.runs = comparison, list(runs)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per model and data set: seeds, search points, mean and standard deviation of each test metric."""
+        rows = []
+        for entry in self.comparison.entries.values():
+            row: dict[str, Any] = {"model": entry.label, "dataset": entry.dataset, "seeds": len(entry.seeds)}
+            row["points"] = entry.n_points
+            for metric in entry.records[0].result["test"]:
+                row[metric], row[f"{metric} std"] = entry.mean(metric), entry.deviation(metric)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def to_markdown(self) -> str:
+        """The tables with their captions in Markdown."""
+        return rendered(self.comparison, "markdown")
+
+    def to_latex(self) -> str:
+        """The tables in LaTeX, for the package booktabs."""
+        return rendered(self.comparison, "latex")
+
+    def to_csv(self) -> str:
+        """The tables as CSV."""
+        return rendered(self.comparison, "csv")
+
+    def __repr__(self) -> str:
+        return rendered(self.comparison)
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for table in all_tables(self.comparison):
+            frame = pd.DataFrame([[cell.text + "*" * cell.star + cell.mark for cell in row] for row in table.rows])
+            frame.columns = pd.Index(table.columns)
+            parts.append(f"<h4>{escape(table.title)}</h4>{frame.to_html(index=False)}<p>{escape(table.caption)}</p>")
+        return "".join(parts)
+
+
+def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = False, **settings: Any) -> Run:
+    """Train a model, or open the run of these settings if it is finished; a run that was stopped goes on.
+
+    settings: configuration keys, such as epochs=5, seed=1, data_path="…". restart: throw away what is there of this run.
+    The training has a process of its own: Ctrl-C (in a notebook, the stop button) saves it, and the same call goes on.
+    ConfigError for a key or value that cannot be used, DataError for the data, RunError when the training failed.
+    """
+    options, overrides = _asked([model], [dataset], {**settings}, restart=restart)
+    several = [key for key, value in overrides.items() if isinstance(value, Axis)]
+    if several:
+        raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
+    trial = prepare(training.plan(options.model, options.dataset, overrides, False), anew=restart)[0]
+    if restart:
+        RunDirectory(trial.path).discard()
+    [outcome] = run_trials([trial], LocalProcesses(1))
+    if outcome.error:
+        raise RunError(outcome.error)
+    return Run(trial.path)
+
+
+def compare(
+    models: Sequence[str],
+    dataset: str | Sequence[str] = "demo",
+    seeds: Sequence[int] = (1, 2, 3),
+    *,
+    reference: str | None = None,
+    name: str | None = None,
+    jobs: int = 1,
+    restart: bool = False,
+    **settings: Any,
+) -> Table:
+    """Train models on the same seeds, and test `reference` (MambaRec, if it is there) against the others.
+
+    dataset: one or several. name: of the experiment; `mambarec report table --experiment NAME` prints the table again. jobs:
+    trials side by side. settings: as in `train`; a list makes a grid, whose point is chosen on validation. Finished runs
+    are not trained again. Errors as in `train`; RunError names every trial that failed.
+    """
+    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
+    return _table(list(models), datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
+
+
+def search(
+    model: str,
+    dataset: str = "demo",
+    *,
+    budget: int | None = None,
+    sampler: str = "random",
+    seeds: Sequence[int] = (1,),
+    name: str | None = None,
+    jobs: int = 1,
+    restart: bool = False,
+    **settings: Any,
+) -> Table:
+    """Try the grid under `search_space` in the model's YAML, or `budget` points of it, and choose one on validation.
+
+    sampler: random or tpe, which learns from the points before. The others are as in `compare`.
+    """
+    words = ["--search", *(["--search-budget", str(budget)] if budget else []), "--sampler", sampler]
+    return _table([model], [dataset], {**settings, "seed": list(seeds)}, None, name, jobs, restart, words)
+
+
+def _asked(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    settings: Mapping[str, Any],
+    words: Sequence[str] = (),
+    jobs: int = 1,
+    restart: bool = False,
+):
+    """The command's options and the configuration keys that they and `settings` set."""
+    flags = ["--jobs", str(jobs), *(["--restart"] if restart else []), *words]
+    options, _ = training.parse(["-m", *models, "-d", *datasets, *flags])
+    overrides = {key: Axis(value) if _is_several(value) else value for key, value in settings.items()}
+    overrides = {key: value[0] if isinstance(value, Axis) and len(value) == 1 else value for key, value in overrides.items()}
+    if jobs > 1:
+        overrides.setdefault("threads", training.threads_each(jobs))
+    return options, overrides
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, list | tuple | range | np.ndarray)
+
+
+def _table(models, datasets, settings, reference, name, jobs, restart, words=()) -> Table:
+    words = [*words, *(["--name", name] if name else []), *(["--reference", reference] if reference else [])]
+    options, overrides = _asked(models, datasets, settings, words, jobs, restart)
+    configs = training.plan(options.model, options.dataset, overrides, options.search)
+    outcomes, experiment = training.run_all(configs, options, overrides)
+    if text := training.failures(outcomes):
+        raise RunError(text)
+    if experiment is None:
+        raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
+    comparison, problem = training.compared(outcomes, experiment, options)
+    if comparison is None:
+        raise RunError(f"no comparison: {problem}")
+    return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes])
+
+
+def load_run(
+    path: str | Path | None = None,
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    seed: int | None = None,
+    results: str | Path = RESULTS,
+    **settings: Any,
+) -> Run:
+    """A finished run by its directory, or by what it is; RunError lists the candidates where several fit."""
+    if path is not None:
+        return Run(path)
+    where = [f"{key}={value}" for key, value in settings.items()]
+    models, datasets = ([one] if one else [] for one in (model, dataset))
+    return Run(choose_run([Path(results)], models, datasets, [] if seed is None else [seed], where))
+
+
+def runs(
+    dataset: str | None = None, model: str | None = None, *, results: str | Path = RESULTS, **settings: Any
+) -> pd.DataFrame:
+    """What runs there are: columns model, dataset, seed, state, validation and test (of the run's valid_metric), directory."""
+    where = [f"{key}={value}" for key, value in settings.items()]
+    found = find_runs([Path(results)], [model] if model else [], [dataset] if dataset else [], [], where)
+    rows = []
+    for run in found:
+        metric = run.config["valid_metric"].lower()
+        figures = {"metric": metric, **{part: (run.result or {}).get(key, {}).get(metric) for part, key in _PARTS.items()}}
+        row = {"model": run.model, "dataset": run.dataset, "seed": run.seed, "state": run.state(), **figures}
+        rows.append({**row, "directory": str(run.path)})
+    columns = ["model", "dataset", "seed", "state", "metric", *_PARTS, "directory"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+_PARTS = {"validation": "valid", "test": "test"}
+
+
+def prepare_table(
+    name: str,
+    interactions: pd.DataFrame | str | Path,
+    items: pd.DataFrame | str | Path | None = None,
+    *,
+    user_column: str = "user",
+    item_column: str = "item",
+    text_columns: Sequence[str] = (),
+    **options: Any,
+) -> Path:
+    """Make a data set of a table of interactions, and of one of items; returns its folder.
+
+    interactions, items: DataFrames, or paths of CSV or Parquet files; both have `item_column`. text_columns: those of `items`
+    that make an item's text. options: those of `mambarec prepare table`, such as time_column="time", k_core=5, split="random",
+    overwrite=True, text_model="…". DataError and ConfigError as there.
+    """
+    with tempfile.TemporaryDirectory(prefix="mambarec-") as folder:
+        words = ["table", "-d", name, "--interactions", _file(interactions, Path(folder), "interactions")]
+        if items is not None:
+            words += ["--items", _file(items, Path(folder), "items")]
+        if text_columns:
+            words += ["--text-columns", ",".join(text_columns)]
+        given = {"user_column": user_column, "item_column": item_column, **options}
+        for key, value in given.items():
+            flag = "--data_path" if key == "data_path" else f"--{key.replace('_', '-')}"
+            words += [] if value is False or value is None else [flag] if value is True else [flag, str(value)]
+        asked = _parsed(words)
+        asked.does(asked)
+        return Path(asked.data_path) / name
+
+
+def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> str:
+    if not isinstance(table, pd.DataFrame):
+        return str(table)
+    path = folder / f"{name}.parquet"
+    try:
+        table.to_parquet(path, index=False)
+    except ImportError:  # pandas writes Parquet by pyarrow only
+        path = path.with_suffix(".csv")
+        table.to_csv(path, index=False)
+    return str(path)
+
+
+@contextmanager
+def _errors():
+    try:
+        yield
+    except SystemExit:
+        raise ConfigError("an option of mr.prepare_table() cannot be used; the message above names it") from None
+
+
+def _parsed(words: list[str]):
+    with _errors():
+        return preparing.parse(words)

@@ -1,0 +1,16 @@
+"""Where things lie: models and configs with the code, data and results in the user's folder.
+
+In a checkout everything is in the checkout. With an installed package, data/, results/ and the user's configs/dataset/ are in
+the folder that the environment variable MAMBAREC_HOME names. Without it they are in the folder where the program starts.
+"""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parents[1] if (PACKAGE.parent / "models" / "mambarec.py").exists() else None
+CODE = PACKAGE.parent if CHECKOUT else PACKAGE
+CONFIGS, MODELS = CODE / "configs", CODE / "models"
+HOME = Path(os.environ.get("MAMBAREC_HOME") or CHECKOUT or Path.cwd()).resolve()
+DATA, RESULTS = HOME / "data", HOME / "results"
+ANCHOR = HOME / "src"  # relative paths in YAMLs start here, which need not exist: ../data/ is the user's data/

@@ -1,0 +1,8 @@
+"""Make data sets: `python prepare.py table --interactions ratings.csv …`. README.md shows what else it can do."""
+
+import sys
+
+if __name__ == "__main__":
+    from mambarec.cli.prepare import main
+
+    sys.exit(main(sys.argv[1:]))

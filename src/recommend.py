@@ -1,0 +1,8 @@
+"""Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. README.md shows what else it can do."""
+
+import sys
+
+if __name__ == "__main__":
+    from mambarec.cli.recommend import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,11 @@
+"""Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
+
+import sys
+
+if __name__ == "__main__":
+    from mambarec.base.stopping import stop
+
+    stop.listen()  # before what takes long to import
+    from mambarec.cli.report import main
+
+    sys.exit(main(sys.argv[1:]))

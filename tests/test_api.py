@@ -1,0 +1,117 @@
+"""The Python interface: the same runs and figures as the command line's, as objects that a notebook shows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import mambarec as mr
+from mambarec.base.errors import ConfigError, DataError, RunError
+from mambarec.cli.train import main
+from mambarec.experiments.trials import one_after_the_other
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+SMALL = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "threads": 1, "use_gpu": False}
+
+
+@pytest.fixture
+def places(toy, tmp_path, in_this_process, monkeypatch):
+    """Where the toy data and the results are, for calls that train in this process."""
+    monkeypatch.setattr("mambarec.api.LocalProcesses", lambda jobs: one_after_the_other)
+    return {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results"), **SMALL}
+
+
+def test_a_run_is_the_one_of_the_command_line(places, capsys):
+    run = mr.train("MambaRec", "toy", seed=3, **places)
+    words = ["-m", "MambaRec", "-d", "toy", "--seed", "3"]
+    for key, value in places.items():
+        words += [f"--{key}", str(value).lower() if isinstance(value, bool) else str(value)]
+    assert main(words) == 0 and str(run.directory) in capsys.readouterr().out
+    assert run.config["seed"] == 3 and run.result["epochs"] == 2
+    assert run.metrics.loc["recall@20"].to_dict() == {
+        "validation": run.result["valid"]["recall@20"],
+        "test": run.result["test"]["recall@20"],
+    }
+    assert run.curves.index.tolist() == [1, 2] and {"loss", "recall@20", "seconds_train"} <= set(run.curves)
+    assert run.curves["recall@20"].max() == run.metrics.loc["recall@20", "validation"]
+    assert "MambaRec on toy, seed 3: 2 epochs" in repr(run) and len(repr(run)) < 200
+
+
+def test_a_run_recommends_by_the_ids_and_titles_of_the_data(places, toy):
+    pd.DataFrame({"original": [f"u{i}" for i in range(48)], "userID": range(48)}).to_csv(toy / "u_id_mapping.csv", index=False)
+    pd.DataFrame({"original": [f"i{i}" for i in range(64)], "itemID": range(64)}).to_csv(toy / "i_id_mapping.csv", index=False)
+    items = {"item_id": range(64), "original_id": [f"i{i}" for i in range(64)], "text": [f"thing {i}" for i in range(64)]}
+    pd.DataFrame(items).to_csv(toy / "items.csv", index=False)
+    run = mr.train("BPR", "toy", **places)
+    lists = run.recommend(users=["u7", "u1"], k=3)
+    assert lists["user"].tolist() == ["u7"] * 3 + ["u1"] * 3 and lists["rank"].tolist() == [1, 2, 3] * 2
+    assert (lists["title"] == lists["item"].str.replace("i", "thing ")).all()
+    assert len(run.recommend(k=1)) == len(set(run.trained.dataset.users["test"]))
+    assert run.similar("i7", k=2)["rank"].tolist() == [1, 2]
+    with pytest.raises(DataError, match="no user 'nobody'"):
+        run.recommend(users=["nobody"])
+
+
+def test_a_comparison_is_a_table_with_figures(places):
+    table = mr.compare(["BPR", "VBPR"], "toy", seeds=[1, 2], **places)
+    frame = table.to_frame()
+    assert frame["model"].tolist() == ["BPR", "VBPR"] and frame["seeds"].tolist() == [2, 2]
+    runs = mr.runs("toy", results=places["results_dir"])
+    of_bpr = runs[runs["model"] == "BPR"]["test"]
+    assert frame["recall@20"][0] == pytest.approx(of_bpr.mean()) and frame["recall@20 std"][0] == pytest.approx(of_bpr.std())
+    assert "BPR" in repr(table) and "<table" in table._repr_html_() and "\\toprule" in table.to_latex()
+    assert len(table.runs) == 4 and mr.load_run(table.runs[0].directory).result == table.runs[0].result
+    chosen = mr.load_run(model="VBPR", dataset="toy", seed=2, results=places["results_dir"])
+    assert chosen.config["model"] == "VBPR" and chosen.config["seed"] == 2
+
+
+def test_a_search_chooses_on_validation(places):
+    table = mr.search("BPR", "toy", budget=2, **places)
+    assert table.to_frame()["points"].tolist() == [2]
+    best = max(table.runs, key=lambda run: run.result["valid"]["recall@20"])
+    assert table.to_frame()["recall@20"][0] == best.result["test"]["recall@20"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda places: mr.train("BPR", "toy", learning_rat=1, **places), ConfigError, "did you mean '--learning_rate'"),
+        (lambda places: mr.train("BPR", "toy", learning_rate=[0.1, 0.2], **places), ConfigError, "learning_rate has several"),
+        (lambda places: mr.train("Nothing", "toy", **places), ConfigError, "there is no model 'Nothing'"),
+        (lambda places: mr.compare(["BPR"], "toy", seeds=[1], **places), ConfigError, "one run of one model"),
+        (lambda places: mr.load_run(places["results_dir"]), RunError, "no finished run"),
+        (lambda places: mr.load_run(model="BPR", results=places["results_dir"]), RunError, "no run in"),
+    ],
+)
+def test_a_mistake_is_an_error_that_says_what_to_do(places, call, error, text):
+    with pytest.raises(error, match=text):
+        call(places)
+
+
+def test_data_frames_become_a_data_set(tmp_path, configs):
+    pytest.importorskip("duckdb")
+    pairs = [(f"u{u}", f"i{(u * 3 + k) % 9}", 100 * u + k) for u in range(9) for k in range(6)]
+    interactions = pd.DataFrame(pairs, columns=["user", "item", "when"])
+    items = pd.DataFrame({"item": [f"i{i}" for i in range(9)], "title": [f"thing {i}" for i in range(9)]})
+    options = {"k_core": 2, "time_column": "when", "split": "leave-one-out", "data_path": str(tmp_path / "data")}
+    folder = mr.prepare_table("mine", interactions, items, text_columns=["title"], **options)
+    assert folder == tmp_path / "data" / "mine" and (folder / "mine.inter").exists()
+    assert set(pd.read_csv(folder / "items.csv")["text"]) == set(items["title"])
+    with pytest.raises(ConfigError, match="an option of"):
+        mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
+
+
+def test_the_training_has_a_process_of_its_own_whatever_was_imported_before(tmp_path):
+    """torch that was loaded first keeps its spinning threads; the training's process sets them right."""
+    code = f"""
+import sys, torch
+sys.path.insert(0, {str(SRC)!r})
+import mambarec as mr
+run = mr.train("BPR", "demo", epochs=1, results_dir={str(tmp_path / "results")!r}, data_path={str(tmp_path / "data")!r})
+print(run.result["epochs"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip().endswith("\n1")
