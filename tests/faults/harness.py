@@ -27,11 +27,17 @@ from pathlib import Path
 from typing import Any
 
 WHOLE = os.environ.get("FAULTS") == "whole"
-DOORS = ("main", "prepare", "report", "recommend", "export_plugin")
+DOORS = {
+    "main": "mambarec.cli.train",
+    "prepare": "mambarec.cli.prepare",
+    "report": "mambarec.cli.report",
+    "recommend": "mambarec.cli.recommend",
+    "export_plugin": "mambarec.mmrec.export",
+}
 _CHANGES = frozenset("os.rename os.remove os.rmdir os.mkdir os.link os.symlink os.truncate shutil.rmtree ctypes.dlopen".split())
 _FORKS = multiprocessing.get_context("forkserver")
 _IMPORTED = [
-    *DOORS,
+    *DOORS.values(),
     "pandas",
     "duckdb",
     "matplotlib.pyplot",
@@ -113,7 +119,7 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
         os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.argv = [door, *words]
-    module = importlib.import_module(door)
+    module = importlib.import_module(DOORS[door])
     import torch
 
     import mambarec.config.configurator as configurator
