@@ -26,8 +26,8 @@ from mambarec.analysis.live import (
 )
 from mambarec.analysis.selection import Wanted
 from mambarec.base.errors import RunError
+from mambarec.base.places import CODE as SRC
 from mambarec.cli import report as program
-from mambarec.config.configurator import SRC
 from mambarec.experiments.experiment import Experiment, trial_name
 from mambarec.running.directory import RunDirectory
 from tests.analysis.test_html import INJECTED, Page
