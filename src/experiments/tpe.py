@@ -70,7 +70,7 @@ def _search(
         judges = {point: Judge.of(trial, first["valid_metric"], pruner) for point, trial in asked.items() if pruner != "none"}
         for point, done in _run(points, list(asked), judges, spared, run).items():
             outcomes[point] = done
-            if point in judges:
+            if point in judges and done[0].error is None:
                 _follow(judges[point], done[0], asked[point])
         for point, trial in asked.items():
             if any(one.pruned is not None for one in outcomes[point]):
