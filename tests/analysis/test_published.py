@@ -150,6 +150,9 @@ def test_a_line_that_is_no_figure_is_named(tmp_path):
     path.write_text(FILE.read_text().splitlines()[0] + "\nbaby,MMRec,BPR,,recall@20,many,paper,test,\n")
     with pytest.raises(ConfigError, match="line 2"):
         published_figures(path)
+    path.write_bytes(b"dataset,\xff")
+    with pytest.raises(ConfigError, match="is no CSV file in UTF-8"):
+        published_figures(path)
 
 
 # the command

@@ -1,6 +1,9 @@
+import io
+
+import numpy as np
 import pytest
 
-from mambarec.base.files import replacing, write_text
+from mambarec.base.files import is_intact, replacing, sealed, write_text
 
 
 def test_the_new_content_replaces_the_old_at_the_end_of_the_block(tmp_path):
@@ -27,3 +30,15 @@ def test_a_failure_keeps_the_old_content_and_leaves_nothing_beside_it(tmp_path, 
 def test_a_text_is_written_into_a_folder_that_is_made_for_it(tmp_path):
     write_text(tmp_path / "deep" / "b.txt", "ü\n")
     assert (tmp_path / "deep" / "b.txt").read_bytes() == "ü\n".encode()
+
+
+def test_every_byte_of_a_seal_counts():
+    archive = io.BytesIO()
+    np.savez(archive, values=np.arange(3))
+    assert is_intact(archive.getvalue()) is None
+    content = sealed(archive.getvalue())
+    assert is_intact(content) is True
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        assert is_intact(bytes(damaged)) is False, place

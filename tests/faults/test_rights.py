@@ -111,7 +111,8 @@ def test_a_path_that_cannot_be_used_is_said_with_what_to_do(words, configs, toy,
         if command in ("resumed training", "restart", "grid", "training"):
             shutil.rmtree(results, ignore_errors=True)
             assert call("main", words(), configs, tmp_path).status == 0
-        well = ending.is_explained and (ending.status != 0 or "error" not in ending.err)
+        found = command == "check" and ending.status == 1 and "wrong: " in ending.out and not ending.err
+        well = found or (ending.is_explained and (ending.status != 0 or "error" not in ending.err))
         TALLY.count("path that cannot be used", well, (command, place, wrong.__name__, ending))
 
 

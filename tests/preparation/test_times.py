@@ -24,8 +24,9 @@ def read(tmp_path_factory):
         def reading(texts, **form):
             engine.run("CREATE OR REPLACE TABLE texts (text VARCHAR)")
             engine.insert("texts", {"text": list(texts)})
-            columns = ", ".join(f"{sql} AS {name}" for name, sql in times.columns("text", **form).items())
+            columns = ", ".join(f"{sql} AS {name}" for name, sql in times.columns("text").items())
             engine.run(f"CREATE OR REPLACE TABLE t AS SELECT {columns} FROM texts")
+            times.read(engine, "t", **form)
             source = Source(folder, "")
             times.settle(engine, source, "t")
             return [row[0] for row in engine.run("SELECT time FROM t ORDER BY rowid")], source.notes

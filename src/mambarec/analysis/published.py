@@ -89,7 +89,7 @@ class Figure:
         """Whether a run with these settings is one that the figure stands beside."""
         key, _, value = self.setting.partition("=")
         whole = key == "modalities" or config.get("modalities") in (None, ["all"])
-        return config["model"] == self.model and whole and (not key or _text(config[key]) == value)
+        return config["model"] == self.model and whole and (not key or _text(config.get(key)) == value)
 
 
 def published_figures(path: Path = FILE) -> list[Figure]:
@@ -114,17 +114,21 @@ def known_figures(dataset: str, metrics: Sequence[str] = (TESTED,), models: Sequ
 
 
 def _rows(path: Path, columns: Iterable[str], number: str | None = None) -> list[tuple[dict[str, str], float]]:
-    """The lines of a CSV file with these columns, and the value of the one that is a number."""
+    """The lines of a CSV file with these columns, and the value of the one that is a number; ConfigError for another file."""
     names, found = list(columns), []
-    with path.open(newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.DictReader(file), 2):
-            try:
-                value = float(row[number]) if number else 0.0
-            except (KeyError, TypeError, ValueError):
-                value = math.nan
-            if math.isnan(value) or set(row) != set(names) or None in row.values():
-                raise ConfigError(f"{path}, line {line}: expected {', '.join(names)}")
-            found.append((row, value))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = list(csv.DictReader(lines, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is no CSV file in UTF-8: {error}") from None
+    for line, row in enumerate(rows, 2):
+        try:
+            value = float(row[number]) if number else 0.0
+        except (KeyError, TypeError, ValueError):
+            value = math.nan
+        if math.isnan(value) or set(row) != set(names) or None in row.values():
+            raise ConfigError(f"{path}, line {line}: expected {', '.join(names)}")
+        found.append((row, value))
     return found
 
 

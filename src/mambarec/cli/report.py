@@ -191,12 +191,12 @@ def live(options: argparse.Namespace) -> None:
         with stop.guard(lambda: False, lambda: f"stopped; {path} holds the last state"):
             for found, state in until_they_end(lambda: finished_and_not(options.results, _wanted(options)), options.live):
                 write_text(path, writer.page(found, state))
-                if not shown:
+                is_first, shown = shown is None, (found, state)
+                if is_first:
                     print(
                         f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end"
                     )
                     sys.stdout.flush()
-                shown = found, state
     finally:
         stop.last_acts.remove(write_the_last)
     print("the runs have ended; this page is the last one")

@@ -171,16 +171,15 @@ def run_all(
     is_tpe, budget = options.sampler == "tpe", options.search_budget
     defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
 
-    def ready(some: Sequence[Config]) -> list[Trial]:
-        return prepare(some, anew=options.restart, among=[*configs, *defaults])
-
-    trials = ready([*configs, *defaults])
-    inside, outside = shared_out(ready(configs), ready(defaults))
+    trials = prepare([*configs, *defaults], anew=options.restart)
+    known = {id(trial.config): trial for trial in trials}
+    space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults)
+    inside, outside = shared_out(space, of_yaml)
     apart = by_model(outside)
     # The YAML's values are one of the points that the budget allows, whether the space has them or not.
     groups = {name: (group, budget - (name in apart) if budget else len(group)) for name, group in by_model(configs).items()}
     drawn = [config for group, points in groups.values() for config in sample(group, points, inside)]
-    chosen = ready([*(configs if is_tpe else drawn), *outside])
+    chosen = [known[id(config)] for config in [*(configs if is_tpe else drawn), *outside] if id(config) in known]
     place = Path(configs[0]["results_dir"])
     experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
     if experiment:
@@ -192,8 +191,7 @@ def run_all(
 
     def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
         nonlocal experiment
-        judges = {id(config): judge for config, judge in some}
-        asked = [replace(trial, judge=judges[id(trial.config)]) for trial in ready([config for config, _ in some])]
+        asked = [replace(known[id(config)], judge=judge) for config, judge in some if id(config) in known]
         if experiment:
             experiment = experiment.with_trials(place, [trial.path for trial in asked])
         return run_trials(asked, engine, options.jobs)
@@ -209,7 +207,7 @@ def run_all(
         pruned = {outcome.trial.path: outcome.pruned for outcome in outcomes if outcome.pruned is not None}
         experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete, pruned)
     if options.save_best:
-        for path in save_best(outcomes, ready(configs), ready(defaults), overrides, options.search_budget, options.sampler):
+        for path in save_best(outcomes, space, of_yaml, overrides, budget, options.sampler):
             print(f"tuned values: {path}")
     return outcomes, experiment
 

@@ -34,9 +34,9 @@ class Experiment:
 
     purpose: comparison, grid, search, or 'study' and its name. axes: of each model, the keys that vary and their values.
     settings: what the command set besides. budget: values of BUDGET_KEYS, a list where the trials have several. points:
-    search points of each model. trials: directories of the runs below results_dir; a search learns them as it goes.
-    pruned: of runs that a search has ended early, after how many epochs.
-    fingerprint: a hash of all runs that the plan may make. given: when the command was last given. Times are UTC.
+    search points of each model. trials: directories of the runs below results_dir; a search learns them as it goes. pruned:
+    of those that the search has ended early, the epochs. fingerprint: a hash of all runs that the plan may make. given: when
+    the command was last given. Times are UTC.
     """
 
     name: str
@@ -192,6 +192,8 @@ def read_experiment(path: Path) -> Experiment | None:
         named = [*plan.trials, *plan.pruned]
         if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in named):
             raise ValueError("a trial is DATASET/MODEL/RUN")
+        if not isinstance(plan.pruned, dict) or not all(type(epochs) is int for epochs in plan.pruned.values()):
+            raise ValueError("pruned names the epochs of each run")
         return replace(plan, name=path.stem)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None

@@ -26,15 +26,14 @@ def search(
 ) -> list[Outcome]:
     """Try `budget` points of the grid of each model and data set, `at_a_time` side by side; outcomes of all their seeds.
 
-    first: the points of these come first, and are not pruned. pruner: of PRUNERS. The first seed of a point is judged; where it
-    is pruned, the other seeds are not run. A pruned run that was taken up again and finished counts with its result.
+    first: the points of these come first, and are not pruned. pruner: of PRUNERS; it judges the first seed of a point, and
+    where that is pruned, the other seeds are not run. A pruned run that was taken up again and finished counts with its result.
 
     A search that was stopped is played again from its start: what it had finished is read from disk, so it asks for the
     same points. Optuna's own record of it is <results_dir>/<dataset>/<model>/search.db.
     """
-    return [
-        outcome for group in by_model(configs).values() for outcome in _search(group, budget, at_a_time, run, pruner, first)
-    ]
+    groups = by_model(configs).values()
+    return [outcome for group in groups for outcome in _search(group, budget, at_a_time, run, pruner, first)]
 
 
 def _search(
@@ -71,7 +70,7 @@ def _search(
         judges = {point: Judge.of(trial, first["valid_metric"], pruner) for point, trial in asked.items() if pruner != "none"}
         for point, done in _run(points, list(asked), judges, spared, run).items():
             outcomes[point] = done
-            if point in judges:
+            if point in judges and done[0].error is None:
                 _follow(judges[point], done[0], asked[point])
         for point, trial in asked.items():
             if any(one.pruned is not None for one in outcomes[point]):

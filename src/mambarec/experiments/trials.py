@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -154,8 +155,10 @@ def _known(trial: Trial, state: str) -> Outcome | None:
     """The outcome of a trial that is finished, or pruned as its judge would have it again; None for one that is to be run."""
     if state == "finished":
         return _finished(trial)
-    if state == "pruned" and trial.judge and (epochs := trial.judge.begin().ended(RunDirectory(trial.path).metrics())):
-        return Outcome(trial, pruned=epochs)
+    if state == "pruned" and trial.judge:
+        with suppress(RunError):  # where it is damaged, the run itself will say so
+            if epochs := trial.judge.begin().ended(RunDirectory(trial.path).metrics()):
+                return Outcome(trial, pruned=epochs)
     return None
 
 

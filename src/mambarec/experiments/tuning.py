@@ -131,7 +131,8 @@ class _Search:
         fixed = [key for key in given if key not in _APART and key not in axes and first.knows(key)]
         space = [" ".join([key, *dict.fromkeys(str(one[key]) for one in self.configs)]) for key in axes]
         limit = "all points of the space" if budget is None else f"at most {count(budget, 'point')}"
-        lines_of_values = [yaml.safe_dump({key: config[key]}, default_flow_style=True, width=10_000) for key in [*axes, *fixed]]
+        values = [yaml.safe_dump({key: config[key]}, default_flow_style=True, width=10_000) for key in [*axes, *fixed]]
+        n_space = len(by_point(self.configs))
         n_pruned = sum(any(one.pruned is not None for one in point) for point in self.points)
         n_failed = sum(any(one.error for one in point) for point in self.points)
         of_yaml = f"{self.value(self.default):.4f}" if self.default else "none, they failed"
@@ -140,9 +141,9 @@ class _Search:
             f"space: {'; '.join(space)}",
             f"{TUNED_BUDGET}: {limit}, the YAML's values among them; at most {count(first['epochs'], 'epoch')}, patience "
             f"{first['stopping_step']} from epoch {first['min_epochs']}; {seeds_text(self.seeds)}",
-            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of the {len(by_point(self.configs))} of the space"
+            f"tried: {count(len(self.points), 'point')}, {len(self.tried)} of them of the {n_space} of the space"
             f"{f', sampler {sampler}' if budget else ''}; {n_pruned} pruned, {n_failed} failed",
             f"validation {self.metric}{', mean over the seeds' * (len(self.seeds) > 1)}: best {self.value(self.best):.4f}, "
             f"YAML's values {of_yaml}",
         ]
-        return "\n".join([*(f"# {line}" for line in lines), *(line.strip()[1:-1] for line in lines_of_values), ""])
+        return "\n".join([*(f"# {line}" for line in lines), *(line.strip()[1:-1] for line in values), ""])

@@ -106,6 +106,7 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
     }
     engine.run("DROP TABLE raw")
     load(engine, source, "raw", layout, select)
+    times.read(engine, "raw")
     drop_unusable(engine, source, "raw", NO_RATING | times.NO_TIME)
     source.check(max_malformed)
     times.settle(engine, source, "raw")
@@ -130,7 +131,7 @@ def read_reviews(engine: Engine, source: Source, max_malformed: float) -> None:
     """Fill `raw` from lines of JSON objects; DataError when too much of it is malformed."""
     chunk: list[tuple[str, str, float, str]] = []
     names = ("user_id", "item_id", "rating", "time")
-    read = times.columns("time")
+    read = times.exact("time")
     source.lines = 0
     engine.run(
         f"DROP TABLE raw; CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, rating DOUBLE, time {times.TYPE}, zone SMALLINT)"

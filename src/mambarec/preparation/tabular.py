@@ -82,11 +82,13 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
         unusable |= NO_RATING
     if options.time_column:
         text = column(layout, options.time_column, source, "--time-column")
-        select |= times.columns(text, decimal_comma)
+        select |= times.columns(text)
         unusable |= times.NO_TIME
     unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
     engine.run("DROP TABLE raw")
     load(engine, source, "raw", layout, select)
+    if options.time_column:
+        times.read(engine, "raw", decimal_comma)
     drop_unusable(engine, source, "raw", unusable)
     source.check(options.max_malformed)
     if options.time_column:

@@ -17,7 +17,30 @@ _ABBREVIATION = "(?i)[0-9] *([A-FH-TV-Z][A-Z]+|G[A-LN-Z][A-Z]*|U[A-SU-Z][A-Z]*)$
 _ZONE = r"[0-9]:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?\s*[A-Za-z+-]"
 
 
-def columns(text: str, decimal_comma: bool = False) -> dict[str, str]:
+def columns(text: str) -> dict[str, str]:
+    """SQL for the columns `time`, whole numbers, and `other`, the text where it is none; `read` goes on from there.
+
+    Most columns of times have nothing else, and exact decimals would cost half of a preparation.
+    """
+    whole = f"CASE WHEN NOT (contains({text}, '.') OR contains(lower({text}), 'e')) THEN TRY_CAST({text} AS BIGINT) END"
+    return {"time": whole, "other": f"CASE WHEN {whole} IS NULL THEN {text} END"}
+
+
+def read(engine: Engine, table: str, decimal_comma: bool = False) -> None:
+    """Replace `other` in a table that `columns` has filled: by exact times and `zone` where there are any."""
+    if not engine.value(f"SELECT count(other) FROM {table}"):
+        engine.run(f"ALTER TABLE {table} DROP other")
+        return
+    found = exact("other", decimal_comma)
+    engine.run(
+        f"CREATE TABLE exact AS SELECT * EXCLUDE (other) REPLACE (coalesce(time::{TYPE}, {found['time']}) AS time), "
+        f"(CASE WHEN time IS NOT NULL THEN {_NUMBER} ELSE {found['zone']} END)::SMALLINT AS zone FROM {table}",
+        progress="times",
+    )
+    engine.run(f"DROP TABLE {table}; ALTER TABLE exact RENAME TO {table}")
+
+
+def exact(text: str, decimal_comma: bool = False) -> dict[str, str]:
     """SQL for the columns `time` and `zone` of a column of text; time is NULL where the text is neither a number nor a date."""
     number = f"TRY_CAST({f'replace({text}, chr(44), chr(46))' if decimal_comma else text} AS {TYPE})"
     date = f"regexp_replace(trim({text}), '([0-9])t([0-9].*)', '\\1T\\2')"
@@ -38,6 +61,9 @@ def columns(text: str, decimal_comma: bool = False) -> dict[str, str]:
 
 def settle(engine: Engine, source: Source, table: str) -> None:
     """Give the column `time` of a table one unit and the narrowest type, and drop `zone`; say in `source` what was found."""
+    if not engine.run(f"SELECT 1 FROM duckdb_columns() WHERE table_name = '{table}' AND column_name = 'zone'"):
+        _one_unit(engine, source, table, "true", 0)
+        return
     zones = dict(engine.run(f"SELECT zone, count(*) FROM {table} GROUP BY zone ORDER BY zone"))
     n_numbers, n_without = zones.pop(_NUMBER, 0), zones.pop(_NO_ZONE, 0)
     n_dates = n_without + sum(zones.values())
@@ -47,14 +73,17 @@ def settle(engine: Engine, source: Source, table: str) -> None:
         if n_without:
             source.note(f"times without an offset are read as UTC: {n_without:,} of {n_dates:,}")
     if n_numbers:
-        _one_unit(engine, source, table, n_dates)
-    whole = f"SELECT bool_and(time = trunc(time) AND abs(time) < 9e18::{TYPE}) FROM {table}"
-    if engine.value(whole):
-        engine.run(f"ALTER TABLE {table} ALTER time TYPE BIGINT")
+        _one_unit(engine, source, table, f"zone = {_NUMBER}", n_dates)
     engine.run(f"ALTER TABLE {table} DROP zone")
+    _narrow(engine, table)
 
 
-def _one_unit(engine: Engine, source: Source, table: str, n_dates: int) -> None:
+def _narrow(engine: Engine, table: str) -> None:
+    if engine.value(f"SELECT bool_and(time = trunc(time) AND abs(time) < 9e18::{TYPE}) FROM {table}"):
+        engine.run(f"ALTER TABLE {table} ALTER time TYPE BIGINT")
+
+
+def _one_unit(engine: Engine, source: Source, table: str, is_number: str, n_dates: int) -> None:
     """Make all numbers seconds where they are of two units, each between 1989 and 2103, or where there are dates."""
     conditions = {unit: f"time BETWEEN {_SECONDS[0]}e{power} AND {_SECONDS[1]}e{power}" for unit, power in _UNITS.items()}
     in_seconds = {unit: f"time::DECIMAL(29, 9) * 1e-{power}::DECIMAL(10, 9)" for unit, power in _UNITS.items()}
@@ -62,7 +91,7 @@ def _one_unit(engine: Engine, source: Source, table: str, n_dates: int) -> None:
         conditions["days"] = f"time BETWEEN {_DAYS[0]} AND {_DAYS[1]}"
         in_seconds["days"] = "(time - 25569) * 86400"
     cases = " ".join(f"WHEN {condition} THEN '{unit}'" for unit, condition in conditions.items())
-    numbers = f"FROM {table} WHERE zone = {_NUMBER}"
+    numbers = f"FROM {table} WHERE {is_number}"
     units = dict(engine.run(f"SELECT CASE {cases} ELSE '' END AS unit, count(*) {numbers} GROUP BY unit ORDER BY unit"))
     others = units.pop("", 0)
     if n_dates and others:
@@ -70,7 +99,10 @@ def _one_unit(engine: Engine, source: Source, table: str, n_dates: int) -> None:
     if not units or (not n_dates and (others or len(units) < 2)):
         return
     changes = " ".join(f"WHEN {conditions[unit]} THEN CAST({in_seconds[unit]} AS {TYPE})" for unit in units)
-    engine.run(f"UPDATE {table} SET time = CASE {changes} ELSE time END WHERE zone = {_NUMBER}")
+    engine.run(f"ALTER TABLE {table} ALTER time TYPE {TYPE}")
+    engine.run(f"UPDATE {table} SET time = CASE {changes} ELSE time END WHERE {is_number}")
+    if not n_dates:
+        _narrow(engine, table)
     found = ", ".join(
         [*(f"{count:,} in {unit}" for unit, count in units.items()), *([f"{n_dates:,} dates"] if n_dates else [])]
     )
