@@ -3,7 +3,8 @@
 Ren, Ju, Lee, *Modality Alignment with Multi-scale Bilateral Attention for Multimodal Recommendation*, CIKM 2025, arXiv
 2509.09114. U users, I items, B batch, N distinct ids of it, D embedding_size, d reduced width, D_m width of a raw feature.
 
-`variant: paper` computes the paper's equations. Added where the paper is silent: BatchNorm and ReLU after each DREAM branch;
+`variant: paper` computes the paper's equations. Departs from (9): MMD is of L2-normalised rows, as in the released code
+(`mmd_normalize: false` takes the rows as they are). Added where the paper is silent: BatchNorm and ReLU after each DREAM branch;
 the output projection; LayerNorm and dropout before the gates; the encoder's own contrast beside (10); (15) as a mean and
 (16)'s L2 over the batch's final embeddings, as the released code has them; n_ui_layers, n_layers and knn_k of the
 released configuration. Only embeddings are Xavier-initialised; other layers keep torch's defaults.
@@ -12,6 +13,7 @@ released configuration. Only embeddings are Xavier-initialised; other layers kee
 of width D with scalar attentions, MMD and the encoder's contrast but not (10), raw features trained.
 """
 
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -25,7 +27,7 @@ from mambarec.nn.multiview import MultiViewEncoder
 
 CONTRASTS = ("modality", "behaviour", "both")
 ALIGNED = ("dream", "views")
-FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features")
+FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features", "mmd_normalize")
 
 
 class MambaRec(GeneralRecommender):
@@ -47,6 +49,7 @@ class MambaRec(GeneralRecommender):
         self.global_alignment = setting("use_global_alignment", True)
         self.mmd_weight = setting("mmd_weight", 0.15)
         self.mmd_bandwidth = setting("mmd_kernel_bandwidth", 1.5)
+        self.mmd_normalize = setting("mmd_normalize", True)
         self.cl_weight = setting("cl_loss", 0.01)
         self.temperature = setting("cl_temperature", 0.2)
         self.reg_weight = setting("reg_weight", 1e-4)
@@ -123,7 +126,8 @@ class MambaRec(GeneralRecommender):
                 aligned = {modality: view[self.n_users :] for modality, view in views.modal.items()}
             rows, counts = parts[1].values - self.n_users, parts[1].counts
             vectors = [F.embedding(rows, table) for table in aligned.values()]  # (N, D) each
-            loss = loss + self.mmd_weight * _mean_over_pairs(mmd, vectors, self.mmd_bandwidth, counts)  # (7)-(9)
+            distance = partial(mmd, normalize=self.mmd_normalize)
+            loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, self.mmd_bandwidth, counts)  # (7)-(9)
             if self.contrast != "behaviour":
                 loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, self.temperature, counts)  # (10)
         return loss

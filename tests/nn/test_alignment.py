@@ -63,6 +63,28 @@ def test_rows_that_stand_in_a_batch_several_times_may_be_given_once_with_their_c
         torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_mmd_of_rows_as_they_are_compares_their_distances(counted):
+    def plain(x, y, bandwidth):
+        def kernel(a, b):
+            return torch.exp(-(a[:, None] - b[None]).square().sum(-1) / (2 * bandwidth**2)).mean()
+
+        return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+
+    x, y = 2 * random_rows(150, seed=26), random_rows(300, seed=27) + 0.3
+    counts = torch.arange(150) % 3 + 1 if counted else None
+
+    def ours(x, y, bandwidth):
+        return mmd(x, y, bandwidth, counts, normalize=False)
+
+    def repeated(x, y, bandwidth):
+        return plain(x if counts is None else x.repeat_interleave(counts, 0), y, bandwidth)
+
+    results = value_and_gradients(ours, x, y, 1.7), value_and_gradients(repeated, x, y, 1.7)
+    for result, expected in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-10)
+
+
 def test_info_nce_takes_partners_that_are_given_once_with_their_counts():
     batch = torch.randint(50, (300,), generator=torch.Generator().manual_seed(22))
     part = distinct(batch)

@@ -33,6 +33,8 @@ NEUTRAL_KEYS = frozenset(
 )
 # What other programs, and this one's messages, call a key.
 _OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
+# Keys that models got later, with the value that computes what was computed before: with it they change no run's name.
+_LATER = {"mmd_normalize": None}
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
@@ -53,6 +55,7 @@ _NULLABLE: dict[str, Any] = {
     "feature_map": [1],
     "attention_reduction": 16,
     "train_features": True,
+    "mmd_normalize": True,
     "contrast": "both",
     "align_on": "dream",
     "approximate_knn_above": 1,
@@ -264,7 +267,8 @@ class Config(Mapping):
 
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
-        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS}
+        later = {key for key, value in _LATER.items() if self._values.get(key) == value}
+        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS | later}
         return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
 
     def unread(self) -> list[str]:

@@ -44,19 +44,30 @@ def distinct(batch: Tensor) -> Distinct:
 
 
 @in_float32
-def mmd(x: Tensor, y: Tensor, bandwidth: float, x_counts: Tensor | None = None, y_counts: Tensor | None = None) -> Tensor:
+def mmd(
+    x: Tensor,
+    y: Tensor,
+    bandwidth: float,
+    x_counts: Tensor | None = None,
+    y_counts: Tensor | None = None,
+    normalize: bool = True,
+) -> Tensor:
     """Squared maximum mean discrepancy of the L2-normalised rows of x and y, with a Gaussian kernel.
 
     mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2)), biased (the diagonal is
     kept). Equations (7)-(9) of MambaRec (arXiv 2509.09114); Gretton et al., JMLR 2012.
 
-    x (B, D), y (B', D) -> scalar. x_counts (B,), y_counts (B',): how often each row stands in its set; None: once. On unit
-    vectors |a - b|^2 = 2 - 2 <a, b>, so products suffice.
+    x (B, D), y (B', D) -> scalar. x_counts (B,), y_counts (B',): how often each row stands in its set; None: once. normalize:
+    False leaves rows as they are. On unit vectors |a - b|^2 = 2 - 2 <a, b>, so products suffice.
     """
-    x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    if normalize:
+        x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
     x_weights, y_weights = _shares(x, x_counts), _shares(y, y_counts)
 
     def kernel(a: Tensor, b: Tensor, a_weights: Tensor, b_weights: Tensor) -> Tensor:
+        if not normalize:  # two more columns, with which 2 - 2 <a, b> is |a - b|^2 again
+            half_a, half_b = (rows.square().sum(1, keepdim=True) / 2 for rows in (a, b))
+            a, b = torch.cat((a, -half_a, torch.ones_like(half_a)), 1), torch.cat((b, torch.ones_like(half_b), 1 - half_b), 1)
         return _MeanKernel.apply(a, b, a_weights, b_weights, 1 / bandwidth**2)
 
     same = kernel(x, x, x_weights, x_weights) + kernel(y, y, y_weights, y_weights)
