@@ -119,7 +119,7 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
         os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.argv = [door, *words]
-    module = importlib.import_module(DOORS[door])
+    module = importlib.import_module(DOORS.get(door, door))
     import torch
 
     import mambarec.config.configurator as configurator
