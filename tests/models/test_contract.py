@@ -13,6 +13,9 @@ import torch
 
 from common.trainer import Trainer, init_seed
 from experiments.run import load_model_class
+from experiments.trained import load_trained
+from serving.lists import evaluated_users, recommend
+from serving.vectors import export_vectors
 from utils.configurator import Config, available_models
 from utils.dataloader import EvalDataLoader
 from utils.topk_evaluator import TopKEvaluator
@@ -151,6 +154,17 @@ def test_training_items_are_masked_in_the_recommendations(name, build):
     evaluation = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test"))
     for user, items in zip(evaluation.users.tolist(), evaluation.topk.tolist(), strict=True):
         assert not loader.history_items_per_u[user] & set(items)
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_a_saved_model_recommends_and_exports(name, make_run, tmp_path):
+    trained = load_trained(make_run(name, epochs=1, **PLACE))
+    lists = pd.concat(recommend(trained, evaluated_users(trained.dataset), 5), ignore_index=True)
+    (file,) = export_vectors(trained, "npz", tmp_path / "vectors.npz")
+    with np.load(file) as exported:
+        users = exported["users"][lists["user"].to_numpy(int)]
+        items = exported["items"][lists["item"].to_numpy(int)]
+    np.testing.assert_allclose(lists["score"], (users * items).sum(1), rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make_config):
