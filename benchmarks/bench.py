@@ -9,6 +9,8 @@ import os
 import platform
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,16 +28,18 @@ HEADER = (
 EVALUATION = {"metrics": ["Recall", "NDCG", "Precision", "MAP"], "topk": [5, 10, 20, 50]}
 
 
-def measure_steps(folder: Path, runs: list[str], rounds: int, plain_rounds: int) -> dict[str, dict]:
+def measure_steps(
+    folder: Path, runs: list[str], rounds: int, plain_rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, dict]:
     """Of each run: seconds and spread of a step, of the plain form's, their ratio, both's peak memory, parameters, an epoch."""
     rows: dict[str, dict] = {}
     variants = [run for run in runs if run.startswith("MambaRec")]  # which are all compared with the plain released one
     for group in filter(None, [variants, *([run] for run in runs if run not in variants)]):
         reference = "MambaRec/released" if group is variants else group[0]
         fast = {run: Steps(run, folder) for run in group}
-        times = in_turn({**fast, "plain": Steps(reference, folder, plain=True)}, plain_rounds)
+        times = in_turn({**fast, "plain": Steps(reference, folder, plain=True)}, plain_rounds, clock=clock)
         plain, plain_peak = times["plain"], _peak_mb(reference, folder, "plain")
-        times = in_turn(fast, rounds)
+        times = in_turn(fast, rounds, clock=clock)
         for run, steps in fast.items():
             parameters, own = steps.trainer.parameters, steps.trainer.parameters_without_features
             rows[run] = {
@@ -132,6 +136,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as many as it chooses)")
     parser.add_argument("--rounds", type=int, default=7, help="steps of each model (7)")
     parser.add_argument("--plain-rounds", type=int, default=2, help="steps of each plain form (2)")
+    parser.add_argument("--steps-only", action="store_true", help="leave out all but the steps")
+    parser.add_argument("--cpu-time", action="store_true", help="steps in seconds of the processor, where others use it too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     original = source(options.data_path, options.dataset)
@@ -141,7 +147,11 @@ def main() -> None:
         machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
         print(f"{options.dataset} on {machine}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
         print(HEADER)
-        results: dict = {"machine": machine, "step": measure_steps(folder, options.runs, options.rounds, options.plain_rounds)}
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        steps_of = measure_steps(folder, options.runs, options.rounds, options.plain_rounds, clock)
+        if options.steps_only:
+            return
+        results: dict = {"machine": machine, "step": steps_of}
         steps = Steps("LightGCN", folder, **EVALUATION)
         results["evaluation"] = measure_evaluation(steps)
         results["loader"] = measure_loader(steps)

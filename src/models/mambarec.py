@@ -4,10 +4,10 @@ Ren, Ju, Lee, *Modality Alignment with Multi-scale Bilateral Attention for Multi
 2509.09114. U users, I items, B batch, N distinct ids of it, D embedding_size, d reduced width, D_m width of a raw feature.
 
 `variant: paper` computes the paper's equations. Departs from (9): MMD is of L2-normalised rows, as in the released code
-(`mmd_normalize: false` takes the rows as they are). Added, as the paper is silent: BatchNorm and ReLU after each DREAM branch;
-the output projection; LayerNorm and dropout before the gates; the encoder's own contrast beside (10); (15) as a mean and
-(16)'s L2 over the batch's final embeddings, as the released code has them; n_ui_layers, n_layers and knn_k of the
-released configuration. Only embeddings are Xavier-initialised; other layers keep torch's defaults.
+(`mmd_normalize: false` takes the rows as they are). Added where the paper is silent: BatchNorm and ReLU after each DREAM
+branch; the output projection; LayerNorm and dropout before the gates; the encoder's own contrast beside (10); (15) as a mean
+and (16)'s L2 over the batch's final embeddings, as the released code has them; n_ui_layers, n_layers and knn_k of the released
+configuration. Only embeddings are Xavier-initialised; other layers keep torch's defaults.
 
 `variant: released` computes what the authors' published code does: a two-layer reduction of the visual features only, DREAM
 of width D with scalar attentions, MMD and the encoder's contrast but not (10), raw features trained.

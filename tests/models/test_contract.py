@@ -15,6 +15,9 @@ from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.running.run import load_model_class
+from mambarec.running.trained import load_trained
+from mambarec.serving.lists import evaluated_users, recommend
+from mambarec.serving.vectors import export_vectors
 from mambarec.training.trainer import Trainer, init_seed
 
 FOLDER = os.environ.get("MAMBAREC_MODEL_PATH")
@@ -151,6 +154,17 @@ def test_training_items_are_masked_in_the_recommendations(name, build):
     evaluation = TopKEvaluator(config).evaluate(model, EvalDataLoader(config, loader.dataset, "test"))
     for user, items in zip(evaluation.users.tolist(), evaluation.topk.tolist(), strict=True):
         assert not loader.history_items_per_u[user] & set(items)
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_a_saved_model_recommends_and_exports(name, make_run, tmp_path):
+    trained = load_trained(make_run(name, epochs=1, **PLACE))
+    lists = pd.concat(recommend(trained, evaluated_users(trained.dataset), 5), ignore_index=True)
+    (file,) = export_vectors(trained, "npz", tmp_path / "vectors.npz")
+    with np.load(file) as exported:
+        users = exported["users"][lists["user"].to_numpy(int)]
+        items = exported["items"][lists["item"].to_numpy(int)]
+    np.testing.assert_allclose(lists["score"], (users * items).sum(1), rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make_config):

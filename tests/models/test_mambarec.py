@@ -101,9 +101,8 @@ class Paper:
         content = torch.stack(layers).mean(0)
         if len(views) == 1:
             return modal, views, next(iter(views.values())), content
-        queries = [
-            self.linear(torch.tanh(self.linear(x, "encoder.attention.0")), "encoder.attention.2") for x in views.values()
-        ]
+        hidden = [torch.tanh(self.linear(x, "encoder.attention.0")) for x in views.values()]
+        queries = [self.linear(x, "encoder.attention.2") for x in hidden]
         shares = torch.softmax(torch.cat(queries, 1), 1)
         common = sum(shares[:, [i]] * x for i, x in enumerate(views.values()))
         separate = [torch.sigmoid(self.linear(content, f"encoder.preferences.{m}")) * (x - common) for m, x in views.items()]

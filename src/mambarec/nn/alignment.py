@@ -94,9 +94,8 @@ def info_nce(
     if normalize:
         x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
     counts = y.new_ones(len(y)) if y_counts is None else y_counts.to(y.dtype)
-    return _CrossEntropy.apply(
-        x / temperature, y, targets, _shares(x, x_counts), counts, 1 / temperature if normalize else None
-    )
+    bound = 1 / temperature if normalize else None
+    return _CrossEntropy.apply(x / temperature, y, targets, _shares(x, x_counts), counts, bound)
 
 
 def _shares(rows: Tensor, counts: Tensor | None) -> Tensor:
@@ -162,7 +161,7 @@ class _CrossEntropy(torch.autograd.Function):
 
         total = -(weighted * partners).sum()
         for rows in blocks:
-            block, largest = x[rows], x.new_zeros(())
+            block = x[rows]
             sums, of_block = x.new_zeros(len(block)), grad_x[rows] if with_gradient else None
             products = [buffer[: len(block)] for buffer in buffers]  # (rows, part) each
             for product, (part, count, counted, _) in zip(products, parts, strict=True):
@@ -173,7 +172,8 @@ class _CrossEntropy(torch.autograd.Function):
                 largest = torch.stack([product.amax(1) for product in products]).amax(0)  # (rows,)
                 for product, (_, count, counted, _) in zip(products, parts, strict=True):
                     _add_exponentials(product.sub_(largest[:, None]), count, counted, sums, of_block)
-            total += weights[rows] @ (sums.log() + largest)
+                total += weights[rows] @ largest
+            total += weights[rows] @ sums.log()
             if of_block is not None:
                 share = (weights[rows] / sums)[:, None]
                 of_block *= share
@@ -195,7 +195,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _add_exponentials(product: Tensor, counts: Tensor, counted: Tensor, sums: Tensor, grad: Tensor | None) -> None:
-    """exp of products (B, N), in place; add their sums weighed by counts (N,) to sums (B,), by counted (N, D) to grad."""
+    """exp of products (B, N), in place; adds their sums weighed by counts (N,) to sums (B,), by counted (N, D) to grad."""
     sums.addmv_(product.exp_(), counts)
     if grad is not None:
         grad.addmm_(product, counted)
