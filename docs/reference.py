@@ -76,7 +76,7 @@ def commands_page() -> str:
     parts = [
         WRITTEN,
         "# Command line\n",
-        "`mambarec COMMAND …` works wherever the package is installed. The programs in `src/` do the same: "
+        "The command `mambarec` works wherever the package is installed. The programs in `src/` do the same: "
         "`python main.py …` is `mambarec train …`, and `prepare.py`, `recommend.py` and `report.py` are the commands "
         "of these names. Every command has `--help`.\n",
         "A value in round brackets is the default. `…` after a name means that several values can be given.\n",
@@ -194,13 +194,13 @@ def read_settings(path: Path) -> Settings:
             group = group if last == "comment" or is_head else []
             (about if is_head else group).append(line.lstrip("# "))
             last = "comment"
-        elif match := re.fullmatch(r"(\w+):\s*(.*?)(?:\s+#\s*(.*))?", line):
+        elif match := re.fullmatch(r"(\w+):(?:\s+([^#\s].*?))?(?:\s+#\s*(.*))?", line):
             group = group if last else []
             is_head, last = False, "key"
             if match[1] == "search_space":
                 found.space_comment = match[3] or ""
             else:
-                found.keys.append(Key(match[1], match[2], match[3] or "", " ".join(group)))
+                found.keys.append(Key(match[1], match[2] or "", match[3] or "", " ".join(group)))
         elif match := re.fullmatch(r"\s+#\s*(.*)", line):
             found.keys[-1].comment += f" {match[1]}"
         elif match := re.fullmatch(r"\s+(\w+:\s*.*?)(?:\s+#\s*(.*))?", line):
