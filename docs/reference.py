@@ -1,5 +1,7 @@
 """Writes two pages of the reference from the code: the command line from the parsers, the keys from the YAMLs.
 
+It is started in this way:
+
     python docs/reference.py             writes docs/reference/commands.md and docs/reference/keys.md
     python docs/reference.py --check     exit status 1 where a page is not up to date
 """
@@ -93,7 +95,8 @@ def commands_page() -> str:
             parts.append(f"In `src/`: `python {PROGRAMS[name]} …`\n")
         if name == "train":
             parts.append(
-                "Any [key](keys.md) can be set too: `--learning_rate 5e-4`. Several values make a grid: `--mmd_weight 0.1 0.2`.\n"
+                "Any [key](keys.md) can be set too: `--learning_rate 5e-4`. Several values make a grid: "
+                "`--mmd_weight 0.1 0.2`.\n"
             )
         some = subcommands(parser)
         if not some:

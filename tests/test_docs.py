@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, commands and calls are understood, and what is written from the code is up to date."""
+"""The documentation: links lead somewhere, commands and calls are understood, pages written from the code are up to date."""
 
 import argparse
 import ast
@@ -27,7 +27,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.m
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 PROGRAMS = {"main.py": "train", "prepare.py": "prepare", "recommend.py": "recommend", "report.py": "report"}
-PARSERS: dict[str, Callable] = {"train": train.parse, "prepare": prepare.parse, "recommend": recommend.parse, "report": report.parse}
+PARSERS: dict[str, Callable] = {
+    "train": train.parse,
+    "prepare": prepare.parse,
+    "recommend": recommend.parse,
+    "report": report.parse,
+}
 
 
 def loaded(name: str):
@@ -154,7 +159,8 @@ def understand(program: str, words: list[str]) -> None:
         options, rest = parsed
         models, datasets = options.model, options.dataset
     elif program == "report" and parsed.words:
-        rest, models, datasets = parsed.words, ["MambaRec"], [parsed.dataset] if isinstance(parsed.dataset, str) else parsed.dataset
+        rest, models = parsed.words, ["MambaRec"]
+        datasets = [parsed.dataset] if isinstance(parsed.dataset, str) else parsed.dataset
     else:
         return
     if getattr(parsed[0] if program == "train" else parsed, "model_path", None):
@@ -201,7 +207,8 @@ def test_the_check_finds_a_wrong_command(command):
 
 def test_the_pages_have_commands_to_check():
     assert check("mambarec train -m BPR --epochs 2  # two") and check("make run") and not check("cd src")
-    assert sum(command.startswith(("mambarec ", "python ", "make ")) for text in TEXTS.values() for command in commands(text)) > 80
+    found = [command for text in TEXTS.values() for command in commands(text)]
+    assert sum(command.startswith(("mambarec ", "python ", "make ")) for command in found) > 80
 
 
 def test_every_option_that_the_text_names_exists():
@@ -248,7 +255,8 @@ def test_the_pages_written_from_the_code_are_up_to_date():
 def test_the_reference_has_every_command_every_option_and_every_key():
     commands_page, keys_page = (path.read_text(encoding="utf-8") for path in WRITTEN)
     assert all(f"## mambarec {name}\n" in commands_page for name in COMMANDS)
-    assert all(f"### mambarec report {name}\n" in commands_page for name in reference.subcommands(reference.parser_of(report.parse)))
+    doors = reference.subcommands(reference.parser_of(report.parse))
+    assert all(f"### mambarec report {name}\n" in commands_page for name in doors)
     for model in available_models():
         section = keys_page.partition(f"\n## {model}\n")[2].partition("\n## ")[0]
         settings = reference.read_settings(ROOT / "src" / "configs" / "model" / f"{model}.yaml")
@@ -259,7 +267,8 @@ def test_the_reference_has_every_command_every_option_and_every_key():
 
 def test_a_comment_over_several_lines_belongs_to_its_key(tmp_path):
     path = tmp_path / "A.yaml"
-    path.write_text("# A (2020).\nx: 1   # one\n       # and two\ny: [a]\n\n# group; more\nz: 2\n\nsearch_space:   # paper\n  x: [1, 2]\n")
+    lines = ["# A (2020).", "x: 1   # one", "       # and two", "y: [a]", "", "# group; more", "z: 2", ""]
+    path.write_text("\n".join([*lines, "search_space:   # paper", "  x: [1, 2]", ""]))
     found = reference.read_settings(path)
     assert [(key.name, key.value, key.comment, key.group) for key in found.keys] == [
         ("x", "1", "one and two", ""),
