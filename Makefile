@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all faults check plugin bench bench-epochs bench-growth clean
+.PHONY: run test test-all faults check docs plugin bench bench-epochs bench-growth clean
 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
@@ -26,6 +26,11 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+docs: $(VENV)/installed-docs
+	$(BIN)/python docs/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
 plugin: $(VENV)/installed
 	@test -n "$(MMREC)" || { echo "name the MMRec checkout: make plugin MMREC=/path/to/MMRec"; exit 2; }
 	@$(BIN)/python src/export_plugin.py "$(MMREC)" $(if $(FORCE),--force)
@@ -40,7 +45,7 @@ bench-growth: $(VENV)/installed
 	$(BIN)/python -m benchmarks.growth $(BENCH)
 
 clean:
-	rm -rf $(VENV) results data/demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site results data/demo .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -53,4 +58,8 @@ $(VENV)/installed: setup.cfg constraints.txt | $(VENV)/bin/pip
 
 $(VENV)/installed-test: setup.cfg constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking,search,serving,prepare,report,features]' -c constraints.txt
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: setup.cfg constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
 	@touch $@ $(VENV)/installed

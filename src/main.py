@@ -1,4 +1,4 @@
-"""Train, search and compare: `python main.py -m MambaRec -d demo`. README.md shows what else it can do."""
+"""Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. README.md shows what else it can do."""
+"""Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. More: docs/guides/."""
 
 import sys
 

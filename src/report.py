@@ -1,4 +1,4 @@
-"""Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
+"""Studies, tables and figures of runs: `python report.py ablation -d demo`. docs/guides/ shows what else it can do."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """The Python interface, in the words of the command line: `import mambarec as mr; run = mr.train("MambaRec", "demo")`.
 
-Every function raises a UserError (mambarec.base.errors) whose message says what to do. What the command line calls
-`--mmd_weight 0.1` is `mmd_weight=0.1` here; several values are a list, and make a grid.
+Every function raises a UserError (mambarec.base.errors). Its message says what to do. The command line's `--mmd_weight 0.1` is
+`mmd_weight=0.1` here. Several values are a list, and make a grid.
 """
 
 import tempfile
@@ -49,12 +49,12 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """The figures of the best epoch: a row per metric, such as recall@20; columns validation and test."""
+        """The figures of the best epoch: a row for each metric, such as recall@20; the columns are validation and test."""
         return pd.DataFrame({"validation": self.result["valid"], "test": self.result["test"]}).rename_axis("metric")
 
     @property
     def curves(self) -> pd.DataFrame:
-        """A row per epoch, counted from 1: loss, each validation metric (missing where none was computed), seconds."""
+        """A row for each epoch, counted from 1: loss, validation metrics (missing if not computed) and seconds."""
         rows = self._files.metrics()
         frame = pd.DataFrame([row.get("valid") or {} for row in rows], index=pd.RangeIndex(1, len(rows) + 1, name="epoch"))
         frame.insert(0, "loss", [row["loss"] for row in rows])
@@ -62,16 +62,21 @@ class Run:
 
     @cached_property
     def trained(self) -> Trained:
-        """The model at its best epoch with its data, opened at the first call that needs it and checked against the run."""
+        """The model at its best epoch, with its data. It is opened when it is first needed, and checked against the run."""
         return load_trained(self.directory)
 
     def recommend(
         self, users: Iterable[Any] | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
     ) -> pd.DataFrame:
-        """The k best items of each user: columns user, item, rank (from 1), score, and title where the items' texts are known.
+        """Recommend the k best items to each user.
 
-        users: original ids; None for the users of the test split. include_seen: training items too. reasons: so many of the
-        user's items that are nearest in each modality. DataError for a user who is not in the data.
+        The columns are user, item, rank (from 1) and score. The column title is there if the texts of the items are known.
+
+        - `users`: original ids, or None for the users of the test split.
+        - `include_seen`: whether the items that the user already had can be recommended.
+        - `reasons`: the number of these items that are named as reasons, for each modality: the nearest ones.
+
+        It raises DataError for a user who is not in the data.
         """
         dataset = self.trained.dataset
         if users is None:
@@ -82,11 +87,14 @@ class Run:
         return self._titled(pd.concat(frames, ignore_index=True))
 
     def similar(self, item: Any, k: int = 10) -> pd.DataFrame:
-        """The k items nearest to one by cosine: columns by (representation or a modality), item, rank, cosine, title."""
+        """Find the k items that are nearest to one by cosine.
+
+        The columns are by (representation or a modality), item, rank and cosine, and title if the texts are known.
+        """
         return self._titled(vectors.similar_items(self.trained, str(item), k))
 
     def plot(self):
-        """A matplotlib figure of the loss and of the validation metric by epoch; ConfigError without matplotlib."""
+        """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
         drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
         figure = drawing.Figure(figsize=(7, 2.6), layout="constrained")
         metric = self.config["valid_metric"].lower()
@@ -124,7 +132,7 @@ class Table:
         self.comparison, self.runs = comparison, list(runs)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per model and data set: seeds, search points, mean and standard deviation of each test metric."""
+        """A row for each model and data set: seeds, points of the search, mean and standard deviation of each test metric."""
         rows = []
         for entry in self.comparison.entries.values():
             row: dict[str, Any] = {"model": entry.label, "dataset": entry.dataset, "seeds": len(entry.seeds)}
@@ -159,11 +167,14 @@ class Table:
 
 
 def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = False, **settings: Any) -> Run:
-    """Train a model, or open the run of these settings if it is finished; a run that was stopped goes on.
+    """Train a model, or open its run if it is finished. A run that was stopped goes on.
 
-    settings: configuration keys, such as epochs=5, seed=1, data_path="…". restart: throw away what is there of this run.
-    The training has a process of its own: Ctrl-C (in a notebook, the stop button) saves it, and the same call goes on.
-    ConfigError for a key or value that cannot be used, DataError for the data, RunError when the training failed.
+    - `settings`: keys and values, such as `epochs=5`, `seed=1`, `data_path="…"`.
+    - `restart`: delete what there is of this run, and start from the beginning.
+
+    The training has a process of its own. Ctrl-C, or the stop button of a notebook, saves it. The same call goes on with it.
+
+    It raises ConfigError for a key or a value that cannot be used, DataError for the data, and RunError if the training failed.
     """
     options, overrides = _asked([model], [dataset], {**settings}, restart=restart)
     several = [key for key, value in overrides.items() if isinstance(value, Axis)]
@@ -189,11 +200,15 @@ def compare(
     restart: bool = False,
     **settings: Any,
 ) -> Table:
-    """Train models on the same seeds, and test `reference` (MambaRec, if it is there) against the others.
+    """Train models on the same seeds, and test the differences. Finished runs are not trained again.
 
-    dataset: one or several. name: of the experiment; `mambarec report table --experiment NAME` prints the table again. jobs:
-    trials side by side. settings: as in `train`; a list makes a grid, whose point is chosen on validation. Finished runs
-    are not trained again. Errors as in `train`; RunError names every trial that failed.
+    - `dataset`: one or several.
+    - `reference`: the model that is tested against the others; MambaRec, if it is there.
+    - `name`: a name for the experiment. `mambarec report table --experiment NAME` prints the table again.
+    - `jobs`: the number of trials at the same time.
+    - `settings`: as in `train`. A list makes a grid, and validation chooses its point.
+
+    It raises the errors of `train`. RunError names every trial that failed.
     """
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     return _table(list(models), datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
@@ -211,9 +226,12 @@ def search(
     restart: bool = False,
     **settings: Any,
 ) -> Table:
-    """Try the grid under `search_space` in the model's YAML, or `budget` points of it, and choose one on validation.
+    """Try the points of the grid under `search_space` in the model's YAML, and choose one on validation.
 
-    sampler: random or tpe, which learns from the points before. The others are as in `compare`.
+    - `budget`: the number of points to try; without it, all.
+    - `sampler`: how they are chosen. random, or tpe, which learns from earlier points.
+
+    The others are as in `compare`.
     """
     words = ["--search", *(["--search-budget", str(budget)] if budget else []), "--sampler", sampler]
     return _table([model], [dataset], {**settings, "seed": list(seeds)}, None, name, jobs, restart, words)
@@ -265,7 +283,7 @@ def load_run(
     results: str | Path = RESULTS,
     **settings: Any,
 ) -> Run:
-    """A finished run by its directory, or by what it is; RunError lists the candidates where several fit."""
+    """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them."""
     if path is not None:
         return Run(path)
     where = [f"{key}={value}" for key, value in settings.items()]
@@ -276,7 +294,10 @@ def load_run(
 def runs(
     dataset: str | None = None, model: str | None = None, *, results: str | Path = RESULTS, **settings: Any
 ) -> pd.DataFrame:
-    """What runs there are: columns model, dataset, seed, state, validation and test (of the run's valid_metric), directory."""
+    """List the runs that there are.
+
+    The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
+    """
     where = [f"{key}={value}" for key, value in settings.items()]
     found = find_runs([Path(results)], [model] if model else [], [dataset] if dataset else [], [], where)
     rows = []
@@ -302,11 +323,14 @@ def prepare_table(
     text_columns: Sequence[str] = (),
     **options: Any,
 ) -> Path:
-    """Make a data set of a table of interactions, and of one of items; returns its folder.
+    """Make a data set from a table of interactions and a table of items, and return its folder.
 
-    interactions, items: DataFrames, or paths of CSV or Parquet files; both have `item_column`. text_columns: those of `items`
-    that make an item's text. options: those of `mambarec prepare table`, such as time_column="time", k_core=5, split="random",
-    overwrite=True, text_model="…". DataError and ConfigError as there.
+    - `interactions`, `items`: DataFrames, or paths of CSV or Parquet files. Both tables have `item_column`.
+    - `text_columns`: the columns of `items` that together are an item's text.
+    - `options`: those of `mambarec prepare table`, such as `time_column="time"`, `k_core=5`, `split="random"`,
+      `overwrite=True`, `text_model="…"`.
+
+    It raises DataError and ConfigError as this command does.
     """
     with tempfile.TemporaryDirectory(prefix="mambarec-") as folder:
         words = ["table", "-d", name, "--interactions", _file(interactions, Path(folder), "interactions")]

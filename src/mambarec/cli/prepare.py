@@ -1,4 +1,4 @@
-"""Make data sets: `python prepare.py table --interactions ratings.csv …`. README.md shows what else it can do."""
+"""Make data sets: `python prepare.py table --interactions ratings.csv …`. docs/guides/ shows what else it can do."""
 
 import argparse
 import importlib

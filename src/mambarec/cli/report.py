@@ -1,4 +1,4 @@
-"""Studies, tables and figures of runs: `python report.py ablation -d demo`. README.md shows what else it can do."""
+"""Studies, tables and figures of runs: `python report.py ablation -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
 import itertools
@@ -50,16 +50,31 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if one_dataset:
             one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
         else:
-            one.add_argument("-d", "--dataset", nargs="+", default=[], metavar="NAME", help="data sets (all of the experiment)")
-        one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="models (all of the experiment)")
-        one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="runs with these seeds alone")
-        one.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="runs with these settings: epochs=12")
-        one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help="folders of runs, records")
+            one.add_argument(
+                "-d", "--dataset", nargs="+", default=[], metavar="NAME", help="the data sets to show (all of the experiment)"
+            )
+        one.add_argument(
+            "-m", "--model", nargs="+", default=[], metavar="NAME", help="the models to show (all of the experiment)"
+        )
+        one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="only runs with these seeds")
+        one.add_argument(
+            "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only runs with these settings, such as epochs=12"
+        )
+        one.add_argument(
+            "--results",
+            nargs="+",
+            type=Path,
+            default=[RESULTS],
+            metavar="PATH",
+            help="the folders or files with runs or records (results)",
+        )
         if of_experiments:
             which = one.add_mutually_exclusive_group()
-            which.add_argument("--experiment", nargs="+", default=[], metavar="NAME", help="these (the last comparison)")
-            which.add_argument("--all", action="store_true", help="every finished run, of whatever experiment or of none")
-            one.add_argument("--studies", action="store_true", help="with --all, the runs of studies too")
+            which.add_argument(
+                "--experiment", nargs="+", default=[], metavar="NAME", help="the experiments to show (the last comparison)"
+            )
+            which.add_argument("--all", action="store_true", help="show every finished run of any experiment, and single runs")
+            one.add_argument("--studies", action="store_true", help="with --all: show the runs of studies too")
         return one
 
     def study_door(name: str) -> None:
@@ -73,15 +88,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
         one.set_defaults(does=study)
         one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
-        one.add_argument("--jobs", type=positive, default=1, metavar="N", help="trials side by side, sharing the threads (1)")
-        one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="run nothing: draw these runs and records")
-        one.add_argument("--name", metavar="NAME", help="of the experiment that its runs are")
-        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
+        one.add_argument(
+            "--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
+        )
+        one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="train nothing; draw these runs and records")
+        one.add_argument("--name", metavar="NAME", help="a name for the experiment")
+        one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
 
     one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
-    one.add_argument("--output", type=Path, metavar="FILE", help="instead of results/<data set>/report.html")
+    one.add_argument("--output", type=Path, metavar="FILE", help="the file to write (results/<data set>/report.html)")
     one.add_argument(
         "--live",
         nargs="?",
@@ -94,27 +111,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    one.add_argument("--split", nargs="+", default=[], metavar="KEY", help="keys whose values make rows, such as variant")
-    one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on test, as MMRec does")
-    one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     one.add_argument(
-        "--diagram", type=Path, metavar="DIR", help="of several data sets: draw the critical-difference diagram there"
+        "--split", nargs="+", default=[], metavar="KEY", help="keys whose values get rows of their own, such as variant"
+    )
+    one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on the test split, as MMRec does")
+    one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
+    one.add_argument(
+        "--diagram", type=Path, metavar="DIR", help="draw the critical-difference diagram of several data sets into this folder"
     )
     one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"({TESTED})")
-    one.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    one.add_argument(
-        "--train", action="store_true", help="first run what is missing; any configuration key can be set: --epochs 20"
-    )
-    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="with --train, trials side by side (1)")
-    one.add_argument("--name", metavar="NAME", help="with --train, of the experiment that its runs are")
+    one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
+    one.add_argument("--train", action="store_true", help="first train what is missing; any key can be set: --epochs 20")
+    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="with --train: run N trials at the same time (1)")
+    one.add_argument("--name", metavar="NAME", help="with --train: a name for the experiment")
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
     one.add_argument("--output", type=Path, required=True, metavar="DIR")
     one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
-    one.add_argument("--unfinished", action="store_true", help="those that are running or were stopped")
+    one.add_argument("--unfinished", action="store_true", help="only runs that are running or were stopped")
     one = door("experiments", experiments, "list experiments: commands of several trials", of_experiments=False)
-    one.add_argument("--unfinished", action="store_true", help="those whose trials are not all finished")
+    one.add_argument("--unfinished", action="store_true", help="only experiments with unfinished trials")
     for name in STUDIES:
         study_door(name)
     for name, draw, text in (
@@ -123,7 +140,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     ):
         one = door(name, beyond, text, one_dataset=True)
         one.set_defaults(draw=draw)
-        one.add_argument("--output", type=Path, metavar="DIR", help="where the figures go (results/<data set>/figures)")
+        one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
     options, words = parser.parse_known_args(arguments)
     if words and options.command not in STUDIES and not getattr(options, "train", False):
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")

@@ -1,4 +1,4 @@
-"""Train, search and compare: `python main.py -m MambaRec -d demo`. README.md shows what else it can do."""
+"""Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
 import shlex
@@ -37,27 +37,49 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         f"Models: {', '.join(available_models())}. Data sets: {', '.join(available_datasets())}.",
         allow_abbrev=False,
     )
-    parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="models, or all (MambaRec)")
-    parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="data sets (demo)")
-    parser.add_argument("--model-path", metavar="DIR", help="models from there too, such as MMRec's src/models")
-    parser.add_argument("--search", action="store_true", help="grid over the search_space of the model's YAML")
-    parser.add_argument("--search-budget", type=int, metavar="N", help="try N points of each model's grid instead of all")
-    parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help="how these are chosen (random)")
     parser.add_argument(
-        "--pruner", choices=PRUNERS, help="with --sampler tpe: what ends hopeless trials early, by Optuna (median)"
+        "-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="the models to train, or all (MambaRec)"
+    )
+    parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
+    parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
+    parser.add_argument("--search", action="store_true", help="try the settings under search_space in the model's YAML")
+    parser.add_argument("--search-budget", type=int, metavar="N", help="try only N points of each model's grid")
+    parser.add_argument(
+        "--sampler",
+        choices=["random", "tpe"],
+        default="random",
+        help="how the N points are chosen: at random, or by Optuna, which learns from earlier points (random)",
     )
     parser.add_argument(
-        "--save-best", action="store_true", help="write what was best on validation to configs/tuned/<data set>/<Model>.yaml"
+        "--pruner", choices=PRUNERS, help="with --sampler tpe: the rule that ends hopeless trials early (median)"
     )
-    parser.add_argument("--legacy-test-selection", action="store_true", help="choose the grid point by test, as MMRec does")
-    parser.add_argument("--show-test", action="store_true", help="the test figures of every grid point too")
+    parser.add_argument(
+        "--save-best",
+        action="store_true",
+        help="write the best settings on validation to configs/tuned/<data set>/<Model>.yaml",
+    )
+    parser.add_argument(
+        "--legacy-test-selection", action="store_true", help="choose the grid point on the test split, as MMRec does"
+    )
+    parser.add_argument("--show-test", action="store_true", help="show the test figures of every grid point")
     parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    parser.add_argument("--name", metavar="NAME", help="of the experiment, by which report.py finds its runs again")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials side by side, threads split among them (1)")
-    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (local)")
-    parser.add_argument("--mg", action="store_true", help="mirror gradient (arXiv 2402.11262)")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped; several trials always do")
-    parser.add_argument("--restart", action="store_true", help="throw away what is there of these runs and start over")
+    parser.add_argument("--name", metavar="NAME", help="a name for the experiment; a report finds its runs by this name")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="where the trials run: on this machine, or on a Ray cluster (local)",
+    )
+    parser.add_argument("--mg", action="store_true", help="train with mirror gradient (arXiv 2402.11262)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped; several trials go on without this option"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="delete what there is of these runs, and start from the beginning"
+    )
     options, words = parser.parse_known_args(arguments)
     for name, value in {"--jobs": options.jobs, "--search-budget": options.search_budget}.items():
         if value is not None and value < 1:

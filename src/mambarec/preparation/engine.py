@@ -1,6 +1,6 @@
 """DuckDB within bounds: tables in memory that spill to a folder, and a progress bar for statements that take long.
 
-Why DuckDB and not Polars: data/README.md has the figures of both.
+Why DuckDB and not Polars: docs/guides/data.md has the figures of both.
 """
 
 import errno

@@ -10,7 +10,9 @@ from mambarec.base.places import DATA
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """-d NAME and --data_path, which together name the data set's folder."""
     parser.add_argument("-d", "--dataset", required=True, metavar="NAME", help="the data set, a folder in data/")
-    parser.add_argument("--data_path", type=Path, default=DATA, metavar="FOLDER", help="another place than data/")
+    parser.add_argument(
+        "--data_path", type=Path, default=DATA, metavar="FOLDER", help="the folder that holds the data set's folder (data)"
+    )
 
 
 def dataset_folder(options: argparse.Namespace) -> Path:

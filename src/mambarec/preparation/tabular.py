@@ -22,15 +22,17 @@ def add_parser(commands) -> None:
         "--interactions", type=Path, required=True, metavar="FILE", help="CSV (, tab ; |, plain or gz) or Parquet"
     )
     parser.add_argument("--user-column", required=True, metavar="NAME")
-    parser.add_argument("--item-column", required=True, metavar="NAME", help="of the interactions, and of --items")
-    parser.add_argument("--rating-column", metavar="NAME", help="(all ratings are 1)")
-    parser.add_argument("--time-column", metavar="NAME", help="a number or a date (all times are 0)")
+    parser.add_argument(
+        "--item-column", required=True, metavar="NAME", help="the column of items, in the interactions and in --items"
+    )
+    parser.add_argument("--rating-column", metavar="NAME", help="the column of ratings (all ratings are 1)")
+    parser.add_argument("--time-column", metavar="NAME", help="the column of times, numbers or dates (all times are 0)")
     parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with --item-column")
-    parser.add_argument("--text-columns", metavar="NAME,…", help="columns of --items that are joined to an item's text")
+    parser.add_argument("--text-columns", metavar="NAME,…", help="the columns of --items that together are an item's text")
     column = "column of --items with the path of an item's picture; of a URL the last part counts, in the folder --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=column)
     parser.add_argument(
-        "--encoding", type=encoding, metavar="NAME", help="of the text files, such as latin-1 (UTF-8 or UTF-16)"
+        "--encoding", type=encoding, metavar="NAME", help="the encoding of the text files, such as latin-1 (UTF-8 or UTF-16)"
     )
     add_options(parser)
     parser.set_defaults(does=run)
