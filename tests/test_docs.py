@@ -222,6 +222,12 @@ def test_every_option_that_the_text_names_exists():
             assert name in known or name[2:] in keys, f"{page}: {name}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_pages_know_how_many_models_there_are(page):
+    assert f"{len(available_models())} models" in TEXTS[page]
+    assert page != "README.md" or all(re.search(rf"\b{name}\b", TEXTS[page]) for name in available_models())
+
+
 # Python
 
 
