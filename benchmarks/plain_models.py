@@ -427,7 +427,8 @@ class PlainPGL(PGL):
             items = self.item_graph(items)
         items = final[self.n_users :] + items
         user, positive, negative = users[interaction[0]], items[interaction[1]], items[interaction[2]]
-        contrasts = [plain.info_nce(self.dropout(rows), self.dropout(rows), PGL_TEMPERATURE) for rows in (user, positive)]
+        views = [[F.dropout(rows, self.dropout) for _ in range(2)] for rows in (user, positive)]
+        contrasts = [plain.info_nce(*pair, PGL_TEMPERATURE) for pair in views]
         return bpr(user, positive, negative) + self.reg_weight * sum(contrasts) / 2
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
-from mambarec.nn.alignment import info_nce
+from mambarec.nn.alignment import info_nce, unit
 from mambarec.nn.graph import (
     SparseGraph,
     draw_pairs,
@@ -46,7 +46,11 @@ class PGL(GeneralRecommender):
         self.user_embedding = nn.Parameter(torch.cat(tables, 1))  # (U, M D)
         self.feature_tables = self.feature_parameters(config)
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
-        self.dropout = nn.Dropout(config["dropout"])
+        self.dropout = config["dropout"]
+        if not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"dropout={self.dropout}: expected 0 <= dropout < 1, the share of coordinates that a draw leaves out"
+            )
 
         self.interactions = dataloader.inter_matrix("csr")
         self.adjacency = SparseGraph(normalized_adjacency(self.interactions))
@@ -68,7 +72,7 @@ class PGL(GeneralRecommender):
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, M D) and item (I, M D) vectors, over the principal graph while training and over all pairs at evaluation."""
         adjacency = self.train_adjacency if self.training else self.adjacency
-        items = torch.cat([F.normalize(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
+        items = torch.cat([unit(layer(self.feature_tables[m])) for m, layer in self.projections.items()], 1)
         view = items
         for _ in range(self.n_mm_layers):
             view = self.item_graph(view)
@@ -86,7 +90,13 @@ class PGL(GeneralRecommender):
 
     def contrast(self, rows: Tensor) -> Tensor:
         """Rows (B, M D) under one dropout against the same rows under another; a scalar."""
-        return info_nce(self.dropout(rows), self.dropout(rows), TEMPERATURE)
+        return info_nce(self.dropped(rows), self.dropped(rows), TEMPERATURE)
+
+    def dropped(self, rows: Tensor) -> Tensor:
+        """Rows under dropout while training; what is left is not scaled, since lengths do not count in a cosine."""
+        if not self.training or not self.dropout:
+            return rows
+        return rows.masked_fill(torch.rand_like(rows) < self.dropout, 0.0)
 
 
 def principal_block(block: sp.csr_matrix, dim: int, rows_at_once: int = 1024) -> sp.csr_matrix:

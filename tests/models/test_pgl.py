@@ -95,6 +95,12 @@ def test_the_contrast_compares_two_draws_of_dropout(build):
     assert model.contrast(rows) == model.contrast(rows)
 
 
+def test_a_draw_leaves_out_its_share_of_the_coordinates(build):
+    rows = build(dropout=0.3).train().dropped(torch.ones(1000, 16))
+    assert set(rows.unique().tolist()) == {0.0, 1.0}
+    assert 1 - rows.mean() == pytest.approx(0.3, abs=0.02)  # five standard deviations
+
+
 def test_another_mode_is_refused(build):
     with pytest.raises(ValueError, match="mode=both; expected one of local, global"):
         build(mode="both")

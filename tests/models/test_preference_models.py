@@ -160,7 +160,7 @@ def test_layers_are_weighed_by_their_cosine_with_the_first(build):
     torch.testing.assert_close(model.propagate([first]), total)
 
 
-@pytest.mark.parametrize("name", ["MENTOR", "COHESION"])
+@pytest.mark.parametrize("name", ["MENTOR", "COHESION", "PGL"])
 def test_a_share_out_of_range_is_refused(name, build):
     with pytest.raises(ValueError, match="expected 0 <= dropout < 1"):
         build(name, dropout=1.0)
