@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all check plugin bench bench-epochs bench-growth clean
+.PHONY: run test test-all faults check plugin bench bench-epochs bench-growth clean
 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
@@ -16,6 +16,9 @@ test-all: $(VENV)/installed-test
 	@command -v chromium chromedriver >/dev/null \
 	    || echo "The test in a real browser is skipped without Chromium: apt-get install chromium chromium-driver"
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+faults: $(VENV)/installed-test
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/faults -m "slow or not slow"
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

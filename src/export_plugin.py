@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from utils.configurator import SRC
+from utils.console import show
 from utils.errors import ConfigError, exit_status
 from utils.files import replacing
 
@@ -69,8 +70,8 @@ def main(arguments: list[str]) -> int:
     def work() -> None:
         checkout = options.checkout.resolve()
         for path in export(checkout, options.force):
-            print(path)
-        print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
+            show(path)
+        show(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
 
     return exit_status(work, "stopped")
 

@@ -12,6 +12,7 @@ from serving.lists import evaluated_users, listed_users, recommend, trained_user
 from serving.vectors import export_vectors, similar_items
 from serving.writers import FORMATS, write_tables
 from utils.configurator import SRC
+from utils.console import Parser, show
 from utils.errors import ConfigError, exit_status
 from utils.words import positive
 
@@ -20,7 +21,7 @@ RESULTS = SRC.parent / "results"
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command, `lists` where none is named, and its options."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--run", type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…; or name it by:")
     shared.add_argument("-m", "--model", metavar="NAME", help="its model")
     shared.add_argument("-d", "--dataset", metavar="NAME", help="its data set")
@@ -28,12 +29,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     shared.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="its settings, such as n_layers=3")
     shared.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of runs to look in (results)")
     shared.add_argument("--data_path", type=Path, metavar="FOLDER", help="the folder above the data set's, if it has moved")
-    table = argparse.ArgumentParser(add_help=False)
+    table = Parser(add_help=False)
     table.add_argument("-k", type=positive, default=20, metavar="N", help="how many items (20)")
     table.add_argument("--format", choices=FORMATS, default="csv", help="of the table (csv)")
     table.add_argument("--output", type=Path, metavar="FILE", help="a file in place of the console")
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Recommendations, similar items and vectors of a finished run.",
         epilog="Without a command it is lists. `recommend.py COMMAND -h` shows the options of each.",
     )
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
     """Do what the command says; what there is to say beside the table goes to standard error."""
     if options.command == "export":
         for path in export_vectors(trained, options.format, options.output):
-            print(path)
+            show(path)
     elif options.command == "similar":
         write_tables([similar_items(trained, options.item, options.k)], options.format, options.output)
     else:
@@ -84,13 +85,13 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
             users = (trained_users if options.all else evaluated_users)(trained.dataset)
         frames = recommend(trained, users, options.k, options.include_seen, options.explain)
         n_rows = write_tables(frames, options.format, options.output)
-        print(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
+        show(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
         known = trained_users(trained.dataset)
         if options.all and len(known) < trained.dataset.n_users:
-            print(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
+            show(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
         strangers = ~np.isin(users, known)
         if strangers.any():
-            print(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+            show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:

@@ -30,6 +30,7 @@ from experiments.lookup import find_runs
 from experiments.summary import failures
 from experiments.trials import prepare, run_trials
 from utils.configurator import SRC, override_pairs
+from utils.console import Parser, show
 from utils.errors import ConfigError, RunError, exit_status
 from utils.files import write_text
 from utils.words import positive
@@ -40,7 +41,7 @@ LIVE = 10  # seconds between two forms of a live page
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command with its options; `words` are configuration keys and values, which only studies take."""
-    parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    parser = Parser(description="Studies, tables and figures of runs.", allow_abbrev=False)
     doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
@@ -135,7 +136,7 @@ def table(options: argparse.Namespace) -> None:
     if options.output:
         write_text(options.output, text + "\n")
     else:
-        print(text)
+        show(text)
 
 
 def html(options: argparse.Namespace) -> None:
@@ -153,12 +154,12 @@ def html(options: argparse.Namespace) -> None:
         answers[dataset] = answer(some, options.reference, options.metrics, found.notes)
         pages[dataset] = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
         write_text(pages[dataset], page(dataset, answers[dataset], [folder / "figures" for folder in folders]))
-        print(pages[dataset])
+        show(pages[dataset])
     if len(groups) > 1:
         top = next((path for path in options.results if path.is_dir()), RESULTS) / "report.html"
         addresses = {dataset: os.path.relpath(path, top.parent) for dataset, path in pages.items()}
         write_text(top, overview(answers, addresses, options.reference))
-        print(top)
+        show(top)
 
 
 def live(options: argparse.Namespace) -> None:
@@ -179,7 +180,7 @@ def live(options: argparse.Namespace) -> None:
         for found, state in until_they_end(read, options.live):
             write_text(path, writer.page(found, state))
             if not said:
-                print(
+                show(
                     f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end",
                     flush=True,
                 )
@@ -187,30 +188,30 @@ def live(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         found, runs = read()
         write_text(path, writer.page(found, Live(runs, time.time(), None)))
-        print(f"\nstopped; {path} holds the last state", file=sys.stderr)
+        show(f"\nstopped; {path} holds the last state", file=sys.stderr)
         return
-    print("the runs have ended; this page is the last one")
+    show("the runs have ended; this page is the last one")
 
 
 def records(options: argparse.Namespace) -> None:
     found = _selected(options)
     for record in found.records:
-        print(record.save(options.output))
+        show(record.save(options.output))
     kept = [record.trial for record in found.records]
     for plan in found.plans:
-        print(plan.restricted(kept).save(options.output))
+        show(plan.restricted(kept).save(options.output))
 
 
 def runs(options: argparse.Namespace) -> None:
     found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
     found = [run for run in found if not (options.unfinished and run.result)]
-    print(runs_list(found) if found else "no such run")
+    show(runs_list(found) if found else "no such run")
 
 
 def experiments(options: argparse.Namespace) -> None:
     asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
     lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
-    print("\n\n".join(line for line in lines if line) or "no such experiment")
+    show("\n\n".join(line for line in lines if line) or "no such experiment")
 
 
 def beyond(options: argparse.Namespace) -> None:
@@ -250,16 +251,16 @@ def _run(plan: Plan, jobs: int, name: str | None = None) -> tuple[list[Record], 
     if not finished:
         raise RunError(text.removeprefix("error: "))
     if text:
-        print(text, file=sys.stderr)
+        show(text, file=sys.stderr)
     return finished, bool(text)
 
 
 def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
     for picture in drawn:
         if with_numbers:
-            print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
-        print(picture.caption)
-        print(*picture.save(folder), sep="\n", end="\n\n")
+            show(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
+        show(picture.caption)
+        show(*picture.save(folder), sep="\n", end="\n\n")
 
 
 def _selected(options: argparse.Namespace) -> Selection:
@@ -269,7 +270,7 @@ def _selected(options: argparse.Namespace) -> Selection:
     )
     found = select(options.results, wanted)
     for line in found.said:
-        print(line, file=sys.stderr)
+        show(line, file=sys.stderr)
     return found
 
 

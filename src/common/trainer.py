@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from common.abstract_recommender import GeneralRecommender
 from common.generators import host_generators, restore_host_generators
 from common.recording import RecordedSteps
+from common.saved import check_saved
 from utils.configurator import Config
 from utils.contract import contract
 from utils.dataloader import EvalDataLoader, TrainDataLoader
@@ -240,7 +241,8 @@ class Trainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a training where state_dict left it."""
+        """Take up a training where state_dict left it; ValueError where the state is of another training."""
+        check_saved(state, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
         self.progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         if self.trains:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.configurator import Config, available_models, model_folder
+from utils.configurator import Config, available_models, keys_owners, model_folder
 from utils.errors import ConfigError
 
 
@@ -23,7 +23,9 @@ def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str,
             trials += Config(model, dataset, known, search).trials()
     unused = [key for key in overrides if key not in used]
     if unused:
-        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'")
+        owners = keys_owners(unused[0], model_folder(overrides))
+        hint = f"; it is a key of {owners}" if owners else ""
+        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'{hint}")
     return trials
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preparation.lines import opened
+from preparation.lines import bounded_lines, opened, too_long
 from preparation.report import Source
 from utils.errors import DataError
 from utils.text import encoding_of
@@ -124,7 +124,7 @@ def rows(layout: Layout) -> Iterator[Row]:
     """The rows below the header, also those that cannot be used; blank lines are none."""
     with opened(layout.path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        lines = ((number, line) for number, line in enumerate(text, start=1) if line.strip("\r\n"))
+        lines = ((number, line) for number, line in enumerate(bounded_lines(text, layout.path), start=1) if line.strip("\r\n"))
         found = _joined(lines, layout.separator, layout.quote, len(layout.names))
         yield from itertools.islice(found, int(layout.has_header), None)
 
@@ -399,6 +399,8 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             rest = data[cut:]
             if cut:
                 yield data[:cut]
+            elif len(rest) > _LONGEST_FIELD:
+                raise too_long(path)
     if rest:
         yield rest + b"\n"
 
@@ -420,7 +422,7 @@ def first_lines(path: Path, count: int) -> list[str]:
 def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig") -> list[str]:
     with opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="")
-        return [line for line in itertools.islice(text, count) if line.strip("\r\n")]
+        return [line for line in itertools.islice(bounded_lines(text, path), count) if line.strip("\r\n")]
 
 
 def _in_utf8(source: Source, spill: Path, encoding: str) -> Path:

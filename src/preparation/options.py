@@ -1,9 +1,11 @@
 """Options that several commands of prepare.py share."""
 
 import argparse
+import re
 from pathlib import Path
 
 from utils.configurator import SRC
+from utils.errors import ConfigError
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +17,8 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def dataset_folder(options: argparse.Namespace) -> Path:
-    """data/<name>, an absolute path."""
-    return (options.data_path / options.dataset).resolve()
+    """data/<name>, an absolute path; ConfigError where the name would lead elsewhere."""
+    name = options.dataset
+    if not re.fullmatch(r"\w[\w.-]{,99}", name):
+        raise ConfigError(f"-d {name}: expected up to 100 letters, digits, _, - and dots, since files take this name")
+    return (options.data_path / name).resolve()

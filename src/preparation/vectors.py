@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from preparation.ids import unmatched
 from preparation.report import Report
+from utils.console import printable
 from utils.errors import DataError
 from utils.files import mapped
 
@@ -36,7 +37,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     mask = np.zeros(len(names), dtype=bool)
     strangers: list[str] = []
     n_known = 0
-    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=printable(path.name), disable=None) as bar:
         while len(block := np.fromfile(file, RECORD, _BLOCK)):
             ids = np.char.decode(block["name"], "latin-1").astype(object)
             numbers = codes.get_indexer(ids)

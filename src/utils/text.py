@@ -3,6 +3,7 @@
 import codecs
 from pathlib import Path
 
+from utils.bounded import read_bytes
 from utils.errors import DataError
 
 _MARKS = {
@@ -28,10 +29,12 @@ def encoding_of(head: bytes) -> str:
 def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark; DataError where it cannot be read or is in another encoding."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         encoding = encoding_of(content[:4096])
         return content.decode(encoding).removeprefix("\ufeff")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as text in {encoding}: {error}. Save it as UTF-8") from None
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None

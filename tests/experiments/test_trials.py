@@ -71,7 +71,9 @@ def test_a_failing_trial_stops_no_other_and_is_reported(grid, toy, tmp_path, cap
     for jobs in "1", "2":
         assert program.main([*words, jobs, "--restart"]) == 1
         captured = capsys.readouterr()
-        assert "error: 1 of 2 trials failed:\n  BPR on toy learning_rate=1e+30: BPR: the loss is" in captured.err
+        assert (
+            "error: 1 of 2 trials failed:\n  BPR on toy learning_rate=1e+30: BPR.full_sort_predict returned Inf" in captured.err
+        )
         assert "learning_rate=0.001" in captured.out and "Traceback" not in captured.err
 
 
