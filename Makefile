@@ -18,7 +18,7 @@ test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 faults: $(VENV)/installed-test
-	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/faults -m "slow or not slow"
+	FAULTS=whole $(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

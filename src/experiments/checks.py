@@ -39,8 +39,8 @@ class Health:
         if self.trainer.progress.best_epoch == 0 and len(rows) > 1:
             self._say(
                 [
-                    f"the first epoch was the best of {len(rows)}: validation {metric} only fell afterwards. The model may not "
-                    "have learned; try a smaller learning_rate, or min_epochs if the metric rises late"
+                    f"the first epoch was the best of {len(rows)}: validation {metric} was never higher afterwards. The model "
+                    "may not have learned; try a smaller learning_rate, or min_epochs if the metric rises late"
                 ]
             )
         model, dataset = self.trainer.model.eval(), self.test.dataset

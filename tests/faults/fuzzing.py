@@ -1,7 +1,7 @@
 """What the tests of damaged and hostile files share: mutations of valid ones, and what a reader may do with them.
 
-FUZZ_EXAMPLES is the number of examples a test tries. By default it is small and the examples are always the same; in
-`make faults` it is large, and they are new each time.
+In `make test` a test tries few examples, always the same. In `make faults` it tries many, new ones each time. Their number is
+FUZZ_EXAMPLES.
 """
 
 import atexit
@@ -9,15 +9,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from faults.harness import WHOLE
 from utils.errors import UserError
 from utils.memory import process_peak_mb, reset_process_peak
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "500" if WHOLE else "0"))
 SECONDS = 30  # one example may take as long on a busy machine
 MEGABYTES = 2048  # that one example may add
 COUNTS: dict[str, list[int]] = {}  # by test: examples, and those refused
@@ -76,6 +78,12 @@ def accepts(name: str, work: Callable[[], Any]) -> bool:
     assert (process_peak_mb() or 0.0) - before < MEGABYTES
     counts[1] += refused
     return not refused
+
+
+def unlisted(path: Path) -> Path:
+    """A run's directory without its manifest, as a stranger may send it: what is in the files is all there is to judge by."""
+    (path / "manifest.json").unlink(missing_ok=True)
+    return path
 
 
 # strategies

@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from fuzzing import accepts, fuzz, mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.run import assemble, open_dataset
+from faults.fuzzing import accepts, fuzz, mutated
 from preparation.items import read_items
 from preparation.validation import check as check_dataset
 from serving.identifiers import item_identifiers, user_identifiers

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fuzzing import EXAMPLES, accepts, changed, fuzz, mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
 import prepare as program
+from faults.fuzzing import EXAMPLES, accepts, changed, fuzz, mutated
 from preparation.backbones import Backbone
 from preparation.images import _prepare
 from preparation.lines import parse_record

@@ -2,12 +2,10 @@
 
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from fuzzing import accepts, changed, fuzz, mutated
 from hypothesis import given
 
 import utils.neighbours as neighbours
@@ -19,6 +17,7 @@ from analysis.tables import rendered
 from experiments.directory import RunDirectory
 from experiments.run import run
 from experiments.trained import load_trained
+from faults.fuzzing import accepts, changed, fuzz, mutated, unlisted
 
 ARCHIVES = ("per_user.npz", "topk.npz")
 TEXTS = ("result.json", "config.json", "environment.json", "metrics.jsonl")
@@ -31,10 +30,8 @@ def archive(arrays: dict) -> bytes:
 
 
 @pytest.fixture
-def finished(make_run, tmp_path):
-    path = make_run("BPR")
-    shutil.copytree(path, tmp_path / "copy")
-    return path
+def finished(make_run):
+    return unlisted(make_run("BPR"))
 
 
 def read(path):

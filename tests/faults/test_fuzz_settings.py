@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 import yaml
-from fuzzing import SCALARS, VALUES, accepts, changed, fuzz, mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ import recommend
 import report
 from experiments.grid import plan
 from experiments.run import open_dataset
+from faults.fuzzing import SCALARS, VALUES, accepts, changed, fuzz, mutated
 from utils.configurator import Config, override_pairs, read_yaml
 
 FILES = ["overall.yaml", "dataset/toy.yaml", "model/BPR.yaml", "model/MambaRec.yaml", "mg.yaml"]

@@ -15,6 +15,7 @@ import prepare
 from analysis.html import report
 from analysis.records import Record
 from experiments.trained import load_trained
+from faults.fuzzing import unlisted
 from serving.identifiers import Identifiers
 from serving.writers import write_tables
 from utils.bounded import read_arrays
@@ -61,7 +62,7 @@ def test_an_archive_with_a_pickle_is_never_executed(tmp_path, form):
 def test_a_checkpoint_with_a_pickle_is_never_executed(make_run, make_config, tmp_path, name):
     from experiments.run import run
 
-    path, trace = make_run("BPR"), tmp_path / "executed"
+    path, trace = unlisted(make_run("BPR")), tmp_path / "executed"
     torch.save({"progress": Payload(trace)}, path / name)
     trace.unlink(missing_ok=True)
     with pytest.raises(RunError, match=name):
@@ -140,7 +141,7 @@ def test_a_record_whose_name_leads_elsewhere_is_refused(make_run, tmp_path, key)
 
 
 def test_no_script_of_a_run_runs_in_the_report(make_run):
-    path = make_run("BPR")
+    path = unlisted(make_run("BPR"))
     plain = report([Record.of_run(path)])
     script = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     for name, key in (("config.json", "learner"), ("environment.json", "machine")):
@@ -167,7 +168,7 @@ def test_a_formula_in_a_csv_is_a_text(text, tmp_path):
 @pytest.mark.parametrize("text", [*FORMULAS, *PLAIN, "'t Hooft", "''", "'=1"])
 def test_an_id_comes_back_from_a_csv(text):
     assert unguarded(guarded(text)) == text or guarded(text) == text
-    ids = Identifiers("item", 2, pd.Index(["other", text]))
+    ids = Identifiers("item", 2, np.arange(2), pd.Index(["other", text]))
     assert ids.numbers([guarded(text)]).tolist() == [1]
 
 
