@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
     bounds = parser.add_argument_group("bounds")
     bounds.add_argument("--memory", type=gigabytes, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
-    bounds.add_argument("--threads", type=positive, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+    bounds.add_argument("--threads", type=threads, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
 
 
 def number(text: str) -> float:
@@ -78,6 +78,15 @@ def gigabytes(text: str) -> float:
     value = number(text)
     if not 0.01 <= value <= 1e6:
         raise argparse.ArgumentTypeError(f"{value}; expected a number from 0.01 to 1,000,000")
+    return value
+
+
+def threads(text: str) -> int:
+    """The engine starts them all at once, so that too many would stop the machine."""
+    most = 4 * (os.cpu_count() or 1)
+    value = positive(text)
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{value}; expected at most {most}, four for each core of this machine")
     return value
 
 

@@ -120,7 +120,9 @@ def test_an_id_with_a_carriage_return_stays_in_its_cell(tmp_path):
     assert pd.read_csv(tmp_path / "x.csv", dtype=str)["item"].tolist() == ["a\rb", "c"]
 
 
-@pytest.mark.parametrize(("option", "value"), [("--memory", "inf"), ("--memory", "-1"), ("--min-rating", "nan")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--memory", "inf"), ("--memory", "-1"), ("--min-rating", "nan"), ("--threads", "1000000")]
+)
 def test_a_number_of_prepare_that_is_none(tmp_path, capsys, option, value):
     words = ["table", "-d", "mine", "--interactions", "x", "--user-column", "u", "--item-column", "i", f"{option}={value}"]
     with pytest.raises(SystemExit) as stop:
