@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,15 +15,17 @@ import torch
 
 import prepare
 from analysis.records import Record
+from experiments.experiment import read_experiment
+from experiments.lookup import find_runs
 from experiments.run import run
-from faults.fuzzing import unlisted
+from faults.fuzzing import Late, accepts, unlisted
 from preparation.lines import parse_record
 from preparation.store import ImageStore
 from serving.writers import write_tables
 from utils.bounded import read_arrays
 from utils.configurator import Config, override_pairs, parse_value, read_yaml
 from utils.dataset import RecDataset
-from utils.errors import ConfigError, DataError, RunError
+from utils.errors import ConfigError, DataError, RunError, exit_status
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -170,3 +173,50 @@ def test_the_programs_show_no_traceback_for_a_damaged_run(make_run):
     assert (
         ended.returncode == 2 and "\nerror: " in ended.stderr and "Traceback" not in ended.stderr and "\x1b" not in ended.stderr
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"models": []},
+        {"datasets": ["other"]},
+        {"models": [None]},
+        {"axes": {"BPR": None}},
+        {"given": 0},
+        {"trials": [[]]},
+        {"seeds": [True]},
+        {"budget": []},
+    ],
+    ids=str,
+)
+def test_a_plan_of_another_form(tmp_path, values):
+    plan = {
+        "name": "a",
+        "purpose": "grid",
+        "models": ["BPR"],
+        "datasets": ["toy"],
+        "axes": {"BPR": {"seed": [1]}},
+        "settings": {},
+    }
+    plan |= {"seeds": [1], "budget": {}, "points": {"BPR": 1}, "fingerprint": "", "trials": ["toy/BPR/seed1-0"]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(plan))
+    assert read_experiment(path)
+    path.write_text(json.dumps(plan | values))
+    with pytest.raises(RunError, match=r"a\.json is no plan of an experiment"):
+        read_experiment(path)
+
+
+@pytest.mark.parametrize("values", [{"model": None}, {"seed": "1"}, {"valid_metric": 1}, {"epochs": []}], ids=str)
+def test_settings_of_a_run_of_another_kind_are_not_listed(make_run, values):
+    path = unlisted(make_run("BPR"))
+    content = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(content | values))
+    with pytest.raises(RunError, match="cannot be read"):
+        find_runs([path.parent], ["BPR"])
+
+
+def test_an_example_that_hangs_is_never_taken_for_one_that_is_refused(monkeypatch):
+    monkeypatch.setattr("faults.fuzzing.SECONDS", 1)
+    with pytest.raises(Late):
+        accepts("hang", lambda: exit_status(lambda: time.sleep(20), "stopped"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 
+import report as program
 import utils.neighbours as neighbours
 from analysis.breakdown import by_user_activity
 from analysis.comparison import compare
@@ -15,6 +16,7 @@ from analysis.html import report
 from analysis.records import Record, load_records
 from analysis.tables import rendered
 from experiments.directory import RunDirectory
+from experiments.experiment import plan_experiment, trial_name
 from experiments.run import run
 from experiments.trained import load_trained
 from faults.fuzzing import accepts, changed, fuzz, mutated, unlisted
@@ -162,5 +164,35 @@ def test_a_damaged_log_of_epochs_stops_no_plan(finished):
     def check(content):
         path.write_bytes(content)
         accepts("metrics.jsonl", lambda: RunDirectory(finished).metrics())
+
+    check()
+
+
+def test_other_values_of_a_plan_are_refused_or_read(finished, make_config, capsys):
+    place = finished.parents[2]
+    configs = [make_config("BPR", seed=seed) for seed in (999, 1)]
+    plan_experiment(None, "comparison", configs, [finished, finished.with_name("seed1-0000000000")], {"epochs": 2}).save(place)
+    (path,) = (place / "experiments").glob("*.json")
+    content = json.loads(path.read_text()) | {"trials": [trial_name(finished)]}
+
+    @fuzz(30)
+    @given(changed(content))
+    def check(value):
+        path.write_text(json.dumps(value))
+        for words in (["experiments", "-m", "BPR"], ["table", "--experiment", path.stem]):
+            accepts("plan, values", lambda words=words: program.main([*words, "--results", str(place)]))
+
+    check()
+
+
+def test_other_settings_of_a_run_are_refused_or_listed(finished):
+    path = finished / "config.json"
+
+    @fuzz(30)
+    @given(changed(json.loads(path.read_text())))
+    def check(value):
+        path.write_text(json.dumps(value))
+        for words in (["runs"], ["runs", "-m", "BPR", "--where", "epochs=2"]):
+            accepts("runs, values", lambda words=words: program.main([*words, "--results", str(finished.parents[2])]))
 
     check()
