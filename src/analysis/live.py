@@ -13,9 +13,19 @@ import psutil
 
 from analysis.records import SUFFIX, Record, load_records
 from experiments.directory import RunDirectory
+from utils.bounded import read_json
 from utils.words import count, duration
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
+_SETTINGS = {
+    "model": str,
+    "dataset": str,
+    "seed": int,
+    "valid_metric": str,
+    "epochs": int,
+    "stopping_step": int,
+    "min_epochs": int,
+}
 _END = 2**20  # bytes of a log that are looked at
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")  # how a line of train.log begins
 RUNNING, STOPPED, FAILED = "running", "stopped", "failed"
@@ -39,7 +49,7 @@ class Unfinished:
     @classmethod
     def of_run(cls, path: Path, in_use: bool) -> "Unfinished":
         directory = RunDirectory(path)
-        config = directory.read_json("config.json")
+        config = read_json(directory.file("config.json"), _SETTINGS)
         times = [file.stat().st_mtime for file in path.iterdir() if file.is_file() and file.name != ".lock"]
         return cls(config, directory.metrics(), path, max(times), _last_error(directory.file("train.log")), in_use)
 
