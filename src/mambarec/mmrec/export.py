@@ -9,6 +9,7 @@ import ast
 import re
 from pathlib import Path
 
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, exit_status
 from mambarec.base.files import real, write_text
 from mambarec.base.places import CODE, PACKAGE
@@ -88,7 +89,7 @@ def main(arguments: list[str]) -> int:
     def work() -> None:
         checkout = real(options.checkout)
         for path in export(checkout, options.force):
-            print(path)
-        print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
+            show(path)
+        show(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
 
     return exit_status(work, "stopped")
