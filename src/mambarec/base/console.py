@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from typing import IO, NoReturn
 
 # Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
@@ -24,7 +25,22 @@ def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None =
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are `printable`: they repeat words of the command line."""
+    """argparse's, with options that take dashes or underscores, and errors that are `printable`.
+
+    The errors repeat words of the command line.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._spelled(word) for word in words], namespace)
+
+    def _spelled(self, word: str) -> str:
+        """An option as it was declared, where the word differs from it by dashes and underscores alone."""
+        name, equals, value = word.partition("=")
+        if not name.startswith("--") or name in self._option_string_actions:
+            return word
+        declared = {known.replace("_", "-"): known for known in self._option_string_actions}
+        return declared.get(name.replace("_", "-"), name) + equals + value
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
