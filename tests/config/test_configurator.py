@@ -7,6 +7,7 @@ import torch
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.places import CHECKOUT, CONFIGS
+from mambarec.config import configurator
 from mambarec.config.configurator import (
     Config,
     available_datasets,
@@ -453,3 +454,18 @@ def test_configuration_can_be_written_as_json(given):
     assert set(read) == set(config)
     assert (read["seed"], read["mmd_weight"], read["dataset"]) == (2, 0.2, "toy")
     assert json.loads(json.dumps(config.identity())) == config.identity()
+
+
+def test_the_users_folder_comes_before_the_package(known_toy, tmp_path, monkeypatch):
+    """As with an installed package, whose data sets and tuned values lie in the user's folder."""
+    monkeypatch.setattr(configurator, "HOME", tmp_path)
+    assert configurator.config_file("dataset/toy.yaml") == configurator.CONFIGS / "dataset" / "toy.yaml"
+    mine = tmp_path / "configs" / "dataset" / "toy.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("inter_file_name: mine.inter\n")
+    assert configurator.config_file("dataset/toy.yaml") == mine and configurator.config_file("dataset/nowhere.yaml") is None
+    tuned = tmp_path / "configs" / configurator.tuned_file("BPR", "toy")
+    tuned.parent.mkdir(parents=True)
+    tuned.write_text("learning_rate: 0.125\n")
+    config = Config("BPR", "toy", {"tuned": True})
+    assert config["inter_file_name"] == "mine.inter" and config["learning_rate"] == 0.125

@@ -20,7 +20,7 @@ import numpy as np
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.config import configurator
-from mambarec.config.configurator import NEUTRAL_KEYS, read_yaml, tuned_file
+from mambarec.config.configurator import NEUTRAL_KEYS, config_file, read_yaml, tuned_file
 from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
@@ -87,8 +87,8 @@ class Record:
         if self.config.get("tuned"):
             return self.config["tuned"]
         name = tuned_file(self.model, self.dataset)
-        path, settings = configurator.CONFIGS / name, self.settings()
-        return name if path.exists() and all(settings.get(key) == value for key, value in read_yaml(path).items()) else None
+        path, settings = config_file(name), self.settings()
+        return name if path and all(settings.get(key) == value for key, value in read_yaml(path).items()) else None
 
     def machine(self) -> dict[str, Any]:
         """What of a run's configuration is of the machine: its figures may differ in their last digits by it."""
@@ -142,8 +142,8 @@ class Record:
 @cache
 def _defaults(configs: Path, model: str, dataset: str) -> dict[str, Any]:
     """What overall.yaml sets, and the YAMLs of the data set and of the model, if they are here."""
-    paths = [configs / "overall.yaml", configs / "dataset" / f"{dataset}.yaml", configs / "model" / f"{model}.yaml"]
-    contents = [read_yaml(path) for path in paths if path.exists()]
+    paths = [configs / "overall.yaml", config_file(f"dataset/{dataset}.yaml"), configs / "model" / f"{model}.yaml"]
+    contents = [read_yaml(path) for path in paths if path and path.exists()]
     return {key: value for content in contents for key, value in content.items() if not isinstance(value, dict)}
 
 

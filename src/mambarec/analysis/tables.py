@@ -12,8 +12,7 @@ from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.errors import ConfigError
 from mambarec.base.words import count, listed, seeds_text
-from mambarec.config import configurator
-from mambarec.config.configurator import tuned_budget
+from mambarec.config.configurator import config_file, tuned_budget
 
 CAPPED = "†"
 
@@ -205,8 +204,8 @@ def tuned_sentences(comparison: Comparison) -> list[str]:
     for dataset in comparison.datasets:
         for entry in comparison.column(dataset):
             if name := entry.records[0].tuned():
-                path = configurator.CONFIGS / name
-                found.setdefault(tuned_budget(path) if path.exists() else "unknown", []).append(f"{entry.label} ({name})")
+                path = config_file(name)
+                found.setdefault(tuned_budget(path) if path else "unknown", []).append(f"{entry.label} ({name})")
     if not found:
         return []
     if len(found) == 1:

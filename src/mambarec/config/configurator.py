@@ -154,8 +154,9 @@ def config_folders() -> list[Path]:
     return [CONFIGS] if HOME == CHECKOUT else [HOME / "configs", CONFIGS]
 
 
-def _dataset_file(name: str) -> Path:
-    return next(path for folder in dataset_folders() if (path := folder / f"{name}.yaml").exists())
+def config_file(name: str) -> Path | None:
+    """The YAML of this name, such as dataset/baby.yaml, in the first of `config_folders` that has it; None if none has."""
+    return next((path for folder in config_folders() if (path := folder / name).exists()), None)
 
 
 class Axis(list):
@@ -184,9 +185,9 @@ class Config(Mapping):
         self._left_out: list[str] = []
         self.axes: dict[str, list] = {}
 
-        layers = [CONFIGS / "overall.yaml", _dataset_file(dataset)]
+        layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
         layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
-        contents = [(path.name, read_yaml(path)) for path in layers if path.exists()]
+        contents = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
         if asked.get("mg"):
@@ -328,8 +329,9 @@ class Config(Mapping):
         return space
 
     def _tuned_values(self, name: str, model: str) -> dict[str, Any]:
-        path = next((path for place in config_folders() if (path := place / name).exists()), config_folders()[0] / name)
-        if not path.exists():
+        path = config_file(name)
+        if path is None:
+            path = config_folders()[0] / name
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
                 f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: python "
