@@ -24,7 +24,7 @@ ALLOWED = {
     "experiments": ["base", "config", "data", "running"],
     "serving": ["base", "config", "data", "evaluation", "running"],
     "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
-    "api": ["analysis", "base", "cli", "config", "experiments", "running", "serving"],
+    "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
     "cli": ["analysis", "base", "config", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }
 FILES = {

@@ -1,12 +1,13 @@
 """Multimodal recommendation: train, compare and use models, MambaRec among them."""
 
 import importlib
-from pathlib import Path
 from typing import Any
 
+from mambarec.base.places import CHECKOUT, CODE
+
 # A checkout has models/ and configs/ beside this folder, where MMRec has them; in an installed package they are within it.
-if (Path(__file__).parents[1] / "models" / "mambarec.py").exists():
-    __path__.append(str(Path(__file__).parents[1]))
+if CHECKOUT:
+    __path__.append(str(CODE))
 
 __all__ = ["Run", "Table", "compare", "load_run", "prepare_table", "runs", "search", "train"]
 

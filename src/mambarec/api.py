@@ -6,7 +6,6 @@ Every function raises a UserError (mambarec.base.errors). Its message says what 
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -19,14 +18,18 @@ from mambarec.analysis.comparison import Comparison
 from mambarec.analysis.tables import all_tables, rendered
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.extras import optional
+from mambarec.base.files import real
 from mambarec.base.places import RESULTS
 from mambarec.cli import prepare as preparing
 from mambarec.cli import train as training
 from mambarec.config.configurator import Axis
-from mambarec.experiments.engines import LocalProcesses
+from mambarec.data.id_maps import read_table
+from mambarec.experiments.engines import LocalProcesses, threads_each
+from mambarec.experiments.grid import plan
+from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory
-from mambarec.running.lookup import choose_run, find_runs
+from mambarec.running.lookup import Described, choose_run, find_runs
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
@@ -34,12 +37,12 @@ from mambarec.serving.identifiers import user_identifiers
 _TITLE = 80  # characters of an item's text that stand for its title
 
 
-class Run:
+class Run(Described):
     """A finished run: its figures, and what its model recommends. `directory` holds its files."""
 
     def __init__(self, directory: str | Path):
         """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged."""
-        self.directory = Path(directory).resolve()
+        self.directory = real(Path(directory))
         self._files = RunDirectory(self.directory)
         result = self._files.result()
         if result is None:
@@ -97,8 +100,7 @@ class Run:
         """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
         drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
         figure = drawing.Figure(figsize=(7, 2.6), layout="constrained")
-        metric = self.config["valid_metric"].lower()
-        for axis, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
+        for axis, name in zip(figure.subplots(1, 2), ("loss", self.valid_metric), strict=True):
             curve = self.curves[name].dropna()
             axis.plot(curve.index, curve)
             axis.set(xlabel="epoch", ylabel=name if name == "loss" else f"validation {name}")
@@ -109,7 +111,7 @@ class Run:
         path = self.trained.dataset.folder / "items.csv"
         if not path.exists():
             return frame
-        items = pd.read_csv(path, dtype=str, keep_default_na=False)
+        items = read_table(path, ",")
         if not {"original_id", "text"} <= set(items):
             return frame
         titles = items.drop_duplicates("original_id").set_index("original_id")["text"].str.slice(0, _TITLE)
@@ -117,10 +119,10 @@ class Run:
         return frame
 
     def __repr__(self) -> str:
-        metric = self.config["valid_metric"].lower()
-        name = f"{self.config['model']} on {self.config['dataset']}, seed {self.config['seed']}"
+        metric = self.valid_metric
         return (
-            f"<Run {name}: {self.result['epochs']} epochs, best {self.result['best_epoch'] + 1}, {metric} validation "
+            f"<Run {self.model} on {self.dataset}, seed {self.seed}: {self.result['epochs']} epochs, "
+            f"best {self.result['best_epoch'] + 1}, {metric} validation "
             f"{self.result['valid'][metric]:.4f}, test {self.result['test'][metric]:.4f}>"
         )
 
@@ -176,11 +178,11 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
     It raises ConfigError for a key or a value that cannot be used, DataError for the data, and RunError if the training failed.
     """
-    options, overrides = _asked([model], [dataset], {**settings}, restart=restart)
+    options, overrides = _asked([model], [dataset], settings, restart=restart)
     several = [key for key, value in overrides.items() if isinstance(value, Axis)]
     if several:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
-    trial = prepare(training.plan(options.model, options.dataset, overrides, False), anew=restart)[0]
+    trial = prepare(plan(options.model, options.dataset, overrides), anew=restart)[0]
     if restart:
         RunDirectory(trial.path).discard()
     [outcome] = run_trials([trial], LocalProcesses(1))
@@ -248,23 +250,25 @@ def _asked(
     """The command's options and the configuration keys that they and `settings` set."""
     flags = ["--jobs", str(jobs), *(["--restart"] if restart else []), *words]
     options, _ = training.parse(["-m", *models, "-d", *datasets, *flags])
-    overrides = {key: Axis(value) if _is_several(value) else value for key, value in settings.items()}
-    overrides = {key: value[0] if isinstance(value, Axis) and len(value) == 1 else value for key, value in overrides.items()}
+    overrides = {key: _one_or_several(value) for key, value in settings.items()}
     if jobs > 1:
-        overrides.setdefault("threads", training.threads_each(jobs))
+        overrides.setdefault("threads", threads_each(jobs))
     return options, overrides
 
 
-def _is_several(value: Any) -> bool:
-    return isinstance(value, list | tuple | range | np.ndarray)
+def _one_or_several(value: Any) -> Any:
+    """As the command line has it: an Axis of several values, and the value itself of one."""
+    if not isinstance(value, list | tuple | range | np.ndarray):
+        return value
+    return value[0] if len(value) == 1 else Axis(value)
 
 
 def _table(models, datasets, settings, reference, name, jobs, restart, words=()) -> Table:
     words = [*words, *(["--name", name] if name else []), *(["--reference", reference] if reference else [])]
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
-    configs = training.plan(options.model, options.dataset, overrides, options.search)
+    configs = plan(options.model, options.dataset, overrides, options.search)
     outcomes, experiment = training.run_all(configs, options, overrides)
-    if text := training.failures(outcomes):
+    if text := failures(outcomes):
         raise RunError(text)
     if experiment is None:
         raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
@@ -302,7 +306,7 @@ def runs(
     found = find_runs([Path(results)], [model] if model else [], [dataset] if dataset else [], [], where)
     rows = []
     for run in found:
-        metric = run.config["valid_metric"].lower()
+        metric = run.valid_metric
         figures = {"metric": metric, **{part: (run.result or {}).get(key, {}).get(metric) for part, key in _PARTS.items()}}
         row = {"model": run.model, "dataset": run.dataset, "seed": run.seed, "state": run.state(), **figures}
         rows.append({**row, "directory": str(run.path)})
@@ -342,7 +346,10 @@ def prepare_table(
         for key, value in given.items():
             flag = "--data_path" if key == "data_path" else f"--{key.replace('_', '-')}"
             words += [] if value is False or value is None else [flag] if value is True else [flag, str(value)]
-        asked = _parsed(words)
+        try:
+            asked = preparing.parse(words)
+        except SystemExit:
+            raise ConfigError("an option of mr.prepare_table() cannot be used; the message above names it") from None
         asked.does(asked)
         return Path(asked.data_path) / name
 
@@ -357,16 +364,3 @@ def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> str:
         path = path.with_suffix(".csv")
         table.to_csv(path, index=False)
     return str(path)
-
-
-@contextmanager
-def _errors():
-    try:
-        yield
-    except SystemExit:
-        raise ConfigError("an option of mr.prepare_table() cannot be used; the message above names it") from None
-
-
-def _parsed(words: list[str]):
-    with _errors():
-        return preparing.parse(words)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import listed, seeds_text
+from mambarec.base.words import listed, seeds_text, value_text
 from mambarec.config.configurator import parse_value
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
@@ -223,5 +223,4 @@ def _declared_modalities(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _value_text(key: str, value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
-    return text[:8] if key == "model_code" else text
+    return value_text(value)[:8] if key == "model_code" else value_text(value)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mambarec.analysis.fairness import BUDGET_KEYS
-from mambarec.base.words import count, seeds_text
+from mambarec.base.words import count, seeds_text, value_text
 from mambarec.config.configurator import NEUTRAL_KEYS
 from mambarec.experiments.experiment import Experiment, trial_name
 from mambarec.running.lookup import FoundRun, find_runs
@@ -21,7 +21,7 @@ def runs_list(runs: Sequence[FoundRun]) -> str:
         varied[model] = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     rows = [["run", "state", "progress", "settings that differ"]]
     for run in runs:
-        settings = " ".join(f"{key}={_text(run.config.get(key))}" for key in varied[run.model])
+        settings = " ".join(f"{key}={value_text(run.config.get(key))}" for key in varied[run.model])
         rows.append([trial_name(run.path), run.state(), run.progress(), settings])
     states = [row[1] for row in rows[1:]]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
@@ -61,8 +61,8 @@ def experiments_list(
         if (filters and not any(map(fits, plan.trials))) or (unfinished and is_finished):
             continue
         models_text = ", ".join(plan.models) if len(plan.models) <= 5 else count(len(plan.models), "model")
-        settings = [f"{key}={_text(value)}" for key, value in plan.settings.items() if key not in BUDGET_KEYS]
-        settings += [f"epochs={_text(plan.budget.get('epochs'))}"]
+        settings = [f"{key}={value_text(value)}" for key, value in plan.settings.items() if key not in BUDGET_KEYS]
+        settings += [f"epochs={value_text(plan.budget.get('epochs'))}"]
         axes = dict.fromkeys(f"{key}={_span(values)}" for keys in plan.axes.values() for key, values in keys.items())
         rows.append(
             [
@@ -92,8 +92,4 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _span(values: Sequence[object]) -> str:
     """Up to four values, or the first and the last and how many there are."""
-    return _text(values) if len(values) <= 4 else f"{values[0]}…{values[-1]} ({len(values)})"
-
-
-def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
+    return value_text(values) if len(values) <= 4 else f"{values[0]}…{values[-1]} ({len(values)})"

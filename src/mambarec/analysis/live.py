@@ -12,11 +12,12 @@ from typing import Any
 
 import psutil
 
-from mambarec.analysis.records import SUFFIX, Record, load_records
+from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Wanted, shown_so_far
 from mambarec.base.words import count, duration
 from mambarec.experiments.experiment import trial_name
 from mambarec.running.directory import RunDirectory
+from mambarec.running.lookup import Described
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")  # how a line of train.log begins
@@ -24,7 +25,7 @@ RUNNING, STOPPED, PRUNED, FAILED = "running", "stopped", "pruned", "failed"
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class Unfinished(Described):
     """A run without a result: its settings, the rows of metrics.jsonl so far, and how it stands.
 
     changed: when a file of it last changed, seconds since 1970. error: the last line of the traceback in train.log, if the log
@@ -46,22 +47,6 @@ class Unfinished:
         times = [file.stat().st_mtime for file in path.iterdir() if file.is_file() and file.name != ".lock"]
         error = _last_error(directory.file("train.log"))
         return cls(config, directory.metrics(), path, max(times), error, in_use, directory.is_pruned)
-
-    @property
-    def model(self) -> str:
-        return self.config["model"]
-
-    @property
-    def dataset(self) -> str:
-        return self.config["dataset"]
-
-    @property
-    def seed(self) -> int:
-        return self.config["seed"]
-
-    @property
-    def valid_metric(self) -> str:
-        return self.config["valid_metric"].lower()
 
     @cached_property
     def progress(self) -> tuple[int | None, float, int]:
@@ -172,7 +157,7 @@ def finished_and_not(paths: Sequence[Path], wanted: Wanted) -> tuple[list[Record
     They are those of `selection.shown_so_far`, and every run that a process is at work on.
     """
     is_shown = shown_so_far([path for path in paths if path.is_dir()], wanted)
-    there = [path for path in paths if path.is_file() or any(path.rglob("result.json")) or any(path.rglob(f"*{SUFFIX}"))]
+    there = [path for path in paths if has_runs(path)]
     finished = load_records(there) if there else []
     others = unfinished([path for path in paths if path.is_dir()])
     return (

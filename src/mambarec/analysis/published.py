@@ -17,7 +17,7 @@ from mambarec.analysis.figures import metric_name
 from mambarec.analysis.records import Record
 from mambarec.analysis.tables import Cell, Table, budget_sentences, mean_and_deviation, points_sentence, tuned_sentences
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import count
+from mambarec.base.words import count, value_text
 from mambarec.config.configurator import Config, available_models, parse_value
 from mambarec.experiments.grid import plan
 from mambarec.running.directory import RunDirectory
@@ -83,13 +83,13 @@ class Figure:
         key, _, value = self.setting.partition("=")
         kind, defaults = identity(record), record.defaults()
         whole = all(part == key or kind.get(part, default) == default for part in _PARTS if (default := defaults.get(part)))
-        return record.model == self.model and whole and (not key or _text(record.settings().get(key)) == value)
+        return record.model == self.model and whole and (not key or value_text(record.settings().get(key)) == value)
 
     def asks_for(self, config: Mapping[str, Any]) -> bool:
         """Whether a run with these settings is one that the figure stands beside."""
         key, _, value = self.setting.partition("=")
         whole = key == "modalities" or config.get("modalities") in (None, ["all"])
-        return config["model"] == self.model and whole and (not key or _text(config.get(key)) == value)
+        return config["model"] == self.model and whole and (not key or value_text(config.get(key)) == value)
 
 
 def published_figures(path: Path = FILE) -> list[Figure]:
@@ -251,7 +251,7 @@ def _explanations(figure: Figure, entry: Entry, figures: Sequence[Figure]) -> li
         "other sources": any(
             one.row == figure.row and one.metric == figure.metric and not _is_far(entry, one) for one in figures
         ),
-        "layers": any(_text(record.settings().get(key)) != value for key, value in layers),
+        "layers": any(value_text(record.settings().get(key)) != value for key, value in layers),
         "one setting": is_lower and entry.n_points == 1 and not record.tuned(),
         "test selection": is_lower and figure.selected_on != "valid",
     }
@@ -346,7 +346,3 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
     if explained:
         parts.append(f"What may explain more than 5%: {'; '.join(f'{word}: {_LEGEND[word]}' for word in explained)}.")
     return " ".join([*parts, *found.notes, *notes])
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"

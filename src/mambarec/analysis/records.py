@@ -5,6 +5,7 @@ values are float16 in both, so that a table is the same from either.
 """
 
 import io
+import itertools
 import json
 import os
 import zipfile
@@ -150,6 +151,11 @@ def _defaults(configs: Path, model: str, dataset: str) -> dict[str, Any]:
 def _refuse(error: OSError) -> None:
     """Of a folder that cannot be read: to leave its runs out would give other figures."""
     raise error
+
+
+def has_runs(path: Path) -> bool:
+    """Whether load_records finds something there: a file, or a folder with a finished run or a record below it."""
+    return path.is_file() or any(itertools.chain(path.rglob("result.json"), path.rglob(f"*{SUFFIX}")))
 
 
 def load_records(paths: Iterable[Path]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def positive(text: str) -> int:
@@ -25,6 +26,11 @@ def duration(seconds: float) -> str:
 def listed(texts: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as the command line takes it: 'a,b' for a list."""
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

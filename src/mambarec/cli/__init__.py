@@ -1,5 +1,6 @@
 """The commands: `mambarec train -m MambaRec -d demo`, and the programs of src/, which are the same."""
 
+import difflib
 import importlib
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(usage())
         return 0
     if words[0] not in COMMANDS:
-        near = importlib.import_module("difflib").get_close_matches(words[0], COMMANDS, n=1)
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}."
         print(f"error: there is no command {words[0]!r}. {hint}", file=sys.stderr)
         return 2

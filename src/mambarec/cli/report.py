@@ -1,11 +1,10 @@
 """Studies, tables and figures of runs: `python report.py ablation -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
-import itertools
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from mambarec.analysis.listing import experiments_list, runs_list
 from mambarec.analysis.live import finished_and_not, until_they_end
 from mambarec.analysis.published import Figure, known_figures, missing_reasons, published_table, trials
 from mambarec.analysis.ranks import diagram, ranks, ranks_table
-from mambarec.analysis.records import SUFFIX, Record, load_records
+from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
 from mambarec.analysis.studies import STUDIES, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
@@ -231,7 +230,7 @@ def published(options: argparse.Namespace) -> int:
     else:
         _check_places(options.results)
         selection = Selection()
-        if places := [path for path in options.results if path.is_file() or any(_runs_in(path))]:
+        if places := [path for path in options.results if has_runs(path)]:
             some = (options.experiment, options.all or not options.experiment, options.studies)
             selection = select(places, Wanted((), (), options.seed, options.where, *some))
         found, notes = [record for record in selection.records if record.dataset.lower() == dataset], selection.notes
@@ -352,11 +351,6 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
 def _check_places(places: Sequence[Path]) -> None:
     if missing := [path for path in places if not path.exists() and path != RESULTS]:
         raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
-
-
-def _runs_in(place: Path) -> Iterator[Path]:
-    """The finished runs and the records in a folder."""
-    return itertools.chain(place.rglob("result.json"), place.rglob(f"*{SUFFIX}"))
 
 
 def _selected(options: argparse.Namespace) -> Selection:

@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import itertools
 import math
-import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ import torch
 import yaml
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
 from mambarec.evaluation.metrics import METRICS
 
@@ -353,7 +353,7 @@ class Config(Mapping):
         """Make paths absolute: those of the YAMLs start at `ANCHOR`, those of the command line at the current directory."""
         for key in ("data_path", "results_dir"):
             anchor = Path.cwd() if self._source[key] == "command line" else ANCHOR
-            self._values[key] = f"{os.path.realpath(anchor / self._values[key])}/"
+            self._values[key] = f"{real(anchor / self._values[key])}/"
 
     def _check_evaluation(self) -> None:
         names = [name.lower() for name in self._values["metrics"]]
@@ -397,7 +397,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
         return None
     if not isinstance(folder, str):
         raise ConfigError(f"model_path={folder!r}; expected one folder")
-    place = Path(os.path.realpath((Path.cwd() if given else ANCHOR) / folder))
+    place = real((Path.cwd() if given else ANCHOR) / folder)
     if not place.is_dir():
         raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
     return place

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.words import value_text
 from mambarec.config.configurator import Config, available_models, model_folder, nearest_key
 
 
@@ -73,5 +74,4 @@ def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
     keys = varied(peers)
     if seed and any(peer["seed"] != trial["seed"] for peer in peers):
         keys.append("seed")
-    values = {key: ",".join(map(str, trial[key])) if isinstance(trial[key], list) else trial[key] for key in keys}
-    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value}" for key, value in values.items())])
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value_text(trial[key])}" for key in keys)])

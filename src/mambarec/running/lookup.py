@@ -10,7 +10,7 @@ from typing import Any
 import filelock
 
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import count
+from mambarec.base.words import count, value_text
 from mambarec.config.configurator import NEUTRAL_KEYS, parse_value
 from mambarec.running.directory import RunDirectory
 
@@ -18,13 +18,10 @@ SHOWN = 20  # candidates that an error lists
 _ALIKE = NEUTRAL_KEYS | {"model_code"}  # what is not shown to tell runs apart
 
 
-@dataclass(frozen=True)
-class FoundRun:
-    """A run's directory with its settings, and its result where it is finished."""
+class Described:
+    """What has a run's settings, told by those that name it."""
 
-    path: Path
     config: dict[str, Any]
-    result: dict[str, Any] | None
 
     @property
     def model(self) -> str:
@@ -38,6 +35,20 @@ class FoundRun:
     def seed(self) -> int:
         return self.config["seed"]
 
+    @property
+    def valid_metric(self) -> str:
+        """As metrics are named in the files of a run: 'recall@20'."""
+        return self.config["valid_metric"].lower()
+
+
+@dataclass(frozen=True)
+class FoundRun(Described):
+    """A run's directory with its settings, and its result where it is finished."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+
     def state(self) -> str:
         """'finished', 'running' while a process holds the directory, 'pruned' by a search, or 'stopped'."""
         if self.result or _in_use(self.path):
@@ -46,9 +57,8 @@ class FoundRun:
 
     def progress(self) -> str:
         """Of a finished run its epochs, the best one and its validation metric; of another its last epoch. From 1."""
-        metric = self.config["valid_metric"].lower()
         if self.result:
-            valid = f"validation {metric} {self.result['valid'][metric]:.4f}"
+            valid = f"validation {self.valid_metric} {self.result['valid'][self.valid_metric]:.4f}"
             return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch'] + 1}, {valid}"
         rows = RunDirectory(self.path).metrics()
         return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}" if rows else "no epoch ended yet"
@@ -120,7 +130,7 @@ def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
         differing.remove("use_gpu")
     lines = []
     for run in runs:
-        settings = " ".join(f"{key}={_text(run.config.get(key))}" for key in differing)
+        settings = " ".join(f"{key}={value_text(run.config.get(key))}" for key in differing)
         lines.append(f"  {run.path}" + (f": {settings}" if settings else ""))
     return lines
 
@@ -172,7 +182,3 @@ def _in_use(path: Path) -> bool:
             return False
     except (filelock.Timeout, OSError):
         return True
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
