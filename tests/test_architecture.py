@@ -25,7 +25,7 @@ ALLOWED = {
     "serving": ["base", "config", "data", "evaluation", "running"],
     "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
     "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
-    "cli": ["analysis", "base", "config", "experiments", "mmrec.export", "preparation", "running", "serving"],
+    "cli": ["analysis", "base", "config", "data", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }
 FILES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(SRC.rglob("*.py"))

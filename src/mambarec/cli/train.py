@@ -15,6 +15,7 @@ from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
+from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, by_point, plan, sample
@@ -193,9 +194,10 @@ def run_all(
     is_tpe, budget = options.sampler == "tpe", options.search_budget
     defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
 
-    trials = prepare([*configs, *defaults], anew=options.restart)
+    datasets: dict[str, RecDataset] = {}
+    trials = prepare([*configs, *defaults], anew=options.restart, datasets=datasets)
     known = {id(trial.config): trial for trial in trials}
-    space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults)
+    space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults, datasets=datasets)
     inside, outside = shared_out(space, of_yaml)
     apart = by_model(outside)
     # The YAML's values are one of the points that the budget allows, whether the space has them or not.

@@ -72,12 +72,18 @@ def show_nothing(trial: Trial, status: Status | None) -> None:
     """For engines whose trials nobody watches."""
 
 
-def prepare(configs: Sequence[Config], anew: bool = False, among: Sequence[Config] = ()) -> list[Trial]:
+def prepare(
+    configs: Sequence[Config],
+    anew: bool = False,
+    among: Sequence[Config] = (),
+    datasets: dict[str, RecDataset] | None = None,
+) -> list[Trial]:
     """Trials of configurations, each once; reads every data set they name, so that its defects are met before training.
 
-    among: all of the command's, from which they differ by the settings in their names; without it, these.
+    among: all of the command's, from which they differ by the settings in their names; without it, these. datasets: those that
+    an earlier call has read, to which this one adds.
     """
-    datasets: dict[str, RecDataset] = {}
+    datasets = {} if datasets is None else datasets
     trials: dict[Path, Trial] = {}
     for config in configs:
         read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
