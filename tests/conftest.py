@@ -1,6 +1,7 @@
 """Fixtures: a small data set in MMRec's form, and configurations for it."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mambarec.experiments.trials import one_after_the_other
 from mambarec.running.run import run
 
 torch.set_num_threads(1)  # on toy data a second thread only waits
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what tests start
 GOLDEN = Path(__file__).parent / "golden"
 TOY_YAML = "inter_file_name: toy.inter\nvision_feature_file: image_feat.npy\ntext_feature_file: text_feat.npy\n"
 
