@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from mambarec.analysis.comparison import compare
 from mambarec.analysis.fairness import at_cap
 from mambarec.analysis.records import Record
+from mambarec.analysis.selection import made_by_study
 from mambarec.analysis.tables import performance_table
 from mambarec.base.errors import RunError
 from mambarec.config.configurator import CONFIGS, read_yaml
+from mambarec.experiments.experiment import Experiment
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 
@@ -343,3 +345,20 @@ def test_false_stars_in_many_tables(make_record, monkeypatch):
     monkeypatch.setattr("mambarec.analysis.significance.N_RESAMPLES", 200)
     rate = false_star_rate(make_record, tables=500, models=10, seeds=3, users=500, rng=np.random.default_rng(2))
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)
+
+
+@pytest.mark.parametrize(
+    ("program", "in_a_study", "expected"),
+    [
+        ("main.py", True, False),
+        ("mambarec train", True, False),
+        ("mambarec compare", True, False),
+        ("report.py", False, True),
+        ("mambarec report", False, True),
+        ("elsewhere.py", True, True),
+    ],
+)
+def test_a_run_is_a_studys_by_the_program_that_made_it(make_record, program, in_a_study, expected):
+    record = make_record("BPR", [0.1], command=program)
+    plan = Experiment("x", "study modality", ["BPR"], ["toy"], {}, {}, [1], {}, {}, "", trials=[record.trial])
+    assert made_by_study(record, [plan] if in_a_study else []) is expected

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from mambarec.base.words import count, duration, positive
+from mambarec.base.words import command_text, count, duration, positive
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ def test_an_option_must_be_above_zero():
     assert positive("3") == 3
     with pytest.raises(argparse.ArgumentTypeError, match="0; expected a number above 0"):
         positive("0")
+
+
+def test_a_command_is_one_to_type():
+    assert command_text(["/a/b/src/main.py", "-m", "BPR", "--name", "a b"]) == "python main.py -m BPR --name 'a b'"
+    assert command_text(["mambarec train", "-m", "BPR"]) == "mambarec train -m BPR"

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import re
-import shlex
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +32,7 @@ from mambarec.analysis.tables import Table, all_tables
 from mambarec.analysis.verdict import Verdict, verdict
 from mambarec.base.errors import ConfigError, RunError, UserError
 from mambarec.base.places import DATA
-from mambarec.base.words import duration
+from mambarec.base.words import command_text, duration
 from mambarec.config.configurator import NEUTRAL_KEYS, Config
 from mambarec.data.dataset import SPLITS, RecDataset
 from mambarec.experiments.summary import failed_alike
@@ -275,8 +274,8 @@ def _natural(label: str) -> list[str | float]:
 
 
 def _command(record: Record) -> str:
-    program, *words = record.environment.get("command") or [""]
-    return f"python {shlex.join([Path(program).name, *words])}" if program else ""
+    arguments = record.environment.get("command") or [""]
+    return command_text(arguments) if arguments[0] else ""
 
 
 def _differing(config: dict[str, Any], defaults: dict[str, Any] | None) -> list[tuple[str, str, str]] | None:

@@ -202,13 +202,18 @@ def _record(place: Path, trial: str) -> Record | None:
     return Record.of_file(path) if path.exists() else None
 
 
+# Programs and commands as runs record them.
+_OF_STUDIES = frozenset({"report.py", "mambarec report"})
+_OF_TRAINING = frozenset({"main.py", "mambarec train", "mambarec compare", "mambarec search"})
+
+
 def made_by_study(record: Record, found: Sequence[Experiment]) -> bool:
-    """Whether only a study asked for this run: report.py made it, and no comparison, grid or search has it in its plan."""
+    """Whether only a study asked for this run: a report made it, and no comparison, grid or search has it in its plan."""
     plans = [plan for plan in found if record.trial in plan.trials]
     if any(not plan.is_study for plan in plans):
         return False
     program = Path((record.environment.get("command") or [""])[0]).name
-    return program == "report.py" or (bool(plans) and program != "main.py")
+    return program in _OF_STUDIES or (bool(plans) and program not in _OF_TRAINING)
 
 
 def _say_what_else(

@@ -1,7 +1,9 @@
 """Numbers as the programs read and write them: options of the command line, counts and durations in messages."""
 
 import argparse
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -26,6 +28,12 @@ def duration(seconds: float) -> str:
 def listed(texts: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """A program's sys.argv as a command to type: 'mambarec train …', or 'python main.py …'."""
+    program, *words = arguments
+    return shlex.join([*(program.split() if program.startswith("mambarec ") else ["python", Path(program).name]), *words])
 
 
 def value_text(value: Any) -> str:

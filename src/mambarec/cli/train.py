@@ -1,7 +1,6 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
+from mambarec.base.words import command_text
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
@@ -169,11 +169,16 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
 
 def _again(experiment: Experiment, options: argparse.Namespace, place: Path) -> str:
     """The command that prints the table of an experiment as this one did."""
-    words = ["python", "report.py", "table", "--experiment", experiment.name]
+    words = [
+        "mambarec report" if sys.argv[0].startswith("mambarec ") else "report.py",
+        "table",
+        "--experiment",
+        experiment.name,
+    ]
     words += ["--reference", options.reference] if options.reference else []
     words += ["--legacy-test-selection"] if options.legacy_test_selection else []
     words += ["--results", str(place)] if place != RESULTS else []
-    return shlex.join(words)
+    return command_text(words)
 
 
 def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> tuple[Comparison | None, str]:

@@ -6,7 +6,6 @@
 import hashlib
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,7 +16,7 @@ from typing import Any
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import count
+from mambarec.base.words import command_text, count
 from mambarec.config.configurator import NEUTRAL_KEYS, Config
 from mambarec.experiments.grid import by_model, by_point, varied
 
@@ -79,7 +78,7 @@ class Experiment:
         ConfigError when another plan has the name already: it says what differs.
         """
         now, earlier = _now(), read_experiment(Path(place) / FOLDER / f"{self.name}.json")
-        plan = replace(self, started=now, given=now, command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+        plan = replace(self, started=now, given=now, command=command_text(sys.argv))
         if earlier is not None:
             differing = differences(earlier, self)
             if differing:
