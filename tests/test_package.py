@@ -11,6 +11,7 @@ import pytest
 
 from mambarec import cli
 from mambarec.base.places import CODE, PACKAGE
+from mambarec.cli import prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +41,14 @@ def test_a_command_that_is_not_there_is_a_sentence(capsys):
     assert cli.main([]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in cli.COMMANDS)
+
+
+def test_an_option_takes_dashes_or_underscores():
+    for words in (["--data_path", "x"], ["--data-path", "x"], ["--data-path=x"]):
+        parsed = prepare.parse(["check", "-d", "toy", *words])
+        assert parsed.data_path == Path("x")
+    options, keys = train.parse(["--search_budget", "3", "--learning-rate", "0.1", "--name=a_b"])
+    assert options.search_budget == 3 and options.name == "a_b" and keys == ["--learning-rate", "0.1"]
 
 
 @pytest.mark.slow

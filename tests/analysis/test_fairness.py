@@ -307,7 +307,8 @@ def make_shared_record(tmp_path_factory):
             config["cl_loss"] = 0
         numbers = {"recall@20": float(values.mean())}
         result = {"model": run["model"], "dataset": "toy", "seed": run["seed"], "best_epoch": 3, "epochs": 5}
-        result |= {"valid": {"recall@20": run["valid"]}, "test": numbers, "seconds_total": 1.0}
+        result |= {"valid": {"recall@20": run["valid"]}, "test": numbers, "parameters": 12, "parameters_without_features": 10}
+        result |= {"seconds_per_epoch": 0.2, "seconds_total": 1.0, "peak_memory_mb": None}
         environment = {"device": "cpu", "threads": run["threads"], "data_files": {"toy.inter": "a"}}
         users = np.arange(8, dtype=np.int32)
         record = Record(config, environment, result, [], users, {"recall@20": values}, Path(run["name"]))

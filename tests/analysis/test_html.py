@@ -257,15 +257,15 @@ def test_the_page_lies_beside_the_runs_of_its_data_set(records, tmp_path, capsys
 
 def test_several_data_sets_have_a_page_above_theirs(make_record, tmp_path, capsys):
     for dataset in ("toy", "other"):
-        for i, name in enumerate(("MambaRec", "BPR", "<b>")):
+        for i, name in enumerate(("MambaRec", "BPR", "GRCN")):
             rises = [0.1 * i + 0.001 * j for j in range(50)]
-            make_record(name, rises, dataset=dataset).save(tmp_path / "kept" if name != "<b>" else tmp_path)
+            make_record(name, rises, dataset=dataset).save(tmp_path / "kept" if name != "GRCN" else tmp_path)
     assert program.main(["html", "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path / 'report.html'}"
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert [one["href"] for one in page.attributes("a")] == ["other/report.html", "toy/report.html"]
     assert all((tmp_path / one["href"]).exists() for one in page.attributes("a"))
-    assert page.texts["p"].count("MambaRec is behind BPR and <b>.") == 2
+    assert page.texts["p"].count("MambaRec is behind BPR and GRCN.") == 2
     assert "its test needs 3 data sets or more, and there are 2" in page.texts["p"][-1]
     policy = next(meta["content"] for meta in page.attributes("meta") if "http-equiv" in meta)
     assert "script" not in policy and not page.attributes("script") and not page.attributes("b")

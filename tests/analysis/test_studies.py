@@ -125,7 +125,13 @@ def made_up(places):
             for seed in seeds:
                 test = {f"{metric}@{k}": 0.1 + 0.01 * i + 0.001 * seed for metric in ("recall", "ndcg") for k in (10, 20)}
                 costs = {"parameters": 1000, "parameters_without_features": 100, "peak_memory_mb": None}
-                costs |= {"seconds_per_epoch": 1.0, "epochs": 3, "valid": {"recall@20": 0.1}}
+                costs |= {
+                    "seconds_per_epoch": 1.0,
+                    "seconds_total": 3.0,
+                    "epochs": 3,
+                    "best_epoch": 2,
+                    "valid": {"recall@20": 0.1},
+                }
                 result = {"model": "MambaRec", "dataset": "toy", "seed": seed, "test": test, **costs}
                 environment = {"device": "cpu", "threads": 1, "feature_widths": {"visual": 24, "text": 16}}
                 settings = json.loads(json.dumps(config.at(seed=seed).plain()))

@@ -302,6 +302,32 @@ def test_a_key_of_another_model_is_unknown(given):
     assert_error(lambda: given("--mmd_weight 0.1", model="BPR"), "BPR has no key 'mmd_weight'")
 
 
+def test_a_key_of_another_model_names_its_owner(given):
+    assert_error(lambda: given("--mmd_weight 0.1", model="BPR"), "BPR has no key 'mmd_weight'; it is a key of MambaRec")
+    assert_error(lambda: given("--beta 3"), "MambaRec has no key 'beta'; it is a key of the mirror gradient; add --mg")
+
+
+@pytest.mark.parametrize(("name", "near"), [("MambaRecc", "MambaRec"), ("lightgnc", "LightGCN"), ("VBRP", "VBPR")])
+def test_an_unknown_model_suggests_the_nearest(configs, name, near):
+    assert_error(lambda: Config(name, "toy"), f"no model '{name}'", f"Did you mean '{near}'?")
+    with pytest.raises(ConfigError) as caught:
+        Config("zzzz", "toy")
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_a_slip_in_writing_a_value_is_explained(given):
+    assert_error(lambda: given("--topk 10,20"), "topk=['10,20']", "Several values have spaces between them: --topk 10 20")
+    assert_error(lambda: given("--seed 1,2"), "seed='1,2'", "--seed 1 2")
+    assert_error(lambda: given("--seed"), "seed=True", "A key without a value is true; write --seed 999")
+    assert_error(lambda: given("--topk"), "topk=[True]", "write --topk 5 10 20 50")
+
+
+def test_dashes_may_stand_for_underscores(given):
+    assert given("--learning-rate 0.5 --mmd-weight=0.3")["learning_rate"] == 0.5
+    assert_error(lambda: given("--learning-rate 1 --learning_rate 1"), "--learning_rate is given twice")
+    assert_error(lambda: given("--learning-rat 1"), "no key 'learning_rat'", "did you mean '--learning_rate'?")
+
+
 def test_a_file_of_any_modality_may_be_declared(given):
     assert given("--audio_feature_file audio.npy")["audio_feature_file"] == "audio.npy"
 

@@ -276,7 +276,7 @@ def test_a_damaged_plan_is_named(results):
         path.write_text(content)
         with pytest.raises(RunError, match=r"x\.json is no plan of an experiment"):
             read_experiment(path)
-    path.write_text(json.dumps(whole | {"trials": ["toy/BPR/seed1-a"]}))
+    path.write_text(json.dumps(whole | {"models": ["BPR"], "datasets": ["toy"], "trials": ["toy/BPR/seed1-a"]}))
     assert read_experiment(path).trials == ["toy/BPR/seed1-a"]
     assert read_experiment(results / "none.json") is None
 

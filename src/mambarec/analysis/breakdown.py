@@ -57,7 +57,7 @@ def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS, small
     """
     rows = []
     for run in map(open_run, runs):
-        values = pd.DataFrame(run.directory.arrays("per_user.npz")).set_index("users")
+        values = pd.DataFrame(run.per_user()).set_index("users")
         activity = np.bincount(run.dataset.users["train"], minlength=run.dataset.n_users)[values.index]
         groups = quantile_groups(activity, n_groups)
         for group, members in _members(merged(groups, Counter(groups.tolist()), smallest)):

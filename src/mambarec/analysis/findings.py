@@ -111,7 +111,7 @@ def caption(findings: Findings, *more: str) -> str:
     plan = findings.plan
     runs = [run for *_, runs in findings.runs for run in runs]
     config = findings.runs[0][1]
-    capped = sum(run.result["epochs"] >= run.config["epochs"] for run in runs)
+    capped = sum(run.result["epochs"] >= run.config.get("epochs", np.inf) for run in runs)
     beside = [f"{key} ({value})" for key, value in plan.given.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}]
     machines = sorted({f"{run.environment['device']}, {count(run.environment['threads'], 'thread')}" for run in runs})
     metric = metric_name(config["valid_metric"].lower())

@@ -1,6 +1,5 @@
 """Runs that are not finished: how far they are, whether they still go on, and a page that is written again until they end."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +13,23 @@ import psutil
 
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Wanted, shown_so_far
+from mambarec.base.bounded import read_json
 from mambarec.base.words import count, duration
 from mambarec.experiments.experiment import trial_name
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import Described
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended
+_SETTINGS = {
+    "model": str,
+    "dataset": str,
+    "seed": int,
+    "valid_metric": str,
+    "epochs": int,
+    "stopping_step": int,
+    "min_epochs": int,
+}
+_END = 2**20  # bytes of a log that are looked at
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")  # how a line of train.log begins
 RUNNING, STOPPED, PRUNED, FAILED = "running", "stopped", "pruned", "failed"
 
@@ -43,7 +53,7 @@ class Unfinished(Described):
     @classmethod
     def of_run(cls, path: Path, in_use: bool) -> "Unfinished":
         directory = RunDirectory(path)
-        config = json.loads(directory.file("config.json").read_text())
+        config = read_json(directory.file("config.json"), _SETTINGS)
         times = [file.stat().st_mtime for file in path.iterdir() if file.is_file() and file.name != ".lock"]
         error = _last_error(directory.file("train.log"))
         return cls(config, directory.metrics(), path, max(times), error, in_use, directory.is_pruned)
@@ -179,7 +189,11 @@ def _held_locks() -> set[str]:
 
 def _last_error(log: Path) -> str:
     """The error that train.log ends with: the last line of a traceback after which nothing was logged; empty when none is."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    text = ""
+    if log.exists():
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _END))
+            text = file.read().decode("utf-8", "replace")
     _, traceback, rest = text.rpartition("Traceback (most recent call last):\n")
     lines = [line for line in rest.splitlines() if line and not line.startswith("  ")]
     return lines[0] if traceback and lines and not any(_LOGGED.match(line) for line in lines) else ""

@@ -8,8 +8,6 @@ import io
 import itertools
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+import mambarec.running.schema as schema
+from mambarec.base.bounded import parse_json, read_arrays, read_bytes
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.config import configurator
@@ -25,6 +25,7 @@ from mambarec.config.configurator import NEUTRAL_KEYS, config_file, read_yaml, t
 from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
+_RECORD = 2**28  # bytes of a compact file's content
 MACHINE_KEYS = frozenset("threads use_gpu device".split())
 KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
 
@@ -105,26 +106,36 @@ class Record:
         try:
             config, environment = (directory.read_json(name) for name in ("config.json", "environment.json"))
             values = directory.arrays("per_user.npz")
-            per_user = {name: values[name].astype(np.float16) for name in values if name != "users"}
-            users = values["users"].astype(np.int32)
+            return cls(config, environment, result, directory.metrics(), *_per_user(values), path)._checked()
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
-        return cls(config, environment, result, directory.metrics(), users, per_user, path)
 
     @classmethod
     def of_file(cls, path: Path) -> "Record":
         """Read what `save` wrote; RunError when it is something else."""
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, _RECORD)
             if is_intact(content) is False:
                 raise RunError(f"{path} is damaged: its content is not what was written. Get it again, or write it anew")
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                text = json.loads(stored["json"].tobytes())
-                users = stored["users"]
-                per_user = {name: stored[name] for name in stored.files if name not in ("json", "users")}
-        except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            values = read_arrays(io.BytesIO(content), _RECORD)
+            parts = parse_json(
+                values.pop("json").tobytes(), {"config": dict, "environment": dict, "result": dict, "epochs": list}
+            )
+            config, environment = schema.config(parts["config"], False), schema.environment(parts["environment"], False)
+            result, epochs = schema.result(parts["result"]), list(map(schema.epoch, parts["epochs"]))
+            return cls(config, environment, result, epochs, *_per_user(values), path)._checked()
+        except (ValueError, KeyError) as error:
             raise RunError(f"{path} is no record of a run: {error}") from None
-        return cls(text["config"], text["environment"], text["result"], text["epochs"], users, per_user, path)
+
+    def _checked(self) -> "Record":
+        """This record; ValueError where its parts are not of one run."""
+        for split in ("valid", "test"):
+            if self.valid_metric not in self.result[split]:
+                raise ValueError(f"its {split} metrics lack {self.valid_metric}, by which the run was chosen")
+        for name in ("model", "dataset"):
+            if self.config[name] != self.result[name]:
+                raise ValueError(f"its settings are of {name} {self.config[name]}, its result of {self.result[name]}")
+        return self
 
     def save(self, folder: Path) -> Path:
         """Write the compact file into `folder`; the same record gives the same bytes. Returns its path."""
@@ -138,6 +149,19 @@ class Record:
         with replacing(path) as file:
             file.write(sealed(buffer.getvalue()))
         return path
+
+
+def _per_user(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Users, int32, and the values of each metric, float16; ValueError where these are not one a user."""
+    users = values.pop("users")
+    if users.ndim != 1 or users.dtype.kind not in "iu" or not len(users):
+        raise ValueError(f"its users are {users.dtype} {users.shape}; expected whole numbers")
+    for name, column in values.items():
+        if column.shape != users.shape or column.dtype.kind != "f" or not np.isfinite(column).all():
+            raise ValueError(
+                f"its {name} is {column.dtype} {column.shape}; expected a finite number for each of {len(users)} users"
+            )
+    return users.astype(np.int32), {name: column.astype(np.float16) for name, column in values.items()}
 
 
 @cache

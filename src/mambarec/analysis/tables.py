@@ -11,7 +11,7 @@ from statistics import mean
 from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import count, listed, seeds_text
+from mambarec.base.words import count, guarded, listed, seeds_text
 from mambarec.config.configurator import config_file, tuned_budget
 
 CAPPED = "†"
@@ -373,7 +373,7 @@ def as_csv(table: Table) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     groups = [name for name, count in table.groups for _ in range(count)] or [""] * len(table.columns)
     writer.writerow([f"{group} {name}".strip() for group, name in zip(groups, table.columns, strict=True)])
-    writer.writerows([cell.text for cell in row] for row in table.rows)
+    writer.writerows([guarded(row[0].text), *(cell.text for cell in row[1:])] for row in table.rows)
     return buffer.getvalue().rstrip("\n")
 
 

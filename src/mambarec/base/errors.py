@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
+from mambarec.base.console import printable
+
 
 class UserError(Exception):
     """Base of all errors whose cause lies in what the user gave, not in the program."""
@@ -129,7 +131,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 def _end(message: str, status: int) -> int:
     if sys.stderr is not None:
-        _failure(sys.stderr, message + "\n")
+        _failure(sys.stderr, printable(message) + "\n")
     return status
 
 

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mambarec.base.console import printable
 from mambarec.base.files import naming
 
 LOGGER_NAME = "mambarec"
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -42,7 +48,7 @@ def get_logger() -> logging.Logger:
     logger = logging.getLogger(LOGGER_NAME)
     if not logger.handlers:
         console = _ConsoleHandler()
-        console.setFormatter(logging.Formatter("%(message)s"))
+        console.setFormatter(_Printable("%(message)s"))
         logger.addHandler(console)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -58,7 +64,7 @@ def silence_console() -> None:
 def log_to(path: Path) -> Iterator[None]:
     """Append every log line to `path` as well, with its time, while the context is open."""
     handler = _FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     get_logger().addHandler(handler)
     try:
         yield

@@ -4,6 +4,7 @@ import codecs
 import unicodedata
 from pathlib import Path
 
+from mambarec.base.bounded import read_bytes
 from mambarec.base.errors import DataError
 
 BLANK = " \t\r\n\v\f\u00a0\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u3000"
@@ -30,13 +31,15 @@ def encoding_of(head: bytes) -> str:
 def read_text(path: Path) -> str:
     """The text of a file, without a byte order mark; DataError where it cannot be read or is in another encoding."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         encoding = encoding_of(content[:4096])
         return content.decode(encoding).removeprefix("\ufeff")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as text in {encoding}: {error}. Save it as UTF-8") from None
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def trimmed_text(text: str) -> str:

@@ -1,10 +1,27 @@
 """Numbers as the programs read and write them: options of the command line, counts and durations in messages."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+# What a spreadsheet takes for a formula. Of the last three signs a word, a number or a handle does no harm: -abc, +49, @name.
+_FORMULA = re.compile(r"[=\t\r\n＝]|[-+@＋－＠].*[^\w.-]", re.DOTALL)
+
+
+def guarded(text: str) -> str:
+    """A text for a cell of a CSV: where a spreadsheet would run it as a formula, or it has such an apostrophe, with one before.
+
+    `unguarded` takes it away again.
+    """
+    return f"'{text}" if text.startswith("'") or _FORMULA.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return text.removeprefix("'")
 
 
 def positive(text: str) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 
+from mambarec.base.console import Parser
 from mambarec.base.errors import exit_status
 
 # Each command with the module that defines it, imported only where it is needed: some are slow to import.
@@ -16,7 +17,7 @@ COMMANDS = {
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="From raw data to a data set, its features, and what is wrong with it.",
         epilog="`prepare.py COMMAND -h` shows the options of each.",
     )

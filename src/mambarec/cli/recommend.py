@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.base.words import positive
@@ -18,7 +19,7 @@ from mambarec.serving.writers import FORMATS, write_tables
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command, `lists` where none is named, and its options."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--run", type=Path, metavar="DIRECTORY", help="a finished run, results/…/seed…; or name it by:")
     shared.add_argument("-m", "--model", metavar="NAME", help="its model")
     shared.add_argument("-d", "--dataset", metavar="NAME", help="its data set")
@@ -26,12 +27,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     shared.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="its settings, such as n_layers=3")
     shared.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of runs to look in (results)")
     shared.add_argument("--data_path", type=Path, metavar="FOLDER", help="the folder above the data set's, if it has moved")
-    table = argparse.ArgumentParser(add_help=False)
+    table = Parser(add_help=False)
     table.add_argument("-k", type=positive, default=20, metavar="N", help="how many items (20)")
     table.add_argument("--format", choices=FORMATS, default="csv", help="of the table (csv)")
     table.add_argument("--output", type=Path, metavar="FILE", help="a file in place of the console")
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Recommendations, similar items and vectors of a finished run.",
         epilog="Without a command it is lists. `recommend.py COMMAND -h` shows the options of each.",
     )
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
     """Do what the command says; what there is to say beside the table goes to standard error."""
     if options.command == "export":
         for path in export_vectors(trained, options.format, options.output):
-            print(path)
+            show(path)
     elif options.command == "similar":
         write_tables([similar_items(trained, options.item, options.k)], options.format, options.output)
     else:
@@ -82,13 +83,13 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
             users = (trained_users if options.all else evaluated_users)(trained.dataset)
         frames = recommend(trained, users, options.k, options.include_seen, options.explain)
         n_rows = write_tables(frames, options.format, options.output)
-        print(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
+        show(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
         known = trained_users(trained.dataset)
         if options.all and len(known) < trained.dataset.n_users:
-            print(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
+            show(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
         strangers = ~np.isin(users, known)
         if strangers.any():
-            print(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+            show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:

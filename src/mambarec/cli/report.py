@@ -23,6 +23,7 @@ from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
 from mambarec.analysis.studies import STUDIES, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
+from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.files import write_text
 from mambarec.base.places import RESULTS
@@ -40,7 +41,7 @@ LIVE = 10  # seconds between two forms of a live page
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command with its options; `words` are configuration keys and values, which only studies take."""
-    parser = argparse.ArgumentParser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    parser = Parser(description="Studies, tables and figures of runs.", allow_abbrev=False)
     doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
@@ -161,7 +162,7 @@ def table(options: argparse.Namespace) -> None:
     if options.output:
         write_text(options.output, text + "\n")
     else:
-        print(text)
+        show(text)
 
 
 def html(options: argparse.Namespace) -> None:
@@ -179,12 +180,12 @@ def html(options: argparse.Namespace) -> None:
         answers[dataset] = answer(some, options.reference, options.metrics, found.notes)
         pages[dataset] = options.output or (folders or [RESULTS / dataset])[0] / "report.html"
         write_text(pages[dataset], page(dataset, answers[dataset], [folder / "figures" for folder in folders]))
-        print(pages[dataset])
+        show(pages[dataset])
     if len(groups) > 1:
         top = next((path for path in options.results if path.is_dir()), RESULTS) / "report.html"
         addresses = {dataset: os.path.relpath(path, top.parent) for dataset, path in pages.items()}
         write_text(top, overview(answers, addresses, options.reference))
-        print(top)
+        show(top)
 
 
 def live(options: argparse.Namespace) -> None:
@@ -209,13 +210,13 @@ def live(options: argparse.Namespace) -> None:
                 write_text(path, writer.page(found, state))
                 is_first, shown = shown is None, (found, state)
                 if is_first:
-                    print(
-                        f"{path}\nopen it in a browser; it is written again every {options.live} s until Ctrl-C or the runs end"
+                    show(
+                        f"{path}\nopen it in a browser; it is written anew every {options.live} s until Ctrl-C or the runs end",
+                        flush=True,
                     )
-                    sys.stdout.flush()
     finally:
         stop.last_acts.remove(write_the_last)
-    print("the runs have ended; this page is the last one")
+    show("the runs have ended; this page is the last one")
 
 
 def published(options: argparse.Namespace) -> int:
@@ -277,22 +278,22 @@ def _trained(
 def records(options: argparse.Namespace) -> None:
     found = _selected(options)
     for record in found.records:
-        print(record.save(options.output))
+        show(record.save(options.output))
     kept = [record.trial for record in found.records]
     for plan in found.plans:
-        print(plan.restricted(kept).save(options.output))
+        show(plan.restricted(kept).save(options.output))
 
 
 def runs(options: argparse.Namespace) -> None:
     found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
     found = [run for run in found if not (options.unfinished and run.result)]
-    print(runs_list(found) if found else "no such run")
+    show(runs_list(found) if found else "no such run")
 
 
 def experiments(options: argparse.Namespace) -> None:
     asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
     lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
-    print("\n\n".join(line for line in lines if line) or "no such experiment")
+    show("\n\n".join(line for line in lines if line) or "no such experiment")
 
 
 def beyond(options: argparse.Namespace) -> None:
@@ -332,7 +333,7 @@ def _run(configs: Sequence[Config], purpose: str, given: dict[str, Any], jobs: i
     if not any(outcome.result for outcome in outcomes):
         raise RunError(text.removeprefix("error: "))
     if text:
-        print(text, file=sys.stderr)
+        show(text, file=sys.stderr)
     return outcomes
 
 
@@ -343,9 +344,9 @@ def _finished(outcomes: Sequence[Outcome]) -> list[Record]:
 def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> None:
     for picture in drawn:
         if with_numbers:
-            print(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
-        print(textwrap.fill(picture.caption, 128))
-        print(*picture.save(folder), sep="\n", end="\n\n")
+            show(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
+        show(textwrap.fill(picture.caption, 128))
+        show(*picture.save(folder), sep="\n", end="\n\n")
 
 
 def _check_places(places: Sequence[Path]) -> None:
@@ -357,7 +358,7 @@ def _selected(options: argparse.Namespace) -> Selection:
     """The runs that the options name; what was left aside is said on standard error."""
     found = select(options.results, _wanted(options))
     for line in found.said:
-        print(line, file=sys.stderr)
+        show(line, file=sys.stderr)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from mambarec.analysis.comparison import METRICS, Comparison, compare
 from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
+from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.base.words import command_text
@@ -32,7 +33,7 @@ from mambarec.running.watching import watching
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The program's own options, and the words that are configuration keys."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train and evaluate multimodal recommenders.",
         epilog="Any configuration key can be set: --learning_rate 5e-4. Several values make a grid: --mmd_weight 0.1 0.2. "
         f"Models: {', '.join(available_models())}. Data sets: {', '.join(available_datasets())}.",
@@ -124,16 +125,16 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
             result = run(configs[0], resume=options.resume, restart=options.restart, watch=watch)
-        print(run_table(result))
+        show(run_table(result))
         return 0
     outcomes, experiment = run_all(configs, options, overrides)
     text = failures(outcomes)
     if experiment:
-        print(summary(outcomes, experiment, options))
+        show(summary(outcomes, experiment, options))
     elif not text:
-        print(run_table(outcomes[0].result or {}))
+        show(run_table(outcomes[0].result or {}))
     if text:
-        print(text, file=sys.stderr)
+        show(text, file=sys.stderr)
         return 1
     return 0
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import yaml
 
+from mambarec.base.bounded import read_text
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
@@ -45,6 +46,19 @@ _NOT_NEGATIVE = frozenset(
     "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
     "approximate_knn_above mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
 )
+# What a machine cannot hold, or torch cannot take. Any other whole number may have 53 bits, as many as JSON keeps everywhere.
+_AT_MOST = {
+    "embedding_size": 2**16,
+    "epochs": 10**9,
+    "topk": 10**6,
+    "knn_k": 10**6,
+    "seed": 2**32 - 1,
+    "threads": 1024,
+    "n_layers": 1000,
+    "n_ui_layers": 1000,
+}
+_LARGEST = 2**53
+_YAML_BYTES, _YAML_VALUES, _TRIALS = 2**20, 100_000, 100_000  # of a file; in a file, its aliases written out; of a grid
 # One value for all trials of a command: where, on what, and by what they are chosen.
 _SINGLE = frozenset(
     "data_path results_dir model_path tuned use_gpu gpu_id cuda_graphs threads valid_metric metrics topk "
@@ -53,6 +67,7 @@ _SINGLE = frozenset(
 # The type of keys whose default is null, by example.
 _NULLABLE: dict[str, Any] = {
     "feature_map": [1],
+    "modalities": ["all"],
     "attention_reduction": 16,
     "train_features": True,
     "mmd_normalize": True,
@@ -61,6 +76,21 @@ _NULLABLE: dict[str, Any] = {
     "approximate_knn_above": 1,
 }
 TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
+# What overall.yaml must set, by example: the program reads these of every run.
+_REQUIRED: dict[str, Any] = {
+    **dict.fromkeys(
+        "use_gpu cuda_graphs filter_out_cod_start_users is_multimodal_model end2end save_recommended_topk".split(), True
+    ),
+    **dict.fromkeys("tensorboard req_training use_neg_sampling use_full_sampling use_neighborhood_loss mg".split(), True),
+    **dict.fromkeys("gpu_id threads seed epochs min_epochs stopping_step train_batch_size eval_step".split(), 1),
+    **dict.fromkeys("embedding_size eval_batch_size".split(), 1),
+    **dict.fromkeys("learning_rate weight_decay checkpoint_seconds".split(), 1.0),
+    **dict.fromkeys("data_path results_dir field_separator USER_ID_FIELD ITEM_ID_FIELD NEG_PREFIX".split(), "word"),
+    **dict.fromkeys("inter_splitting_label precision learner valid_metric".split(), "word"),
+    "learning_rate_scheduler": [1.0],
+    "metrics": ["word"],
+    "topk": [1],
+}
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")
 
@@ -69,10 +99,16 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a float (YAML 1.1 wants 1.0e-4) and refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set = set()
+        for place, _ in node.value:
+            if place.tag.endswith(":merge"):
+                continue
+            key = self.construct_object(place, deep=True)
+            if not isinstance(key, str | int | float | None):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r}: expected a word", place.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -83,11 +119,56 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _load(text: str) -> Any:
+    """What a YAML text holds; ValueError where that is more, or of another kind, than a setting can be."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _YAML_VALUES:
+            raise ValueError(f"it has more than {_YAML_VALUES:,} values, its aliases written out")
+        content = loader.construct_document(node)
+    except RecursionError:
+        raise ValueError("its lists are nested too deeply") from None
+    finally:
+        loader.dispose()
+    _check_plain(content)
+    return content
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node has, each alias replaced by what it stands for. known: by the node's id; 0 while it is open."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    elif not known[id(node)]:
+        raise ValueError("an alias stands within what it names")
+    return known[id(node)]
+
+
+def _check_plain(value: Any) -> None:
+    """ValueError unless a value is made of words, numbers, truth values, nulls, lists, and mappings of words to these."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"key {key!r}: expected a word; put it between quotes if it is meant")
+            _check_plain(one)
+    elif isinstance(value, list):
+        for one in value:
+            _check_plain(one)
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise ValueError(f"{value!r} is a {type(value).__name__}; put it between quotes to have a word")
+
+
 def parse_value(text: str) -> Any:
     """Read one command-line word as YAML: numbers, true/false, null, [lists], else a string."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+        return _load(text)
+    except (yaml.YAMLError, ValueError):
         return text
 
 
@@ -99,10 +180,15 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; ConfigError names the file and the line that does not parse."""
+    """Return the mapping in a YAML file; ConfigError names the file and the line that does not parse.
+
+    No tag makes an object, and aliases cannot make much of little.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _load(read_text(path, _YAML_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if content is None:
         return {}
@@ -195,18 +281,21 @@ class Config(Mapping):
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
             self._listed[name] = content.get("hyper_parameters") or []
-            if not isinstance(self._listed[name], list):
+            if not isinstance(self._listed[name], list) or not all(isinstance(key, str) for key in self._listed[name]):
                 raise ConfigError(f"{name}: hyper_parameters={self._listed[name]!r}; expected a list of keys")
         self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
         for name, content in contents:
             self._merge(name, content)
         if tuned:
-            self._merge(tuned, self._tuned_values(tuned, model))
+            self._merge(tuned, self._tuned_values(tuned, model, folder))
+        missing = [key for key in _REQUIRED if key not in self._values and key not in self.axes]
+        if missing:
+            raise ConfigError(f"overall.yaml does not set '{missing[0]}', which every run reads")
         if search:
             self._merge("search_space", self._search_space(model))
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
-            raise ConfigError(self._unknown(unknown[0], model))
+            raise ConfigError(self._unknown(unknown[0], model, folder))
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
@@ -244,6 +333,9 @@ class Config(Mapping):
     def trials(self) -> list["Config"]:
         """One Config per point of the grid, seeds innermost; [self] when nothing is a grid axis."""
         axes = dict(sorted(self.axes.items(), key=lambda item: item[0] == "seed"))
+        count = math.prod(map(len, axes.values()))
+        if count > _TRIALS:
+            raise ConfigError(f"{' x '.join(axes)} makes {count:,} trials; at most {_TRIALS:,} can be planned")
         points = itertools.product(*axes.values())
         return [self.at(**dict(zip(axes, point, strict=True))) for point in points]
 
@@ -289,7 +381,7 @@ class Config(Mapping):
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
             default = self.axes[key][0] if key in self.axes else self._values.get(key)
-            default = _NULLABLE.get(key) if default is None else default
+            default = _NULLABLE.get(key, _REQUIRED.get(key)) if default is None else default
             several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
             lists = several and bool(value) and all(isinstance(one, list) for one in value)
             is_axis = several and (lists or not isinstance(default, list))
@@ -324,11 +416,11 @@ class Config(Mapping):
             raise ConfigError(f"{model}.yaml: search_space={space!r}; expected 'key: [values]' lines")
         for key in space:
             if not self.knows(key):
-                raise ConfigError(f"search_space: {self._unknown(key, model)}")
+                raise ConfigError(f"search_space: {self._unknown(key, model, None)}")
         self._grid_keys |= set(space)
         return space
 
-    def _tuned_values(self, name: str, model: str) -> dict[str, Any]:
+    def _tuned_values(self, name: str, model: str, folder: Path | None) -> dict[str, Any]:
         path = config_file(name)
         if path is None:
             path = config_folders()[0] / name
@@ -340,10 +432,12 @@ class Config(Mapping):
         content = read_yaml(path)
         for key in content:
             if not self.knows(key):
-                raise ConfigError(f"{path}: {self._unknown(key, model)}")
+                raise ConfigError(f"{path}: {self._unknown(key, model, folder)}")
         return content
 
-    def _unknown(self, key: str, model: str) -> str:
+    def _unknown(self, key: str, model: str, folder: Path | None) -> str:
+        if owners := keys_owners(key, folder):
+            return f"{model} has no key '{key}'; it is a key of {owners}"
         known = sorted({*self._values, *self.axes})
         near = nearest_key(key, known)
         hint = f"; did you mean '--{near}'?" if near else f". It knows: {', '.join(known)}"
@@ -403,11 +497,22 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
     return place
 
 
+def keys_owners(key: str, folder: Path | None = None) -> str:
+    """Whose key this is, in words: the models whose YAML sets it, or the mirror gradient; '' where nobody has it."""
+    if key in read_yaml(CONFIGS / "mg.yaml"):
+        return "the mirror gradient; add --mg"
+    places = [path for place in _model_configs(folder) for path in sorted(place.glob("*.yaml"))]
+    return ", ".join(dict.fromkeys(path.stem for path in places if key in read_yaml(path)))
+
+
 def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
     for candidate in available:
         if candidate.lower() == name.lower():
             return candidate
-    raise ConfigError(f"there is no {kind} '{name}' in {place}; there are: {', '.join(available)}")
+    lower = {candidate.lower(): candidate for candidate in available}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    hint = f" Did you mean '{lower[near[0]]}'?" if near else ""
+    raise ConfigError(f"there is no {kind} '{name}' in {place}; there are: {', '.join(available)}.{hint}")
 
 
 def _hashable(value: Any) -> Any:
@@ -419,8 +524,22 @@ def _check(key: str, value: Any, default: Any, source: str) -> Any:
     value, expected = (None, None) if value is None and key in _NULLABLE else _typed(value, default)
     expected = expected or _out_of_range(key, value)
     if expected:
-        raise ConfigError(f"{source}: {key}={value!r}; expected {expected}")
+        shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
+        hint = _written(key, value, default) if source == "command line" else ""
+        raise ConfigError(f"{source}: {key}={shown}; expected {expected}{hint}")
     return value
+
+
+def _written(key: str, value: Any, default: Any) -> str:
+    """How a value is written on the command line, where this one looks like a common slip."""
+    several = isinstance(default, list)
+    one = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if one is True:
+        usual = " ".join(map(str, default)) if several else default
+        return f". A key without a value is true; write --{key} {usual}"
+    if isinstance(one, str) and "," in one:
+        return f". Several values have spaces between them: --{key} {' '.join(one.replace(',', ' ').split())}"
+    return ""
 
 
 def _typed(value: Any, default: Any) -> tuple[Any, str | None]:
@@ -431,7 +550,7 @@ def _typed(value: Any, default: Any) -> tuple[Any, str | None]:
         value = int(value) if isinstance(value, float) and value.is_integer() else value
         return value, None if _is_int(value) else f"an integer, as its default {default} is"
     if isinstance(default, float):
-        value = float(value) if _is_int(value) else value
+        value = float(value) if _is_int(value) and abs(value) < _LARGEST else value
         return value, None if isinstance(value, float) else f"a number, as its default {default} is"
     if isinstance(default, str):
         is_word = isinstance(value, str | int | float) and not isinstance(value, bool)
@@ -449,9 +568,18 @@ def _is_int(value: Any) -> bool:
 
 def _out_of_range(key: str, value: Any) -> str | None:
     """What `key` must be, when `value` is not that."""
-    numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
+    values = value if isinstance(value, list) else [value]
+    numbers = [number for number in values if isinstance(number, int | float)]
+    if any(isinstance(number, int) and abs(number) >= _LARGEST for number in numbers):
+        return f"a number between {-_LARGEST} and {_LARGEST}"
     if any(not math.isfinite(number) for number in numbers):
         return "a finite number"
+    if any(isinstance(one, str) and "\0" in one for one in values):
+        return "a word without the character NUL"
+    if any(number > _AT_MOST.get(key, math.inf) for number in numbers):
+        return f"at most {_AT_MOST[key]:,}"
+    if (key == "inter_file_name" or _FEATURE_KEY.fullmatch(key)) and not (value is None or isinstance(value, str)):
+        return "the name of one file"
     if key in _POSITIVE and any(number <= 0 for number in numbers):
         return "a number above 0"
     if key in _NOT_NEGATIVE and any(number < 0 for number in numbers):
@@ -462,28 +590,36 @@ def _out_of_range(key: str, value: Any) -> str | None:
         return f"one of {', '.join(PRECISIONS)}"
     if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
         return "a number above 0, or {max_norm: 5, norm_type: 2}"
-    if key == "field_separator" and len(value) != 1:
-        return "one character"
+    if key == "field_separator" and not (value == "\t" or (len(value) == 1 and value.isascii() and value.isprintable())):
+        return "one character of ASCII"
     if key == "learning_rate_scheduler" and not (len(value) == 2 and value[1] > 0):
         return "[decay, epochs]: the learning rate is multiplied by decay ** (epoch / epochs)"
     return None
 
 
 def _is_clip(value: Any) -> bool:
-    norm = value.get("max_norm") if isinstance(value, dict) else value
-    return isinstance(norm, int | float) and norm > 0
+    parts = value if isinstance(value, dict) else {"max_norm": value}
+    return "max_norm" in parts and all(
+        name in ("max_norm", "norm_type")
+        and isinstance(part, int | float)
+        and not isinstance(part, bool)
+        and 0 < part < _LARGEST
+        for name, part in parts.items()
+    )
 
 
 def override_pairs(words: Iterable[str]) -> dict[str, Any]:
     """Turn the command line's `--key value …` and `--key=value` words into overrides; several values make an Axis.
 
-    A key without a value is true. Raises ConfigError for a word that belongs to no key and for a key given twice.
+    A key without a value is true, and its dashes may stand for underscores. Raises ConfigError for a word that belongs to no
+    key and for a key given twice.
     """
     pairs: dict[str, list[str]] = {}
     key = None
     for word in words:
         if word.startswith("--"):
             key, equals, value = word[2:].partition("=")
+            key = key.replace("-", "_")
             if key in pairs:
                 raise ConfigError(f"--{key} is given twice")
             pairs[key] = [value] if equals else []

@@ -6,7 +6,6 @@ handled here and listed in `notes`.
 """
 
 import hashlib
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import coo_matrix
 
+from mambarec.base.bounded import array_head
 from mambarec.base.errors import DataError
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions
@@ -233,16 +233,18 @@ class RecDataset:
 
     def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:
         try:
+            with path.open("rb") as file:
+                if file.read(2) == b"PK":
+                    raise DataError(f"{path}: expected a two-dimensional array of numbers, found an archive")
+                file.seek(0)
+                shape, _, dtype = array_head(file)
+            if len(shape) != 2 or dtype.kind not in "fiu" or not shape[1]:
+                raise DataError(f"{path}: expected a two-dimensional array of numbers, found {dtype} {shape}")
             table = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         except ValueError as error:
-            pickled = "pickle" in str(error).lower() or "object" in str(error).lower()
-            reason = "it holds pickled objects, which are never loaded" if pickled else str(error)
-            raise DataError(f"{path} cannot be read: {reason}. Save a float array with numpy.save") from None
-        except (EOFError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} cannot be read: {error}. Save a float array with numpy.save") from None
+        except (EOFError, OSError) as error:
             raise DataError(f"{path} cannot be read: {error}") from None
-        if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu":
-            found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"
-            raise DataError(f"{path}: expected a two-dimensional array of numbers, found {found}")
         if len(table) != self.n_items:
             raise DataError(
                 f"{path} has {len(table)} rows; expected {self.n_items}, one per item of {self.path.name} (its largest "

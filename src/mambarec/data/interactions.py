@@ -30,7 +30,11 @@ def read_interactions(path: Path, columns: Sequence[str], separator: str) -> np.
 def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.ndarray | None:
     """The columns, where NumPy can read them and every row has as many fields as the header."""
     with path.open("rb") as file:
-        header = file.readline()
+        header = file.readline(_BLOCK + 1)
+        if len(header) > _BLOCK:
+            raise DataError(
+                f"{path}: its first line is longer than {_BLOCK:,} bytes; expected a header such as userID, itemID, …"
+            )
         n_separators = sum(block.count(separator.encode()) for block in iter(lambda: file.read(_BLOCK), b""))
     try:
         names = header.decode().rstrip("\r\n").split(separator)

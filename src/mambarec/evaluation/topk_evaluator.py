@@ -95,6 +95,8 @@ def best_items(scores: Tensor, k: int, model: str = "the model") -> tuple[Tensor
     values, items = _largest(scores, min(k, scores.shape[1]))  # NaN would come first
     if torch.isnan(values).any():
         raise ModelError(f"{model}.full_sort_predict returned NaN; it has diverged (try a smaller learning_rate)")
+    if torch.isposinf(values).any():
+        raise ModelError(f"{model}.full_sort_predict returned Inf; it has diverged (try a smaller learning_rate)")
     return values, items.masked_fill(values == -torch.inf, -1)
 
 

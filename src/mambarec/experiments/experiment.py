@@ -8,11 +8,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+from mambarec.base.bounded import read_json
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
@@ -185,17 +187,35 @@ def read_experiment(path: Path) -> Experiment | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        known = {one.name for one in fields(Experiment)}
-        plan = Experiment(**{key: value for key, value in content.items() if key in known})
+        content, form = read_json(path, {"name": str}), get_type_hints(Experiment)
+        for key in form.keys() & content.keys():
+            if not _has_form(content[key], form[key]):
+                raise ValueError(f"its key '{key}' is {str(content[key])[:60]!r}, which a plan does not hold there")
+        plan = Experiment(**{key: value for key, value in content.items() if key in form})
         named = [*plan.trials, *plan.pruned]
         if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in named):
             raise ValueError("a trial is DATASET/MODEL/RUN")
         if not isinstance(plan.pruned, dict) or not all(type(epochs) is int for epochs in plan.pruned.values()):
             raise ValueError("pruned names the epochs of each run")
+        if strange := [
+            one for one in named if (parts := one.split("/"))[0] not in plan.datasets or parts[1] not in plan.models
+        ]:
+            raise ValueError(f"its trial {strange[0]} is of none of its data sets and models")
         return replace(plan, name=path.stem)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None
+
+
+def _has_form(value: Any, form: Any) -> bool:
+    """Whether a value of JSON is of a type such as dict[str, list[Any]]."""
+    kind, parts = get_origin(form) or form, get_args(form)
+    if kind is Any:
+        return True
+    if kind is UnionType:
+        return any(_has_form(value, part) for part in parts)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        return False
+    return all(_has_form(one, parts[-1]) for one in (value.values() if kind is dict else value if kind is list else ()))
 
 
 def experiments_in(place: Path) -> list[Experiment]:

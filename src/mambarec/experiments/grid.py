@@ -6,7 +6,7 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.words import value_text
-from mambarec.config.configurator import Config, available_models, model_folder, nearest_key
+from mambarec.config.configurator import Config, available_models, keys_owners, model_folder, nearest_key
 
 
 def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
@@ -24,8 +24,12 @@ def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str,
             trials += Config(model, dataset, known, search).trials()
     unused = [key for key in overrides if key not in used]
     if unused:
-        near = nearest_key(unused[0], {key for trial in trials for key in trial})
-        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'" + f"; did you mean '--{near}'?" * bool(near))
+        if owners := keys_owners(unused[0], model_folder(overrides)):
+            hint = f"; it is a key of {owners}"
+        else:
+            near = nearest_key(unused[0], {key for trial in trials for key in trial})
+            hint = f"; did you mean '--{near}'?" * bool(near)
+        raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'{hint}")
     return trials
 
 

@@ -4,11 +4,11 @@ What it imports goes with it, in files that MMRec has none of; the base class is
 MMRec's files do: `common.dream` stands for `mambarec.nn.dream`.
 """
 
-import argparse
 import ast
 import re
 from pathlib import Path
 
+from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, exit_status
 from mambarec.base.files import real, write_text
 from mambarec.base.places import CODE, PACKAGE
@@ -80,7 +80,7 @@ def command(checkout: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 for a mistake that the message explains."""
-    parser = argparse.ArgumentParser(description="Copy MambaRec into an MMRec checkout.", allow_abbrev=False)
+    parser = Parser(description="Copy MambaRec into an MMRec checkout.", allow_abbrev=False)
     parser.add_argument("checkout", type=Path, help="the folder that holds MMRec's src/")
     parser.add_argument("--force", action="store_true", help="overwrite other files of the same names")
     options = parser.parse_args(arguments)
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     def work() -> None:
         checkout = real(options.checkout)
         for path in export(checkout, options.force):
-            print(path)
-        print(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
+            show(path)
+        show(f"\nTrain it there (Python 3.11, torch 2.4 or newer):\n  {command(checkout)}")
 
     return exit_status(work, "stopped")

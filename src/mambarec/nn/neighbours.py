@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mambarec.base.bounded import read_arrays, read_bytes
 from mambarec.base.extras import optional
 from mambarec.base.files import is_intact, replacing, sealed
 
@@ -65,7 +66,7 @@ def nearest_neighbours(features: Tensor, k: int, trained: bool = False) -> Neigh
     path, kept = None, None
     if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
         path = _current.folder / f"neighbours-{_key(approximately, features, k)}.npz"
-        kept = _read(path, features.device)
+        kept = _read(path, (n, min(k, n)), features.device)
     if kept is None:
         found = approximate(features, k) if approximately else exact(features, k)
         kept = *found, recall(features, found[1]) if approximately else 1.0
@@ -158,16 +159,20 @@ def _key(approximately: bool, features: Tensor, k: int) -> str:
     return digest.hexdigest()[:20]
 
 
-def _read(path: Path, device: torch.device) -> tuple[Tensor, Tensor, float] | None:
+def _read(path: Path, shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor, float] | None:
     """What _write has left there; None where there is nothing, or something else by now."""
     try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if not is_intact(content):
-        return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        content = read_bytes(path)
+        if not is_intact(content):
+            return None
+        stored = read_arrays(io.BytesIO(content))
         similarity, index, share = stored["similarity"], stored["index"].astype(np.int64), float(stored["recall"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if similarity.shape != shape or similarity.dtype != np.float32 or index.shape != shape:
+        return None
+    if not (np.isfinite(similarity).all() and index.min() >= 0 and index.max() < shape[0]):
+        return None
     return torch.from_numpy(similarity).to(device), torch.from_numpy(index).to(device), share
 
 

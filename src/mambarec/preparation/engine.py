@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from mambarec.base.console import printable
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.extras import optional
 from mambarec.base.files import naming
@@ -84,7 +85,7 @@ class Engine:
             ) from None
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except duckdb.Error as error:  # a damaged file makes its readers raise almost any of its kinds
             if os.strerror(errno.ENOSPC) in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spill.parent)) from None
             raise DataError(_first_line(error)) from None
@@ -99,7 +100,11 @@ class Engine:
 
         def watch() -> None:
             with tqdm(
-                total=100, unit="%", desc=name, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+                total=100,
+                unit="%",
+                desc=printable(name),
+                disable=None,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}",
             ) as bar:
                 while not finished.wait(0.2):
                     bar.update(max(0, min(100, self._connection.query_progress()) - bar.n))

@@ -1,8 +1,10 @@
 """Options that several commands of prepare.py share."""
 
 import argparse
+import re
 from pathlib import Path
 
+from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
 
@@ -16,5 +18,8 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def dataset_folder(options: argparse.Namespace) -> Path:
-    """data/<name>, an absolute path."""
-    return real(options.data_path / options.dataset)
+    """data/<name>, an absolute path; ConfigError where the name would lead elsewhere."""
+    name = options.dataset
+    if not re.fullmatch(r"\w[\w.-]{,99}", name):
+        raise ConfigError(f"-d {name}: expected up to 100 letters, digits, _, - and dots, since files take this name")
+    return real(options.data_path / name)

@@ -1,8 +1,8 @@
 """From a file of interactions to a data set's folder: what `prepare.py amazon` and `prepare.py table` have in common."""
 
 import argparse
+import math
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
 from mambarec.base.words import positive
@@ -45,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
     kept = parser.add_argument_group("what is kept")
-    kept.add_argument("--min-rating", type=float, metavar="R", help="drop interactions with a lower rating")
+    kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions with a lower rating")
     kept.add_argument(
         "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
     )
@@ -62,8 +63,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
     features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
     bounds = parser.add_argument_group("bounds")
-    bounds.add_argument("--memory", type=float, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
-    bounds.add_argument("--threads", type=positive, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+    bounds.add_argument("--memory", type=gigabytes, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
+    bounds.add_argument("--threads", type=threads, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+
+
+def number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{value}; expected a finite number")
+    return value
+
+
+def gigabytes(text: str) -> float:
+    value = number(text)
+    if not 0.01 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{value}; expected a number from 0.01 to 1,000,000")
+    return value
+
+
+def threads(text: str) -> int:
+    """The engine starts them all at once, so that too many would stop the machine."""
+    most = 4 * (os.cpu_count() or 1)
+    value = positive(text)
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{value}; expected at most {most}, four for each core of this machine")
+    return value
 
 
 def share(text: str) -> float:
@@ -82,8 +106,6 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
     if options.image_model and not (options.images or "image" in dump.columns):
         raise ConfigError("--image-model needs pictures; name their folder by --images")
     name, folder = options.dataset, dataset_folder(options)
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"-d {name}: expected letters, digits, _, - and dots, since files take this name")
     report = Report(
         sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
     )
@@ -112,7 +134,7 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
             describe(name, **kinds)
-    print(report.text())
+    show(report.text())
     get_logger().info("%s", folder)
     describe(name, **kinds)
     _features(options, folder, "image" if known.get("image") else None)

@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.bounded import first_line
+from mambarec.base.console import show
 from mambarec.base.errors import DataError, UserError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
@@ -57,13 +59,13 @@ def run(options: argparse.Namespace) -> int:
     findings = check(options.dataset, options.data_path)
     width = max(map(len, findings.figures), default=0)
     for name, value in findings.figures.items():
-        print(f"{name:{width}}  {value}")
+        show(f"{name:{width}}  {value}")
     for note in findings.notes:
-        print(f"note: {note}")
+        show(f"note: {note}")
     for problem in findings.problems:
-        print(f"wrong: {problem}")
+        show(f"wrong: {problem}")
     count = len(findings.problems)
-    print(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
+    show(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
     return 1 if findings.problems else 0
 
 
@@ -149,7 +151,12 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {zero:,} rows of zeros"
     mask_path = path.with_name(path.name.replace("_feat.npy", "_mask.npy"))
     if mask_path != path and mask_path.exists():
-        mask = np.load(mask_path, allow_pickle=False)
+        try:
+            mask = np.load(mask_path, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # its head is a Python literal, and almost anything may stand there
+            raise DataError(f"{mask_path} cannot be read: {first_line(error)}") from None
+        if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
+            raise DataError(f"{mask_path}: expected an array of true and false")
         if mask.shape != (dataset.n_items,) or not np.isin(mask, (0, 1)).all():
             raise DataError(
                 f"{mask_path}: expected true or false for each of {dataset.n_items} items, found {mask.dtype} {mask.shape}"

@@ -22,10 +22,13 @@ import filelock
 import numpy as np
 import torch
 
+from mambarec.base.bounded import ARRAYS, TEXT, first_line, parse_json, read_arrays, read_bytes, read_text
+from mambarec.base.console import show
 from mambarec.base.equality import identical
 from mambarec.base.errors import RunError
 from mambarec.base.files import naming, placed, replacing, write_text
 from mambarec.base.logger import get_logger
+from mambarec.running import schema
 from mambarec.running.pruning import PRUNED
 
 RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not part of what a run computes
@@ -35,6 +38,7 @@ CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
 _AGAIN = "Train this run again: give --restart, or remove its directory"
+_SCHEMAS = {"config.json": schema.config, "environment.json": schema.environment, _RESULT: schema.result}
 
 
 class RunDirectory:
@@ -125,16 +129,12 @@ class RunDirectory:
         return self.read_json(_RESULT) if self.is_finished else None
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """What a JSON file of the run holds; RunError when it is missing or damaged."""
-        path = self.file(name)
-        content = self._content(name)
+        """What a JSON file of the run holds, as running.schema has it; RunError when it is missing, damaged or another."""
+        content = self._content(name, TEXT)
         try:
-            found = json.loads(content)
+            return _SCHEMAS[name](content)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
-        if not isinstance(found, dict):
-            raise RunError(f"{path} holds a {type(found).__name__}; expected an object. {_AGAIN}")
-        return found
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
 
     def settings(self) -> dict[str, Any]:
         """What config.json holds; empty where it is not there or damaged."""
@@ -151,17 +151,16 @@ class RunDirectory:
         if self.is_finished:
             self._checked(_METRICS)
         try:
-            return [json.loads(line) for line in self._lines()]
+            return [schema.epoch(line) for line in self._lines()]
         except ValueError as error:
             raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {_AGAIN}") from None
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of per_user.npz or topk.npz; RunError when the file is missing or damaged."""
-        content = self._content(name)
+        content = self._content(name, ARRAYS)
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except Exception as error:  # a file without a manifest may hold anything, and NumPy raises almost anything then
+            return read_arrays(io.BytesIO(content))
+        except ValueError as error:
             raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
 
     def load(self, name: str) -> dict[str, Any]:
@@ -171,9 +170,21 @@ class RunDirectory:
             return torch.load(self.file(name), map_location="cpu", weights_only=True)
         except OSError:
             raise
-        except Exception as error:  # as above; torch's readers too raise almost anything
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            raise RunError(f"{self.file(name)} cannot be read: {said[0]}. {_AGAIN}") from None
+        except Exception as error:  # a file without a manifest may hold anything, and torch raises almost anything then
+            raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {_AGAIN}") from None
+
+    def checkpoint(self, name: str = CHECKPOINT) -> dict[str, Any]:
+        """As `load`, with progress and, but for one of an older version, the lines of metrics.jsonl in their form."""
+        state = self.load(name)
+        try:
+            progress = parse_json(state, {"progress": dict})["progress"]
+            parse_json(progress, {"epoch": int, "best_epoch": int})
+            lines = state.get("metrics")
+            if lines is not None and len([schema.epoch(line) for line in lines]) != progress["epoch"] + 1:
+                raise ValueError(f"it holds {len(lines)} lines of {_METRICS} after {progress['epoch'] + 1} epochs")
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+        return state
 
     @property
     def is_finished(self) -> bool:
@@ -201,7 +212,7 @@ class RunDirectory:
         damaged_best, damaged, last_best = self._damaged_best(), [], -1
         for name in names:
             try:
-                state = self.load(name)
+                state = self.checkpoint(name)
             except RunError as error:
                 damaged.append(error)
                 continue
@@ -236,8 +247,13 @@ class RunDirectory:
 
     def _lines(self) -> list[str]:
         path = self.file(_METRICS)
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []
-        return [line for line in lines if line.endswith("\n")]
+        if not path.exists():
+            return []
+        try:
+            text = read_bytes(path, TEXT).decode("utf-8", "replace")
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+        return [line + "\n" for line in text.split("\n")[:-1]]
 
     # removing
 
@@ -284,16 +300,13 @@ class RunDirectory:
         """The SHA-256 that each file may have; nothing for a run without a manifest. RunError when the manifest is damaged."""
         path = self.file(_MANIFEST)
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return {}
-        except UnicodeDecodeError:
-            text = ""
-        try:
-            manifest = json.loads(text)
+            text = read_text(path)
+            manifest = parse_json(text, {"files": dict, "sha256": str})
             if manifest == _sealed(manifest["files"]) and text == _plain(manifest):
                 return manifest["files"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError):
             pass
         raise RunError(
             f"{path} is damaged, so the other files of the run cannot be checked. {_AGAIN}; or remove {path.name} to use the "
@@ -308,10 +321,14 @@ class RunDirectory:
         with naming(self.file(name)):
             return self._compared(name, _digest(self.file(name)) if self.file(name).exists() else None)
 
-    def _content(self, name: str) -> bytes:
-        """The content of a file; RunError as `_checked`."""
-        with naming(self.file(name)):
-            content = self.file(name).read_bytes() if self.file(name).exists() else None
+    def _content(self, name: str, limit: int) -> bytes:
+        """The content of a file of at most `limit` bytes; RunError as `_checked`."""
+        path = self.file(name)
+        try:
+            with naming(path):
+                content = read_bytes(path, limit) if path.exists() else None
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
         self._compared(name, None if content is None else hashlib.sha256(content).hexdigest())
         return content or b""
 
@@ -377,7 +394,7 @@ _unchecked: list[Path] = []
 def _say_unchecked(path: Path) -> None:
     """Say, once in a process, that a run has no manifest."""
     if not _unchecked:
-        print(f"{path} was made before runs had a {_MANIFEST}: damage to its files cannot be noticed", file=sys.stderr)
+        show(f"{path} was made before runs had a {_MANIFEST}: damage to its files cannot be noticed", file=sys.stderr)
         _unchecked.append(path)
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import filelock
 
+from mambarec.base.bounded import parse_json, read_json
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
 from mambarec.config.configurator import NEUTRAL_KEYS, parse_value
+from mambarec.running import schema
 from mambarec.running.directory import RunDirectory
 
 SHOWN = 20  # candidates that an error lists
@@ -165,10 +167,11 @@ def _same(there: Any, asked: Any) -> bool:
 def _read(path: Path) -> FoundRun | None:
     """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = read_json(path / "config.json")
         if not isinstance(config, dict) or not {"model", "dataset", "seed", "valid_metric", "epochs"} <= set(config):
             return None
-        return FoundRun(path, config, RunDirectory(path).result())
+        parse_json(config, {"seed": int, "epochs": int})
+        return FoundRun(path, schema.config(config, complete=False), RunDirectory(path).result())
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); train it again with --restart, or remove it") from None
 

@@ -21,6 +21,7 @@ import scipy
 import torch
 from torch import nn
 
+from mambarec.base.bounded import first_line
 from mambarec.base.contract import contract, is_refusal
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.extras import installed_version, optional
@@ -37,8 +38,10 @@ from mambarec.mmrec.plugins import load_model_class
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
+from mambarec.running.checks import Health
 from mambarec.running.directory import RunDirectory
 from mambarec.running.pruning import PRUNED, Judge, Judgement, Pruned
+from mambarec.running.sizes import check_sizes
 from mambarec.running.watching import Status, Watch, watch_nothing
 from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
 
@@ -272,8 +275,10 @@ def _train(
             for note in notes:
                 logger.info("%s", note)
             judgement = judge.begin() if judge else None
+            health = Health(config, trainer, test)
+            health.before()
             if state := directory.last_checkpoint():
-                trainer.load_state_dict(state)
+                _take_up(trainer, state, directory)
                 logger.info("resumed after epoch %d", trainer.progress.epoch + 1)
                 if judgement and (epochs := judgement.ended(directory.metrics())):
                     raise _pruned(directory, epochs, judgement)
@@ -285,19 +290,22 @@ def _train(
             recorder = _Recorder(config, directory, trainer, watch, judgement)
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)
-                result = _result(config, trainer, directory.metrics())
+                rows = directory.metrics()
+                health.after(rows)
+                result = _result(config, trainer, rows) | {"warnings": health.warnings}
                 if before:
                     result["peak_memory_mb"] = max((result["peak_memory_mb"] or 0.0, before["peak_memory_mb"] or 0.0)) or None
                 directory.finish(result)
                 logger.info("%s", _why_it_ended(config, result))
-            if result["best_epoch"] == 0 and result["epochs"] > 1:
-                logger.warning(
-                    "WARNING: the first epoch was the best of %d: validation %s only fell afterwards. The model may not have "
-                    "learned; try a smaller learning_rate, or min_epochs if the metric rises late",
-                    result["epochs"],
-                    config["valid_metric"],
-                )
     return result
+
+
+def _take_up(trainer: Trainer, state: dict[str, Any], directory: RunDirectory) -> None:
+    """Go on from a checkpoint; RunError where it is of another training."""
+    try:
+        trainer.load_state_dict(state)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{directory.path} has a checkpoint of another training: {first_line(error)}. Give --restart") from error
 
 
 def _beginning(
@@ -314,7 +322,7 @@ def _beginning(
         name = f"{other.path.name}, the run with at most {count(epochs, 'epoch')}"
         try:
             with other.lock():
-                trained = other.load("checkpoint.pt")["progress"]["epoch"] + 1
+                trained = other.checkpoint()["progress"]["epoch"] + 1
                 obstacle = _obstacle(config, other, epochs, trained)
                 if obstacle is None:
                     directory.adopt(other)
@@ -367,6 +375,7 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
 
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
+    check_sizes(config, dataset)
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, user_batches
@@ -54,9 +55,38 @@ class FinishedRun:
         if not path.exists():
             raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false")
         stored = self.directory.arrays(path.name)
-        if not {"users", "topk"} <= stored.keys():
-            raise RunError(f"{path} cannot be read: expected users and topk, found {', '.join(stored) or 'nothing'}")
-        return stored["users"], stored["topk"]
+        try:
+            users, lists = stored["users"], stored["topk"]
+            self._check_lists(users, lists)
+        except KeyError:
+            raise RunError(f"{path} cannot be read: expected users and topk, found {', '.join(stored) or 'nothing'}") from None
+        except ValueError as error:
+            raise RunError(f"{path} cannot be read: {error}") from None
+        return users, lists
+
+    def per_user(self) -> dict[str, np.ndarray]:
+        """What per_user.npz holds: users (N,), those of the test split, and the values (N,) of each metric."""
+        stored = self.directory.arrays("per_user.npz")
+        try:
+            self._check_users(stored["users"])
+            if any(values.shape != stored["users"].shape for values in stored.values()):
+                raise ValueError("its metrics have not a value for each of its users")
+        except (ValueError, KeyError) as error:
+            raise RunError(f"{self.directory.file('per_user.npz')} cannot be read: {first_line(error)}") from None
+        return stored
+
+    def _check_users(self, users: np.ndarray) -> None:
+        tested = np.unique(self.dataset.users["test"])
+        if users.dtype.kind not in "iu" or not np.array_equal(users, tested):
+            raise ValueError(f"its users are not the {len(tested):,} of the test split")
+
+    def _check_lists(self, users: np.ndarray, lists: np.ndarray) -> None:
+        """ValueError unless these are users and items of the data set."""
+        self._check_users(users)
+        if lists.dtype.kind not in "iu" or lists.ndim != 2 or len(lists) != len(users):
+            raise ValueError(f"its topk is {lists.dtype} {lists.shape}; expected a row of items for each user")
+        if lists.size and not (lists.min() >= -1 and lists.max() < self.dataset.n_items):
+            raise ValueError(f"its topk has items outside 0 … {self.dataset.n_items - 1}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +153,10 @@ def build_model(config: Config, dataset: RecDataset) -> GeneralRecommender:
 
 def best_state(directory: RunDirectory) -> dict[str, Tensor]:
     """What best.pt holds; RunError when it cannot be read."""
-    return directory.load("best.pt")
+    state = directory.load("best.pt")
+    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
+        raise RunError(f"{directory.file('best.pt')} cannot be read: it holds no tensors by name")
+    return state
 
 
 def load_state(model: GeneralRecommender, state: Mapping[str, Tensor], run: FinishedRun) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
 
@@ -64,6 +65,8 @@ class Identifiers:
         """The numbers (N,) of some ids, int64; DataError names the first that is not known."""
         if self.names is not None:
             places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
+            as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
+            places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
             found = np.where(places < 0, -1, self.present[places])
             hint = f"ids are the original ones, such as {self.names[0]!r}"
         else:

@@ -69,6 +69,9 @@ class _Reasons:
         self.n, self.item_ids = n, item_ids
         self.history = trained.dataset.inter_matrix("csr")
         self.features = unit_features(trained)
+        most = int(np.diff(self.history.indptr).max())
+        if n > most:
+            raise RunError(f"--explain {n}: no user has more than {most} training items to name")
         if not self.features:
             raise RunError(f"{trained.config['model']} reads no item features, so there is nothing to explain its choice by")
 

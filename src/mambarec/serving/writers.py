@@ -1,5 +1,6 @@
 """Tables written as they come, block by block: CSV, JSON lines or Parquet."""
 
+import csv
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import IO, Any
 
 import pandas as pd
 
+from mambarec.base.console import printable
 from mambarec.base.errors import ConfigError
 from mambarec.base.extras import optional
 from mambarec.base.files import placed
+from mambarec.base.words import guarded
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -26,9 +29,15 @@ def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None)
             return _write_parquet(frames, temporary)
     write = {"csv": _write_csv, "jsonl": _write_jsonl}[form]
     if output is None:
-        return _write_text(frames, sys.stdout, write)
+        shown = map(_shown, frames) if sys.stdout.isatty() else frames
+        return _write_text(shown, sys.stdout, write)
     with placed(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return _write_text(frames, file, write)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    words = frame.select_dtypes(include=["string", "object"]).columns
+    return frame.assign(**{name: frame[name].map(printable, na_action="ignore") for name in words})
 
 
 def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[pd.DataFrame, IO[str], bool], Any]) -> int:
@@ -40,7 +49,11 @@ def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[
 
 
 def _write_csv(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
-    frame.to_csv(file, index=False, header=first, lineterminator="\n")
+    words = frame.select_dtypes(include=["string", "object"]).columns
+    frame = frame.assign(**{name: frame[name].map(guarded, na_action="ignore") for name in words})
+    in_quotes = any(frame[name].str.contains("\r", regex=False).any() for name in words)  # which csv leaves bare before 3.13
+    quoting = csv.QUOTE_NONNUMERIC if in_quotes else csv.QUOTE_MINIMAL
+    frame.to_csv(file, index=False, header=first, lineterminator="\n", quoting=quoting)
 
 
 def _write_jsonl(frame: pd.DataFrame, file: IO[str], first: bool) -> None:

@@ -21,6 +21,7 @@ from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.training.generators import host_generators, restore_host_generators
 from mambarec.training.recording import RecordedSteps
+from mambarec.training.saved import check_saved
 
 
 def _undecorated(method: Any) -> Any:
@@ -240,7 +241,8 @@ class Trainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a training where state_dict left it."""
+        """Take up a training where state_dict left it; ValueError where the state is of another training."""
+        check_saved(state, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
         self.progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         if self.trains:

@@ -7,6 +7,7 @@ in hidden files beside them, with the number of rows that are done.
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mambarec.base.bounded import array_head, read_json
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
@@ -82,7 +84,7 @@ class FeatureFiles:
 
     def _fill(self, shape: tuple[int, int], made_by: dict[str, Any], blocks: Callable[[int], Iterable[Block]]):
         """The complete table, with rows of zeros for the items without a feature, and its mask; both lie in files."""
-        done = self._done(made_by)
+        done = self._done(made_by, shape)
         if not done:
             self._create(shape)
         table, mask = (np.lib.format.open_memmap(path, mode="r+") for path in (self.partial_table, self.partial_mask))
@@ -111,16 +113,20 @@ class FeatureFiles:
             save()
         return table, mask
 
-    def _done(self, made_by: dict[str, Any]) -> int:
+    def _done(self, made_by: dict[str, Any], shape: tuple[int, int]) -> int:
         """How many rows a stopped command has left that can be kept."""
         if not self.progress.exists():
             return 0
         try:
-            progress = json.loads(self.progress.read_text(encoding="utf-8"))
+            progress = read_json(self.progress, {"made_by": dict, "done": int})
         except ValueError:
             progress = {}
         if progress.get("made_by") != made_by or not (self.partial_table.exists() and self.partial_mask.exists()):
             get_logger().info("a stopped command left features of another model or of other items: starting over")
+            return 0
+        whole = _is_whole(self.partial_table, np.float32, shape) and _is_whole(self.partial_mask, np.bool_, shape[:1])
+        if not (whole and 0 <= progress["done"] <= shape[0]):
+            get_logger().info("what a stopped command left is damaged: starting over")
             return 0
         get_logger().info("going on after %s items", f"{progress['done']:,}")
         return progress["done"]
@@ -145,6 +151,17 @@ class FeatureFiles:
     def _discard(self) -> None:
         for path in (self.progress, self.partial_table, self.partial_mask):
             path.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, dtype: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a file holds an array of this type and shape to its end."""
+    try:
+        with path.open("rb") as file:
+            found, fortran, kind = array_head(file)
+            size = file.tell() + math.prod(found) * kind.itemsize
+            return (found, fortran, kind) == (shape, False, np.dtype(dtype)) and path.stat().st_size == size
+    except ValueError:
+        return False
 
 
 def _replace_missing_by_mean(table: np.memmap, mask: np.memmap) -> None:

@@ -7,6 +7,7 @@ result.
 import argparse
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -89,7 +90,10 @@ def _prepare(content: bytes | None, backbone: Backbone) -> Tensor | str:
     if content is None:
         return "no image"
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
+            opened = Image.open(io.BytesIO(content))
+        with opened as picture:
             if max(picture.size) > _LONGEST * min(picture.size):
                 return f"unreadable: {picture.width} x {picture.height} pixels"
             return backbone.prepare(upright_rgb(picture))

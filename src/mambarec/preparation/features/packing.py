@@ -13,6 +13,7 @@ from mambarec.preparation.features.store import ImageStore
 
 STORE = "images.lmdb"
 SUFFIXES = frozenset(".avif .bmp .gif .jfif .jpeg .jpg .png .tif .tiff .webp".split())
+_LARGEST = 2**28  # bytes of a picture
 _BYTES, _PICTURES = 2**26, 1024  # a write to the store holds at most as many, or one picture
 
 
@@ -108,6 +109,10 @@ def _batches(paths: dict[int, Path], unreadable: list[str]) -> Iterator[list[tup
     size = 0
     for item, path in paths.items():
         try:
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is no file")
+            if path.stat().st_size > _LARGEST:
+                raise ValueError(f"{path} has {path.stat().st_size:,} bytes; at most {_LARGEST:,} are taken for a picture")
             content = path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL
             unreadable.append(f"item {item}: {error}")

@@ -27,6 +27,11 @@ class ImageStore:
             raise DataError(f"{path} is no image store ({error}); remove it and pack the pictures again") from None
         except lmdb.Error as error:
             raise RunError(f"{path} cannot be opened: {error}") from None
+        used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
+        size = (path / "data.mdb").stat().st_size
+        if size < min(used, self._environment.info()["map_size"]):  # a page that the file lacks would end the process
+            self._environment.close()
+            raise DataError(f"{path} is cut short: {size:,} of {used:,} bytes; remove it and pack the pictures again")
 
     def __enter__(self) -> "ImageStore":
         return self

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.files import mapped
 from mambarec.preparation.readers.ids import unmatched
@@ -36,7 +37,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     mask = np.zeros(len(names), dtype=bool)
     strangers: list[str] = []
     n_known = 0
-    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=printable(path.name), disable=None) as bar:
         while len(block := np.fromfile(file, RECORD, _BLOCK)):
             ids = np.char.decode(block["name"], "latin-1").astype(object)
             numbers = codes.get_indexer(ids)

@@ -20,7 +20,7 @@ import numpy as np
 
 from mambarec.base.errors import DataError
 from mambarec.base.text import encoding_of
-from mambarec.preparation.readers.lines import opened
+from mambarec.preparation.readers.lines import bounded_lines, opened, too_long
 from mambarec.preparation.report import Source
 
 SEPARATORS = ",\t;|"
@@ -128,7 +128,7 @@ def rows(layout: Layout) -> Iterator[Row]:
     """The rows below the header, also those that cannot be used; blank lines are none."""
     with opened(layout.path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        lines = ((number, line) for number, line in enumerate(text, start=1) if line.strip("\r\n"))
+        lines = ((number, line) for number, line in enumerate(bounded_lines(text, layout.path), start=1) if line.strip("\r\n"))
         found = _joined(lines, layout.separator, layout.quote, len(layout.names))
         yield from itertools.islice(found, int(layout.has_header), None)
 
@@ -424,6 +424,8 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             rest = data[cut:]
             if cut:
                 yield data[:cut]
+            elif len(rest) > _LONGEST_FIELD:
+                raise too_long(path)
     if rest:
         yield rest + b"\n"
 
@@ -445,7 +447,7 @@ def first_lines(path: Path, count: int) -> list[str]:
 def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig") -> list[str]:
     with opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="")
-        return [line for line in itertools.islice(text, count) if line.strip("\r\n")]
+        return [line for line in itertools.islice(bounded_lines(text, path), count) if line.strip("\r\n")]
 
 
 def _in_utf8(source: Source, spill: Path, encoding: str) -> Path:

@@ -15,9 +15,12 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.text import encoding_of
 
+_LINE = 2**24  # characters of a line
+_FREE, _RATIO = 2**22, 200  # bytes that any gz may become, and beyond these how many for each of its own; text has 3 to 20
 _SIMPLE = re.compile(r"""[^"\\]*""")  # neither double quotes nor escapes: single-quoted strings end at the next single quote
 
 
@@ -42,16 +45,54 @@ def _whole(path: Path) -> Iterator[None]:
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The content of a file, plain or gz, as bytes; DataError where a compressed file turns out to be cut short or damaged."""
     with _whole(path), path.open("rb") as raw:
-        yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if is_gz(path) else raw
+        yield io.BufferedReader(_Unpacked(raw, path)) if is_gz(path) else raw
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a gz; DataError where it becomes much more than any text does."""
+
+    def __init__(self, raw: IO[bytes], path: Path):
+        self._raw, self._path, self._n_bytes = raw, path, 0
+        self._file = gzip.GzipFile(fileobj=raw)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read1(len(buffer))
+        buffer[: len(block)] = block
+        self._n_bytes += len(block)
+        if self._n_bytes > _FREE + _RATIO * self._raw.tell():
+            raise DataError(
+                f"{self._path} becomes more than {_RATIO} times its size when it is unpacked, which no dump does. Get it again"
+            )
+        return len(block)
+
+
+def bounded_lines(file: IO[Any], path: Path) -> Iterator[Any]:
+    """The lines of an open file; DataError where one is longer than any record."""
+    while line := file.readline(_LINE + 1):
+        if len(line) > _LINE:
+            raise too_long(path)
+        yield line
+
+
+def too_long(path: Path) -> DataError:
+    return DataError(f"{path} has a line of more than {_LINE:,} characters; expected one record a line")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Number, from 1, and content in UTF-8 of each line that is not blank."""
     size = path.stat().st_size
-    with _whole(path), path.open("rb") as raw, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-        file = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if is_gz(path) else raw
+    with (
+        _whole(path),
+        path.open("rb") as raw,
+        tqdm(total=size, unit="B", unit_scale=True, desc=printable(path.name), disable=None) as bar,
+    ):
+        file = io.BufferedReader(_Unpacked(raw, path)) if is_gz(path) else raw
         encoding = encoding_of(file.peek(4096)[:4096])
-        lines = file if encoding == "utf-8" else (line.encode() for line in io.TextIOWrapper(file, encoding))
+        found = bounded_lines(file if encoding == "utf-8" else io.TextIOWrapper(file, encoding), path)
+        lines = found if encoding == "utf-8" else (line.encode() for line in found)
         try:
             for number, line in enumerate(lines, start=1):
                 if not number % 1024:

@@ -1,0 +1,46 @@
+"""What may stand on a console: text from files and names, without what a terminal would obey."""
+
+import argparse
+import re
+import sys
+from typing import IO, NoReturn
+
+# Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: object) -> str:
+    """A text as a console may show it: what moves the cursor, hides or turns text is written as an escape, such as \\x1b.
+
+    Every message, log line and table goes through this; files that other programs read keep the text as it is.
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None = None, flush: bool = False) -> None:
+    """`print` of what is `printable`."""
+    print(*map(printable, parts), sep=sep, end=end, file=file, flush=flush)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with options that take dashes or underscores, and errors that are `printable`.
+
+    The errors repeat words of the command line.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._spelled(word) for word in words], namespace)
+
+    def _spelled(self, word: str) -> str:
+        """An option as it was declared, where the word differs from it by dashes and underscores alone."""
+        name, equals, value = word.partition("=")
+        if not name.startswith("--") or name in self._option_string_actions:
+            return word
+        declared = {known.replace("_", "-"): known for known in self._option_string_actions}
+        return declared.get(name.replace("_", "-"), name) + equals + value
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))

@@ -1,0 +1,50 @@
+"""Whether a run fits this machine, asked before memory is taken."""
+
+import numpy as np
+import psutil
+import torch
+
+from mambarec.base.errors import ConfigError
+from mambarec.config.configurator import Config
+from mambarec.data.dataset import RecDataset
+
+_COPIES = 4  # of each number: itself, its gradient, and Adam's two moments
+_LISTED = 1000  # places of a list that any data set may have
+
+
+def check_sizes(config: Config, dataset: RecDataset) -> None:
+    """ConfigError where a setting asks for more than the data set has, or for more memory than there is."""
+    n_items, k = dataset.n_items, max(config["topk"])
+    if k > max(n_items, _LISTED):
+        raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
+    neighbours = config["knn_k"]
+    if isinstance(neighbours, int) and neighbours > n_items:
+        raise ConfigError(f"knn_k={neighbours}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
+    total = _memory(config["device"])
+    size = 4 * _COPIES * (dataset.n_users + n_items) * config["embedding_size"]
+    if size > total:
+        raise ConfigError(
+            f"embedding_size={config['embedding_size']}: the vectors of {dataset.n_users:,} users and {n_items:,} items, with "
+            f"what training keeps of each number, take {size / 1e9:,.1f} GB; this machine has {total / 1e9:,.1f} GB"
+        )
+    n_tested = max(len(np.unique(dataset.users[split])) for split in ("valid", "test"))
+    size = 8 * 4 * n_tested * k  # lists, hits and the values of a metric at each place
+    if size > total:
+        raise ConfigError(
+            f"topk={config['topk']}: lists of {k:,} items for {n_tested:,} users take {size / 1e9:,.1f} GB; this machine has "
+            f"{total / 1e9:,.1f} GB"
+        )
+
+
+def topk_warnings(config: Config, dataset: RecDataset) -> list[str]:
+    """Cut-offs beyond the number of items."""
+    beyond = [k for k in config["topk"] if k > dataset.n_items]
+    if not beyond:
+        return []
+    return [f"topk {max(beyond)} is more than the {dataset.n_items:,} items: every list has all of them"]
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
