@@ -51,7 +51,7 @@ def test_an_archive_with_a_pickle_is_never_executed(tmp_path, form):
         path.write_bytes(pickle.dumps(Payload(trace)))
     else:
         np.savez(path, json=np.array([Payload(trace)], dtype=object))
-    with pytest.raises(RunError, match="no record of a run|is damaged"):
+    with pytest.raises(RunError, match=r"no record of a run|is damaged"):
         Record.of_file(path)
     with pytest.raises(ValueError):
         read_arrays(path)
