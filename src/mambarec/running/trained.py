@@ -135,7 +135,7 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
         places = {key: stored[key] for key in ("mg", "model_path") if stored.get(key)}  # what says which keys there are
         default = Config(*name, places)
         # What differs from the YAMLs, and no more: a key that is given again moves to the end, and modalities have an order.
-        given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default[key] != value}
+        given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default.get(key) != value}
         config = Config(*name, {**places, **given, **overrides})
     except ConfigError as error:
         raise RunError(f"{directory.path} does not fit this version: {error}. {_versions(directory)}") from error
