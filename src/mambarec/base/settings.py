@@ -94,7 +94,8 @@ def takes_list(field: FieldInfo) -> bool:
 def accepts(field: FieldInfo) -> str:
     """Type and range of a key in words: 'integer above 0, at most 1,000'."""
     limits = {name: getattr(one, name) for one in field.metadata for name in ("gt", "ge", "lt", "le") if hasattr(one, name)}
-    return _about(field).get("takes") or _words(field.annotation, limits)
+    filled = ", at least one" * any(getattr(one, "min_length", None) == 1 for one in field.metadata)
+    return _about(field).get("takes") or _words(field.annotation, limits, filled)
 
 
 def with_article(words: str) -> str:
@@ -121,9 +122,9 @@ def _fitted(value: Any, annotation: Any) -> Any:
     return int(value) if int in inner and isinstance(value, float) and value.is_integer() else value
 
 
-def _words(annotation: Any, limits: Mapping[str, float]) -> str:
+def _words(annotation: Any, limits: Mapping[str, float], filled: str = "") -> str:
     parts = [part for part in _parts(annotation) if part is not types.NoneType]
-    text = " or ".join(_plain_words(part, limits) for part in parts)
+    text = " or ".join(_plain_words(part, limits) for part in parts) + filled
     return f"{text}, or null" if types.NoneType in _parts(annotation) else text
 
 
@@ -143,6 +144,8 @@ def _plain_words(annotation: Any, limits: Mapping[str, float]) -> str:
     name = names.get(annotation, "")
     signs = {"gt": "above", "ge": "not below", "lt": "below", "le": "at most"}
     bounds = [f"{signs[one]} {_number(limits[one])}" for one in signs if one in limits]
+    if {"ge", "le"} <= limits.keys():
+        bounds = [f"from {_number(limits['ge'])} to {_number(limits['le'])}"]
     return f"{name} {', '.join(bounds)}".strip()
 
 

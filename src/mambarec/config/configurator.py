@@ -16,6 +16,7 @@ import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -27,7 +28,7 @@ import yaml
 
 from mambarec.base.bounded import read_text
 from mambarec.base.contract import contract
-from mambarec.base.errors import ConfigError
+from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
 from mambarec.base.settings import Settings, checked, later, like, takes_list
@@ -263,9 +264,8 @@ class Config(Mapping):
         """
         overrides = dict(overrides or {})
         folder = model_folder(overrides)
-        files = model_files(folder)
-        model = _spelled(model, list(files), "model", f"{folder} or src/models" if folder else "src/models")
-        self.model_file = files[model]
+        model = spelled_model(model, folder)
+        self.model_file = model_files(folder)[model]
         dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
@@ -275,7 +275,7 @@ class Config(Mapping):
         self.axes: dict[str, list] = {}
 
         layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
-        layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
+        layers += model_yamls(model, folder)[:1]
         contents = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
@@ -305,7 +305,7 @@ class Config(Mapping):
             self._merge(space, self._search_space(space, model, folder))
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
-            raise ConfigError(self._unknown(unknown[0], model, folder))
+            raise ConfigError(self._unknown(unknown[0], model, folder, "--"))
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
@@ -384,7 +384,7 @@ class Config(Mapping):
     def unread(self) -> list[str]:
         """A line for each key of the model's or data set's YAML that nothing has read so far."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
-        ignored = {"hyper_parameters", "search_space", "model_identity", *self._read}
+        ignored = NEUTRAL_KEYS | self._read
         lines = list(self._left_out)
         for key, source in self._source.items():
             if source in yamls and key not in ignored:
@@ -465,7 +465,7 @@ class Config(Mapping):
 
     def _search_space(self, name: str, model: str, folder: Path | None) -> dict[str, list]:
         """The axes of the YAML's search_space or wide_search_space."""
-        space, option = self[name], "--search wide" if name == "wide_search_space" else "--search"
+        space, option = self._values.get(name), "--search wide" if name == "wide_search_space" else "--search"
         if not space:
             raise ConfigError(f"{option}: {model}.yaml has no {name}; name the axes yourself (--key value value …)")
         if not isinstance(space, dict):
@@ -491,13 +491,13 @@ class Config(Mapping):
                 raise ConfigError(f"{path}: {self._unknown(key, model, folder)}")
         return content
 
-    def _unknown(self, key: str, model: str, folder: Path | None) -> str:
+    def _unknown(self, key: str, model: str, folder: Path | None, dashes: str = "") -> str:
+        """Why nobody has this key, with what was probably meant. dashes: what a key begins with where it was given."""
         if owners := keys_owners(key, folder):
             return f"{model} has no key '{key}'; it is a key of {owners}"
-        declared = itertools.chain(*(one.model_fields for one in self._schemas[1:]))
-        known = sorted({*self._values, *self.axes, *declared})
+        known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in self._schemas))})
         near = nearest_key(key, known)
-        hint = f"; did you mean '--{near}'?" if near else f". It knows: {', '.join(known)}"
+        hint = f"; did you mean '{dashes}{near}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
 
     def _resolve_paths(self) -> None:
@@ -555,11 +555,29 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
 
 
 def keys_owners(key: str, folder: Path | None = None) -> str:
-    """Whose key this is, in words: the models whose YAML sets it, or the mirror gradient; '' where nobody has it."""
-    if key in read_yaml(CONFIGS / "mg.yaml"):
+    """Whose key this is, in words: the models that declare it or whose YAML sets it, or the mirror gradient; else ''."""
+    if key in MirrorGradientSettings.model_fields:
         return "the mirror gradient; add --mg"
-    places = [path for place in _model_configs(folder) for path in sorted(place.glob("*.yaml"))]
-    return ", ".join(dict.fromkeys(path.stem for path in places if key in read_yaml(path)))
+    return ", ".join(name for name, path in model_files(folder).items() if key in _own_keys(name, path, folder))
+
+
+def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
+    """The keys that a model has and not every model."""
+    with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
+        if settings := declared_settings(model, path):
+            return {*settings.model_fields}
+    return {key for path in model_yamls(model, folder)[:1] for key in read_yaml(path)} - {*RunSettings.model_fields}
+
+
+def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
+    """The YAMLs of a model; the first is the one that is read."""
+    return [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()]
+
+
+def spelled_model(name: str, folder: Path | None = None) -> str:
+    """The name of a model as its YAML spells it; ConfigError where there is none of this name."""
+    place = f"{folder} or src/models" if folder else "src/models"
+    return _spelled(name, available_models(folder), "model", place)
 
 
 def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
