@@ -177,9 +177,8 @@ def keys_page() -> str:
             space = ", ".join(f"`{line}`" for line in lines)
             parts.append(f"{option} tries{f' (source: {source})' if source else ''}: {space}.\n")
         if identity:
-            parts.append(
-                f"These make another model, which has a row of its own: {', '.join(f'`{entry}`' for entry in identity)}.\n"
-            )
+            entries = ", ".join(f"`{entry}`" for entry in identity)
+            parts.append(f"These make another model, which has a row of its own: {entries}.\n")
     return "\n".join(parts) + "\n"
 
 

@@ -43,7 +43,7 @@ def key(
     takes: what the key accepts, in words, where type and limits do not say it. roles: words of `mambarec.config.keys`. limits:
     pydantic's.
     """
-    about = {"takes": takes, "roles": roles.split(), "later": [] if later is _NOT_GIVEN else [later]}
+    about: dict[str, Any] = {"takes": takes, "roles": roles.split(), "later": [] if later is _NOT_GIVEN else [later]}
     return Field(default, description=meaning, json_schema_extra=about, **limits)
 
 

@@ -206,7 +206,12 @@ def _declared(model: str, path: Path, changed: int) -> type[Settings] | None:
     if not re.search(rf"^class {model}Settings\(", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
         return None
     with contract(model, "import"):
-        return getattr(import_model(model, path), f"{model}Settings")
+        try:
+            return getattr(import_model(model, path), f"{model}Settings")
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{model}: {path} declares its keys, so it imports from mambarec; it imports {error.name}, which is MMRec's"
+            ) from error
 
 
 def declared_settings(model: str, path: Path) -> type[Settings] | None:
@@ -280,7 +285,7 @@ class Config(Mapping):
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
         declared = declared_settings(model, self.model_file)
-        self._schemas = [RunSettings, *([declared] if declared else [])]
+        self._schemas: list[type[Settings]] = [RunSettings, *([declared] if declared else [])]
         if declared:
             defaults = {key: one.get_default() for key, one in declared.model_fields.items() if not one.is_required()}
             contents.insert(1, (declared.__name__, defaults))
