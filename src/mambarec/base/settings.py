@@ -34,22 +34,33 @@ def key(
     later: Any = _NOT_GIVEN,
     takes: str | None = None,
     roles: str = "",
+    also: str = "",
     **limits: Any,
 ) -> Any:
     """Declare a key of a `Settings` class.
 
     meaning: a sentence. default: the value where no YAML sets the key. later: for a key that came after its model, the value
     that computes what was computed before; with it the key is no part of a run's name, so that earlier runs keep theirs.
-    takes: what the key accepts, in words, where type and limits do not say it. roles: words of `mambarec.config.keys`. limits:
-    pydantic's.
+    takes: what the key accepts, in words, where type and limits do not say it. roles: words of `mambarec.config.keys`. also:
+    other programs' names of the key. limits: pydantic's.
     """
-    about: dict[str, Any] = {"takes": takes, "roles": roles.split(), "later": [] if later is _NOT_GIVEN else [later]}
+    about: dict[str, Any] = {
+        "takes": takes,
+        "roles": roles.split(),
+        "also": also.split(),
+        "later": [] if later is _NOT_GIVEN else [later],
+    }
     return Field(default, description=meaning, json_schema_extra=about, **limits)
 
 
 def roles_of(field: FieldInfo) -> list[str]:
     """The roles of a declared key."""
     return _about(field).get("roles", [])
+
+
+def other_names(field: FieldInfo) -> list[str]:
+    """What other programs call a declared key."""
+    return _about(field).get("also", [])
 
 
 def later(settings: type[Settings]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
-from mambarec.base.settings import Settings, checked, later, like, takes_list
+from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
@@ -43,8 +43,6 @@ from mambarec.config.keys import (
 )
 from mambarec.evaluation.metrics import METRICS
 
-# What other programs, and this one's messages, call a key.
-_OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
 _YAML_BYTES, _YAML_VALUES, _TRIALS = 2**20, 100_000, 100_000  # of a file; in a file, its aliases written out; of a grid
 _SINGLE = keys_with("single")
 _PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
@@ -131,7 +129,7 @@ def parse_value(text: str) -> Any:
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
     """The key that was probably meant: one of another name, or one that is spelt alike."""
     known = sorted(known)
-    meant = _OTHER_NAMES.get(key.lower())
+    meant = next((name for name, field in RunSettings.model_fields.items() if key.lower() in other_names(field)), None)
     return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
 
 
@@ -500,7 +498,8 @@ class Config(Mapping):
         """Why nobody has this key, with what was probably meant. dashes: what a key begins with where it was given."""
         if owners := keys_owners(key, folder):
             return f"{model} has no key '{key}'; it is a key of {owners}"
-        known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in self._schemas))})
+        classes = self._schemas[1:] if self._values else self._schemas  # a model's YAML is looked through before any is merged
+        known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in classes))})
         near = nearest_key(key, known)
         hint = f"; did you mean '{dashes}{near}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
@@ -567,11 +566,12 @@ def keys_owners(key: str, folder: Path | None = None) -> str:
 
 
 def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
-    """The keys that a model has and not every model."""
+    """The keys that a model declares, or that its YAML sets."""
+    keys = {key for place in model_yamls(model, folder)[:1] for key in read_yaml(place)}
     with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
         if settings := declared_settings(model, path):
-            return {*settings.model_fields}
-    return {key for path in model_yamls(model, folder)[:1] for key in read_yaml(path)} - {*RunSettings.model_fields}
+            keys |= settings.model_fields.keys()
+    return keys
 
 
 def model_yamls(model: str, folder: Path | None = None) -> list[Path]:

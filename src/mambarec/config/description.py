@@ -10,9 +10,7 @@ from pathlib import Path
 
 from mambarec.base.settings import Settings, accepts
 from mambarec.config import configurator
-from mambarec.config.keys import MirrorGradientSettings, RunSettings
-
-_OF_GRIDS = ("model_identity", "hyper_parameters")  # they say what is done with the other keys
+from mambarec.config.keys import MirrorGradientSettings, RunSettings, keys_with
 
 
 @dataclass
@@ -80,7 +78,7 @@ def of_model(model: str, folder: Path | None = None) -> list[Key]:
     path = configurator.model_files(folder)[model]
     settings = configurator.declared_settings(model, path)
     keys = [key for place in configurator.model_yamls(model, folder)[:1] for key in read_values(place).keys]
-    keys = [key for key in keys if key.name not in _OF_GRIDS]
+    keys = [key for key in keys if key.name not in keys_with("grid")]
     known = {key.name for key in keys}
     if settings:
         unset = {name: one for name, one in settings.model_fields.items() if name not in known}

@@ -11,9 +11,10 @@ FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, s
 LARGEST = 2**53  # of a whole number; as many bits as JSON keeps everywhere
 
 # The roles of a key say what it changes and who may set it.
-# neutral: it changes no number, and so not the name of a run. data, features: what is read. budget: how long a run trains and
-# which of its epochs is kept. evaluation: what is computed of a trained model. machine: what computes it.
-# identity: with another value it is another model. single: all trials of a command have the same value.
+# neutral: it changes no number, and so not the name of a run. data, features: what is read. budget: how long a run trains.
+# selection: which of its epochs is kept. evaluation: what is computed of a trained model. machine: what computes it.
+# identity: with another value it is another model. single: all trials of a command have the same value. grid: what is done with
+# other keys. result: the program sets it.
 
 
 class RunSettings(Settings):
@@ -50,7 +51,7 @@ class RunSettings(Settings):
     tuned: bool = key(
         "true: use the values of src/configs/tuned/<data set>/<Model>.yaml, which --save-best writes.",
         default=False,
-        roles="neutral single",
+        roles="neutral single result",
     )
 
     # runs
@@ -67,10 +68,12 @@ class RunSettings(Settings):
     min_epochs: int = key(
         "Epochs before stopping_step counts. On some data the metric falls before it rises.", ge=0, roles="budget"
     )
-    stopping_step: int = key("Stop after so many evaluations without a better valid_metric.", gt=0, roles="budget")
-    train_batch_size: int = key("Pairs of a user and an item in a step.", gt=0)
+    stopping_step: int = key(
+        "Stop after so many evaluations without a better valid_metric.", gt=0, roles="budget", also="patience"
+    )
+    train_batch_size: int = key("Pairs of a user and an item in a step.", gt=0, also="batch_size")
     learner: str = key("The optimiser.", pattern="(?i)^(adam|sgd|adagrad|rmsprop)$", takes="one of adam, sgd, adagrad, rmsprop")
-    learning_rate: float = key("Step size of the optimiser.", gt=0)
+    learning_rate: float = key("Step size of the optimiser.", gt=0, also="lr")
     learning_rate_scheduler: list[float] = key(
         "The rate is multiplied by decay ** (epoch / epochs), both of which stand here.",
         takes="[decay, epochs], with epochs above 0",
@@ -101,17 +104,17 @@ class RunSettings(Settings):
         "Lengths of the lists that are evaluated.", min_length=1, roles="evaluation single"
     )
     valid_metric: str = key(
-        "The metric on validation that chooses the best epoch and the best grid point.", roles="budget single"
+        "The metric on validation that chooses the best epoch and the best grid point.", roles="selection single"
     )
     eval_batch_size: int = key("Users whose lists are made at the same time.", gt=0, roles="evaluation")
 
     # what a YAML says of grids
     hyper_parameters: list[str] = key(
-        "MMRec's way to make a grid: names of keys whose lists are axes.", default=[], roles="neutral"
+        "MMRec's way to make a grid: names of keys whose lists are axes.", default=[], roles="neutral grid"
     )
-    search_space: Any = key("The values that --search tries, by key.", default=None, roles="neutral")
-    wide_search_space: Any = key("The values that --search wide tries, by key.", default=None, roles="neutral")
-    model_identity: Any = key("Keys, or KEY=VALUE, with which it is another model.", default=None, roles="neutral")
+    search_space: Any = key("The values that --search tries, by key.", default=None, roles="neutral grid")
+    wide_search_space: Any = key("The values that --search wide tries, by key.", default=None, roles="neutral grid")
+    model_identity: Any = key("Keys, or KEY=VALUE, with which it is another model.", default=None, roles="neutral grid")
 
     # what a data set and a model say of features
     inter_file_name: str | None = key("The file of interactions.", default=None, roles="data")
@@ -123,11 +126,11 @@ class RunSettings(Settings):
     )
 
     # what the program sets
-    model: str | None = key("The model's name.", default=None)
-    dataset: str | None = key("The data set's name.", default=None)
-    device: Any = key("The device that the run has.", default=None, roles="machine")
+    model: str | None = key("The model's name.", default=None, roles="result")
+    dataset: str | None = key("The data set's name.", default=None, roles="result")
+    device: Any = key("The device that the run has.", default=None, roles="machine result")
     model_code: str | None = key(
-        "A hash of the model's file, if it is no part of this version.", default=None, roles="identity"
+        "A hash of the model's file, if it is no part of this version.", default=None, roles="identity result"
     )
 
     @field_validator("field_separator")
@@ -172,9 +175,9 @@ class MirrorGradientSettings(Settings):
     beta: int = key("Take the two steps in place of one after every so many.", gt=0)
 
 
-def keys_with(role: str) -> frozenset[str]:
-    """The keys of any run that have a role."""
-    return frozenset(name for name, field in RunSettings.model_fields.items() if role in roles_of(field))
+def keys_with(*roles: str) -> list[str]:
+    """The keys of any run that have one of the roles, in the order in which they are declared."""
+    return [name for name, field in RunSettings.model_fields.items() if set(roles) & set(roles_of(field))]
 
 
-NEUTRAL_KEYS = keys_with("neutral")
+NEUTRAL_KEYS = frozenset(keys_with("neutral"))

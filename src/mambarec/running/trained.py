@@ -17,6 +17,7 @@ from torch import Tensor
 from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.config.configurator import Config
+from mambarec.config.keys import keys_with
 from mambarec.data.dataloader import EvalDataLoader, user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, best_items, masked_scores, representations_once
@@ -30,9 +31,7 @@ ROUNDING = 1e-4  # what scores of another machine may differ by, in parts of a u
 METRIC_ROUNDING = 1e-3  # the same for metrics, where a tie may fall the other way
 
 # Keys of config.json that do not go back into a configuration: named apart, chosen anew, or a place of that time.
-_NOT_TAKEN = frozenset(
-    "model dataset device gpu_id results_dir hyper_parameters search_space model_identity model_code tuned".split()
-)
+_NOT_TAKEN = {"gpu_id", "results_dir", *keys_with("grid", "result")}
 
 
 @dataclass(frozen=True)
