@@ -570,7 +570,7 @@ def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
     keys = {key for place in model_yamls(model, folder)[:1] for key in read_yaml(place)}
     with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
         if settings := declared_settings(model, path):
-            keys |= settings.model_fields.keys()
+            return settings.model_fields.keys() | (keys & RunSettings.model_fields.keys())
     return keys
 
 
