@@ -369,7 +369,7 @@ def test_a_file_of_any_modality_may_be_declared(given):
 @pytest.mark.parametrize(
     ("words", "phrases"),
     [
-        ("--embedding_size abc", ["embedding_size='abc'", "an integer above 0, at most 65,536"]),
+        ("--embedding_size abc", ["embedding_size='abc'", "an integer above 0 and at most 65,536"]),
         ("--embedding_size 1.5", ["embedding_size=1.5", "an integer"]),
         ("--embedding_size 0", ["embedding_size=0", "above 0"]),
         ("--embedding_size true", ["embedding_size=True", "an integer"]),
@@ -386,8 +386,8 @@ def test_a_file_of_any_modality_may_be_declared(given):
         ("--use_gpu 1", ["use_gpu=1", "true or false"]),
         ("--valid_metric null", ["valid_metric=", "None", "a word"]),
         ("--topk 5 0", ["topk=[5, 0]", "above 0"]),
-        ("--topk 5 abc", ["topk=[5, 'abc']", "a list of integers above 0", "at least one"]),
-        ("--topk []", ["topk=[]", "at least one"]),
+        ("--topk 5 abc", ["topk=[5, 'abc']", "a list of one or more integers above 0"]),
+        ("--topk []", ["topk=[]", "one or more"]),
         ("--learner adamw", ["learner='adamw'", "adam", "sgd"]),
         ("--learning_rate_scheduler 0.9", ["learning_rate_scheduler=0.9", "[decay, epochs]"]),
         ("--learning_rate_scheduler 0.9 0", ["learning_rate_scheduler=[0.9, 0]", "[decay, epochs]"]),

@@ -35,7 +35,7 @@ def test_help_names_the_keys_of_the_model_with_type_range_default_and_source(cap
     assert ended.value.code == 0
     assert "keys of MambaRec:" in text and "keys of LightGCN:" in text and "keys of every run:" in text
     assert "--mmd-weight VALUE Weight of the MMD between modalities. Number not below 0. Default: 0.15." in text
-    assert "Integer above 0, at most 1,000,000. Default: 10 (released configuration)." in text
+    assert "Integer above 0 and at most 1,000,000. Default: 10 (released configuration)." in text
     assert "One of paper, released. Default: paper." in text
 
 

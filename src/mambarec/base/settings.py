@@ -8,8 +8,9 @@
 A YAML holds the values. A key with a `default` need not stand in one. The limits are pydantic's: gt, ge, lt, le, pattern.
 """
 
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -19,6 +20,8 @@ from pydantic_core import PydanticUndefined
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # true is no number, and a number in quotes is a word
 _NOT_GIVEN = PydanticUndefined
+_NAMES = {bool: "true or false", int: "integer", float: "number", str: "word"}
+_SIGNS = {"gt": "above", "ge": "not below", "lt": "below", "le": "at most"}
 
 
 class Settings(BaseModel):
@@ -103,17 +106,14 @@ def takes_list(field: FieldInfo) -> bool:
 
 
 def accepts(field: FieldInfo) -> str:
-    """Type and range of a key in words: 'integer above 0, at most 1,000'."""
-    limits = {name: getattr(one, name) for one in field.metadata for name in ("gt", "ge", "lt", "le") if hasattr(one, name)}
-    filled = ", at least one" * any(getattr(one, "min_length", None) == 1 for one in field.metadata)
-    return _about(field).get("takes") or _words(field.annotation, limits, filled)
+    """Type and range of a key in words: 'integer above 0 and at most 1,000'."""
+    return _about(field).get("takes") or _words(field.annotation, _limits(field.metadata))
 
 
 def with_article(words: str) -> str:
     """'an integer above 0' of 'integer above 0'."""
-    first = words.split(" ")[0]
-    articles = {"integer": "an ", "number": "a ", "word": "a ", "list": "a "}
-    return articles.get(first.rstrip(","), "") + words
+    article = {"integer": "an ", "number": "a ", "word": "a ", "list": "a "}.get(re.split(r"\W", words)[0], "")
+    return article + words
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
@@ -133,31 +133,30 @@ def _fitted(value: Any, annotation: Any) -> Any:
     return int(value) if int in inner and isinstance(value, float) and value.is_integer() else value
 
 
-def _words(annotation: Any, limits: Mapping[str, float], filled: str = "") -> str:
-    parts = [part for part in _parts(annotation) if part is not types.NoneType]
-    text = " or ".join(_plain_words(part, limits) for part in parts) + filled
+def _limits(metadata: Iterable[Any]) -> dict[str, float]:
+    """The limits by their pydantic names."""
+    found = [one for part in metadata for one in getattr(part, "metadata", [part])]  # of a Field, those that it carries
+    return {name: getattr(one, name) for one in found for name in (*_SIGNS, "min_length") if hasattr(one, name)}
+
+
+def _words(annotation: Any, limits: Mapping[str, float]) -> str:
+    text = " or ".join(_plain_words(part, limits) for part in _parts(annotation) if part is not types.NoneType)
     return f"{text}, or null" if types.NoneType in _parts(annotation) else text
 
 
 def _plain_words(annotation: Any, limits: Mapping[str, float]) -> str:
     if hasattr(annotation, "__metadata__"):  # Annotated
         inner, *more = get_args(annotation)
-        found = [one for part in more for one in getattr(part, "metadata", [part])]
-        own = {name: getattr(one, name) for one in found for name in ("gt", "ge", "lt", "le") if hasattr(one, name)}
-        return _plain_words(inner, {**limits, **own})
+        return _plain_words(inner, _limits(more))
     if get_origin(annotation) is Literal:
         return f"one of {', '.join(map(str, get_args(annotation)))}"
     if get_origin(annotation) is list:
-        element = _plain_words(get_args(annotation)[0], {})
-        name, *rest = element.split(" ", 1)
-        return "list of " + " ".join([f"{name}s", *rest] if name in ("integer", "number", "word") else [element])
-    names = {bool: "true or false", int: "integer", float: "number", str: "word"}
-    name = names.get(annotation, "")
-    signs = {"gt": "above", "ge": "not below", "lt": "below", "le": "at most"}
-    bounds = [f"{signs[one]} {_number(limits[one])}" for one in signs if one in limits]
+        element = re.sub("^(integer|number|word)", r"\1s", _plain_words(get_args(annotation)[0], {}))
+        return f"list of {'one or more ' if limits.get('min_length') else ''}{element}"
+    bounds = [f"{sign} {_number(limits[name])}" for name, sign in _SIGNS.items() if name in limits]
     if {"ge", "le"} <= limits.keys():
         bounds = [f"from {_number(limits['ge'])} to {_number(limits['le'])}"]
-    return f"{name} {', '.join(bounds)}".strip()
+    return f"{_NAMES.get(annotation, '')} {' and '.join(bounds)}".strip()
 
 
 def _number(number: float) -> str:
@@ -169,7 +168,7 @@ def _type_of(example: Any) -> Any:
     if isinstance(example, list) and example:
         inner = _type_of(example[0])
         return None if inner is None else list[inner]  # type: ignore[valid-type]
-    return next((kind for kind in (bool, int, float, str) if isinstance(example, kind)), None)
+    return next((kind for kind in _NAMES if isinstance(example, kind)), None)
 
 
 @lru_cache
