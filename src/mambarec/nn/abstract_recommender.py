@@ -7,9 +7,10 @@ from torch import Tensor, nn
 class GeneralRecommender(nn.Module):
     """Base of models over users, items and item features; the interface is MMRec's.
 
-    A model reads its settings from `config[key]` (None when not set) and the training pairs from
-    `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or representations(): user
-    (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes once for all users.
+    A model reads its settings from `config[key]` and declares them in a class `<Model>Settings` (docs/plugin.md). It reads the
+    training pairs from `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or
+    representations(): user (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes
+    once for all users.
 
     features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
