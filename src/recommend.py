@@ -1,4 +1,4 @@
-"""Use a finished run: `python recommend.py --run ../results/…/ --users ids.txt -k 20`. More: docs/guides/."""
+"""Use a finished run: `python recommend.py --run ../results/…/ --user 7 12 -k 20`. More: docs/guides/."""
 
 import sys
 

@@ -1,10 +1,14 @@
 """Numbers in words, and back."""
 
 import argparse
+import ast
+import re
+from pathlib import Path
 
 import pytest
 
-from mambarec.base.words import command_text, count, duration, positive
+import mambarec.base.words as words
+from mambarec.base.words import command, command_text, count, duration, positive
 
 
 @pytest.mark.parametrize(
@@ -27,3 +31,45 @@ def test_an_option_must_be_above_zero():
 def test_a_command_is_one_to_type():
     assert command_text(["/a/b/src/main.py", "-m", "BPR", "--name", "a b"]) == "python main.py -m BPR --name 'a b'"
     assert command_text(["mambarec train", "-m", "BPR"]) == "mambarec train -m BPR"
+
+
+@pytest.mark.parametrize("started", ["mambarec train", "/usr/lib/ipykernel_launcher.py", "-c"])
+def test_a_message_names_the_command_of_the_package(monkeypatch, started):
+    monkeypatch.setattr("sys.argv", [started])
+    assert command("report", "table") == "mambarec report table"
+
+
+def test_a_message_names_the_program_to_one_who_started_a_program(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/a/src/main.py", "-m", "BPR"])
+    assert command("report", "table") == "python report.py table"
+    assert command("status") == "python report.py runs --unfinished" and command("train") == "python main.py"
+
+
+def test_every_command_has_a_program():
+    from mambarec.cli import COMMANDS
+
+    assert words._PROGRAMS.keys() == COMMANDS.keys()
+
+
+# Where the source may say the name of a program: what a run recorded, and where the programs are described as such.
+DESCRIBED = ("base/words.py", "analysis/selection.py", "cli/__init__.py", "mmrec/export.py", "config/configurator.py")
+
+
+def test_no_message_names_a_program_but_by_command():
+    """Docstrings may; they are no messages."""
+    named = re.compile(
+        r"\b(main|prepare|recommend|report|export_plugin)\.py\b|\bmambarec (train|compare|prepare|recommend|report)\b"
+    )
+    package = Path(words.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).as_posix() in DESCRIBED:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                assert not named.search(node.value), f"{path}, line {node.lineno}: {node.value!r}"

@@ -3,10 +3,23 @@
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+# The commands of `mambarec` that are programs of src/ too, in whose words.
+_PROGRAMS = {
+    "train": "main.py",
+    "compare": "main.py",
+    "search": "main.py --search",
+    "prepare": "prepare.py",
+    "recommend": "recommend.py",
+    "report": "report.py",
+    "runs": "report.py runs",
+    "status": "report.py runs --unfinished",
+    "plugin": "export_plugin.py",
+}
 # What a spreadsheet takes for a formula. Of the last three signs a word, a number or a handle does no harm: -abc, +49, @name.
 _FORMULA = re.compile(r"[=\t\r\n＝]|[-+@＋－＠].*[^\w.-]", re.DOTALL)
 
@@ -51,6 +64,16 @@ def command_text(arguments: Sequence[str]) -> str:
     """A program's sys.argv as a command to type: 'mambarec train …', or 'python main.py …'."""
     program, *words = arguments
     return shlex.join([*(program.split() if program.startswith("mambarec ") else ["python", Path(program).name]), *words])
+
+
+def command(name: str, *words: str) -> str:
+    """A command for the reader to type, such as `mambarec report table`. Every message that names a command gets it from here.
+
+    Someone who started a program of src/ reads `python report.py table`.
+    """
+    started = Path(sys.argv[0]).name if sys.argv else ""
+    program = f"python {_PROGRAMS[name]}" if started in {text.split()[0] for text in _PROGRAMS.values()} else f"mambarec {name}"
+    return " ".join([program, *words])
 
 
 def value_text(value: Any) -> str:

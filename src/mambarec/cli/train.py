@@ -1,6 +1,7 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
-from mambarec.base.words import command_text
+from mambarec.base.words import command
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
@@ -170,16 +171,11 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
 
 def _again(experiment: Experiment, options: argparse.Namespace, place: Path) -> str:
     """The command that prints the table of an experiment as this one did."""
-    words = [
-        "mambarec report" if sys.argv[0].startswith("mambarec ") else "report.py",
-        "table",
-        "--experiment",
-        experiment.name,
-    ]
+    words = ["table", "--experiment", experiment.name]
     words += ["--reference", options.reference] if options.reference else []
     words += ["--legacy-test-selection"] if options.legacy_test_selection else []
     words += ["--results", str(place)] if place != RESULTS else []
-    return command_text(words)
+    return command("report", *map(shlex.quote, words))
 
 
 def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> tuple[Comparison | None, str]:

@@ -11,6 +11,7 @@ import mambarec.config.configurator as configurator
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.words import command
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -89,7 +90,7 @@ def describe(name: str, image: bool, text: bool) -> None:
     lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there]
     if not lines:
         return
-    start = path.read_text(encoding="utf-8").rstrip("\n") if there else "# Written by prepare.py."
+    start = path.read_text(encoding="utf-8").rstrip("\n") if there else f"# Written by {command('prepare')}."
     try:
         write_text(path, "\n".join([start, *lines]) + "\n")
     except OSError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import command
 from mambarec.data.id_maps import read_table
 
 FILE = "items.csv"
@@ -19,8 +20,9 @@ def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
     path = folder / FILE
     if not path.exists():
         raise DataError(
-            f"{path} does not exist. `prepare.py table` and `prepare.py amazon` write it beside the interactions; for a data "
-            "set from elsewhere write one, a comma-separated row per item: item_id (0, 1, 2, …), original_id, text"
+            f"{path} does not exist. `{command('prepare', 'table')}` and `{command('prepare', 'amazon')}` write it beside the "
+            "interactions. For a data set from elsewhere write one: a header item_id,original_id,text and a row for each item, "
+            "separated by commas; item_id counts from 0"
         )
     frame = read_table(path, ",")
     missing = [name for name in ("item_id", "original_id", column) if name is not None and name not in frame]
