@@ -23,6 +23,7 @@ from mambarec.base.places import RESULTS
 from mambarec.cli import prepare as preparing
 from mambarec.cli import train as training
 from mambarec.config.configurator import Axis
+from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.grid import plan
 from mambarec.experiments.summary import failures
@@ -183,7 +184,7 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
 
 def compare(
-    models: Sequence[str],
+    models: str | Sequence[str],
     dataset: str | Sequence[str] = "demo",
     seeds: Sequence[int] = (1, 2, 3),
     *,
@@ -195,6 +196,7 @@ def compare(
 ) -> Table:
     """Train models on the same seeds, and test the differences. Finished runs are not trained again.
 
+    - `models`: names; or "all"; or "usable", which leaves out the models whose features or packages are missing.
     - `dataset`: one or several.
     - `reference`: the model that is tested against the others; MambaRec, if it is there.
     - `name`: a name for the experiment. `mambarec report table --experiment NAME` prints the table again.
@@ -204,7 +206,8 @@ def compare(
     It raises the errors of `train`. RunError names every trial that failed.
     """
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
-    return _table(list(models), datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
+    names = [models] if isinstance(models, str) else list(models)
+    return _table(names, datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
 
 
 def search(
@@ -257,8 +260,9 @@ def _one_or_several(value: Any) -> Any:
 def _table(models, datasets, settings, reference, name, jobs, restart, words=()) -> Table:
     words = [*words, *(["--name", name] if name else []), *(["--reference", reference] if reference else [])]
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
-    configs = plan(options.model, options.dataset, overrides, options.search)
-    outcomes, experiment = training.run_all(configs, options, overrides)
+    read: dict[str, RecDataset] = {}
+    configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
+    outcomes, experiment = training.run_all(configs, options, overrides, read)
     if text := failures(outcomes):
         raise RunError(text)
     if experiment is None:

@@ -11,6 +11,7 @@ from mambarec.base.words import command
 COMMANDS = {
     "amazon": "mambarec.preparation.amazon",
     "table": "mambarec.preparation.tabular",
+    "mmssl": "mambarec.preparation.mmssl",
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
     "check": "mambarec.preparation.validation",

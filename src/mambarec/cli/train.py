@@ -14,6 +14,7 @@ from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
+from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.words import command
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
@@ -22,9 +23,9 @@ from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, by_point, plan, sample
 from mambarec.experiments.ray_engine import RayCluster
-from mambarec.experiments.summary import failures, run_table, trials_table
+from mambarec.experiments.summary import failed_alike, failures, run_table, trials_table
 from mambarec.experiments.tpe import search
-from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
+from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials, unmet_needs
 from mambarec.experiments.tuning import default_trials, save_best, shared_out
 from mambarec.running.directory import RunDirectory
 from mambarec.running.pruning import PRUNERS, Judge
@@ -40,9 +41,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         f"Models: {', '.join(available_models())}. Data sets: {', '.join(available_datasets())}.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="the models to train, or all (MambaRec)"
-    )
+    models = "the models to train; all: every model; usable: every model whose features and packages are there (MambaRec)"
+    parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help=models)
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
     parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
     parser.add_argument("--search", action="store_true", help="try the settings under search_space in the model's YAML")
@@ -116,6 +116,8 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if options.save_best and overrides.get("tuned"):
         raise ConfigError("--save-best finds the tuned values; leave --tuned out")
     configs = plan(options.model, options.dataset, overrides, options.search)
+    datasets: dict[str, RecDataset] = {}
+    configs = trainable(configs, options.model, datasets)
     if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
         raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")
     if options.name is not None and len(configs) == 1:
@@ -128,7 +130,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
             result = run(configs[0], resume=options.resume, restart=options.restart, watch=watch)
         show(run_table(result))
         return 0
-    outcomes, experiment = run_all(configs, options, overrides)
+    outcomes, experiment = run_all(configs, options, overrides, datasets)
     text = failures(outcomes)
     if experiment:
         show(summary(outcomes, experiment, options))
@@ -138,6 +140,29 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         show(text, file=sys.stderr)
         return 1
     return 0
+
+
+def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[str, RecDataset]) -> list[Config]:
+    """The configurations that can be trained; ConfigError before anything is trained where some cannot.
+
+    models: as the command names them; with `usable`, what cannot be trained is left out and said. A single run is left to say
+    itself what it needs. datasets: as in `prepare`, which gets those that are read here.
+    """
+    if len(configs) == 1 and list(models) != ["usable"]:
+        return list(configs)
+    unmet = unmet_needs(configs, datasets)
+    if not unmet:
+        return list(configs)
+    lines = "\n".join(failed_alike(((f"{model} on {name}", why) for (model, name), why in unmet.items()), "model"))
+    kept = [config for config in configs if (config["model"], config["dataset"]) not in unmet]
+    if list(models) == ["usable"] and kept:
+        get_logger().info("left out, since something is missing:\n%s", lines)
+        return kept
+    missing_somewhere = {model for model, _ in unmet}
+    others = list(dict.fromkeys(config["model"] for config in configs if config["model"] not in missing_somewhere))
+    by_name = f", or name the others: -m {' '.join(others)}" if others else ""
+    hint = f" Leave them out: give -m usable{by_name}." if kept else ""
+    raise ConfigError(f"nothing is trained, since something is missing.{hint}\n{lines}")
 
 
 def _check_reference(name: str, configs: Sequence[Config]) -> None:
@@ -190,13 +215,15 @@ def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argpa
 
 
 def run_all(
-    configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any]
+    configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any], datasets: dict[str, RecDataset]
 ) -> tuple[list[Outcome], Experiment | None]:
-    """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several."""
+    """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several.
+
+    datasets: those that were read already, as in `prepare`.
+    """
     is_tpe, budget = options.sampler == "tpe", options.search_budget
     defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
 
-    datasets: dict[str, RecDataset] = {}
     trials = prepare([*configs, *defaults], anew=options.restart, datasets=datasets)
     known = {id(trial.config): trial for trial in trials}
     space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults, datasets=datasets)

@@ -75,22 +75,28 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
 
 
-def describe(name: str, image: bool, text: bool) -> None:
-    """Write src/configs/dataset/<name>.yaml, or add to the one that is there what it does not declare.
+FEATURES = {
+    "image": ("vision_feature_file", "image_feat.npy"),
+    "text": ("text_feature_file", "text_feat.npy"),
+    "audio": ("audio_feature_file", "audio_feat.npy"),
+}
 
-    image, text: whether the data set has or can have features of this kind. ConfigError when the file cannot be written.
+
+def describe(name: str, *modalities: str) -> None:
+    """Write the YAML of a data set, or add to the one that is there what it does not declare.
+
+    modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key is
+    left as it is. ConfigError when the YAML cannot be written.
     """
     path = configurator.dataset_folders()[0] / f"{name}.yaml"
-    wanted = {"inter_file_name": f"{name}.inter"}
-    if image:
-        wanted["vision_feature_file"] = "image_feat.npy"
-    if text:
-        wanted["text_feature_file"] = "text_feat.npy"
-    there = configurator.read_yaml(path) if path.exists() else {}
-    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there]
+    found = configurator.config_file(f"dataset/{name}.yaml")
+    there = configurator.read_yaml(found) if found else {}
+    wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
+    declared = {str(value) for value in there.values()}
+    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there and value not in declared]
     if not lines:
         return
-    start = path.read_text(encoding="utf-8").rstrip("\n") if there else f"# Written by {command('prepare')}."
+    start = found.read_text(encoding="utf-8").rstrip("\n") if found else f"# Written by {command('prepare')}."
     try:
         write_text(path, "\n".join([start, *lines]) + "\n")
     except OSError as error:

@@ -128,7 +128,8 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             if dump.about:
                 dump.about(engine, report)
             known = write_items(engine, temporary, dump.columns)
-            kinds = {"image": bool(dump.vectors or options.images or known.get("image")), "text": bool(known["text"])}
+            has_images = bool(dump.vectors or options.images or known.get("image"))
+            kinds = ["image"] * has_images + ["text"] * bool(known["text"])
             n_items = engine.value("SELECT count(*) FROM items")
             report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
             if dump.vectors:
@@ -138,10 +139,10 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
-            describe(name, **kinds)
+            describe(name, *kinds)
     show(report.text())
     get_logger().info("%s", folder)
-    describe(name, **kinds)
+    describe(name, *kinds)
     _features(options, folder, "image" if known.get("image") else None)
 
 

@@ -141,4 +141,4 @@ def _run(options: argparse.Namespace) -> None:
         column,
         options.allow_unmatched,
     )
-    describe(options.dataset, image=True, text=False)
+    describe(options.dataset, "image")

@@ -100,4 +100,4 @@ def add_parser(commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     encode_texts(dataset_folder(options), options.model, options.batch_size, options.download)
-    describe(options.dataset, image=False, text=True)
+    describe(options.dataset, "text")
