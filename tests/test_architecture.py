@@ -72,6 +72,7 @@ def test_no_import_leads_in_a_circle():
 def test_a_program_only_starts_a_command():
     for name in PROGRAMS:
         assert imports(name) <= {
+            "mambarec.base.environment",
             "mambarec.base.stopping",
             f"mambarec.cli.{name}",
             "mambarec.cli.train",

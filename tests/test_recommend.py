@@ -92,7 +92,7 @@ def test_similar_items_and_vectors(call, make_run, tmp_path):
         (["similar", "--run", "{run}", "--item", "x"], "error: there is no item 'x'"),
         (["--run", "{run}", "--format", "parquet"], "error: --format parquet is not for the console"),
         (["--run", "{run}", "--data_path", "/nowhere"], "error: /nowhere/toy/toy.inter does not exist"),
-        (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a number above 0"),
+        (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a whole number above 0"),
         (["--run", "{run}", "--explain"], "error: BPR reads no item features"),
         (["similar", "--run", "{run}"], "the following arguments are required: --item"),
         ([], "error: name a finished run: --run DIRECTORY, or -m NAME -d NAME --seed N"),

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mambarec.base.words as words
-from mambarec.base.words import command, command_text, count, duration, positive
+from mambarec.base.words import command, command_text, count, duration, guarded, positive, unguarded
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,20 @@ def test_a_count_has_its_plural():
 
 def test_an_option_must_be_above_zero():
     assert positive("3") == 3
-    with pytest.raises(argparse.ArgumentTypeError, match="0; expected a number above 0"):
-        positive("0")
+    for text in ("0", "-1", "1_0", "2.5", "many", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"^{text}; expected a whole number above 0"):
+            positive(text)
+
+
+@given(st.text())
+def test_a_guarded_text_comes_back(text):
+    assert unguarded(guarded(text)) == text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "-1+cmd|' /C calc'!A0", "\t=1", "＝1", "'=1"])
+def test_a_formula_is_guarded_and_a_name_in_apostrophes_stays(text):
+    assert guarded(text) == f"'{text}" and unguarded(guarded(text)) == text
+    assert unguarded("'tis") == "'tis" and unguarded("'") == "'"
 
 
 def test_a_command_is_one_to_type():

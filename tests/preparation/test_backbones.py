@@ -54,15 +54,20 @@ def test_a_convolution_gives_one_number_a_channel(transformers, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "--model resnet: expected vgg16, timm:NAME or transformers:NAME"),
-        ("timm:", "--model timm:: expected"),
+        ("resnet", "the image model resnet is not known. Expected statistics .*, vgg16, timm:NAME or transformers:NAME"),
+        ("timm:", "the image model timm: is not known"),
         ("transformers:no/such-model", r"no/such-model cannot be loaded.*preprocessor_config.json.*--download"),
-        ("transformers:/nowhere", "/nowhere cannot be loaded"),
+        ("transformers:/nowhere", "/nowhere cannot be loaded.*The image model statistics needs no weights"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_named(transformers, name, message):
     with pytest.raises(ConfigError, match=message):
         load_backbone(name)
+
+
+def test_a_folder_of_weights_is_a_model_of_transformers(tiny_vit, picture):
+    one, other = (load_backbone(name) for name in (str(tiny_vit), f"transformers:{tiny_vit}"))
+    torch.testing.assert_close(one.features([one.prepare(picture)]), other.features([other.prepare(picture)]))
 
 
 def test_weights_in_the_wrong_place_are_an_error(transformers, tmp_path):
@@ -111,7 +116,7 @@ def torchvision():
 @pytest.mark.slow  # 138 million numbers, made and written
 def test_vgg16_gives_its_second_fully_connected_layer(torchvision, picture, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"Put vgg16-397923af.pth.*into .*checkpoints, name it by --weights"):
+    with pytest.raises(ConfigError, match=r"vgg16-397923af.pth into .*checkpoints, or name it with --weights"):
         load_backbone("vgg16")
     model = torchvision.models.vgg16().eval()
     torch.save(model.state_dict(), tmp_path / "vgg16.pth")

@@ -16,7 +16,7 @@ from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
-from mambarec.base.words import command
+from mambarec.base.words import command, positive
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
@@ -46,7 +46,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
     parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
     parser.add_argument("--search", action="store_true", help="try the settings under search_space in the model's YAML")
-    parser.add_argument("--search-budget", type=int, metavar="N", help="try only N points of each model's grid")
+    parser.add_argument("--search-budget", type=positive, metavar="N", help="try only N points of each model's grid")
     parser.add_argument(
         "--sampler",
         choices=["random", "tpe"],
@@ -68,7 +68,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     parser.add_argument("--name", metavar="NAME", help="a name for the experiment; a report finds its runs by this name")
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
+        "--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
     )
     parser.add_argument(
         "--engine",
@@ -84,9 +84,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--restart", action="store_true", help="delete what there is of these runs, and start from the beginning"
     )
     options, words = parser.parse_known_args(arguments)
-    for name, value in {"--jobs": options.jobs, "--search-budget": options.search_budget}.items():
-        if value is not None and value < 1:
-            parser.error(f"{name} {value}: expected a number above 0")
     if options.sampler == "tpe" and not options.search_budget:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
     if options.pruner and options.sampler != "tpe":

@@ -187,6 +187,8 @@ def _interaction(review: dict[str, Any]) -> tuple[str, str, float, str]:
             raise ValueError(f"no field {' or '.join(names)}")
     user, item, rating, time = values
     try:
+        if "_" in f"{rating}{time}":  # Python reads 1_0 as ten
+            raise ValueError
         number, moment = float(rating), Decimal(str(time))  # type: ignore[arg-type]
     except (TypeError, ValueError, ArithmeticError):
         raise ValueError(f"rating {rating!r}, time {time!r}: not numbers") from None

@@ -11,7 +11,7 @@ import mambarec.config.configurator as configurator
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command
+from mambarec.base.words import FORMULA_SIGNS, command
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -54,17 +54,25 @@ def write_interactions(engine: Engine, folder: Path, name: str, item_column: str
 def write_items(engine: Engine, folder: Path, columns: Sequence[str] = ("text",)) -> dict[str, int]:
     """items.csv with the columns of the table `about` (name, then these), empty where it has none; returns how many are not.
 
-    The first row of an item that is not empty in a column counts.
+    The first row of an item that is not empty in a column counts. A text that a spreadsheet could run as a formula has an
+    apostrophe before it, which `read_items` takes away. Ids and paths stay exact, since other files are joined by them.
     """
-    values = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    found = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    written = ", ".join(f"{_guarded(column) if column == 'text' else column} AS {column}" for column in columns)
     first = ", ".join(f"arg_min({column}, rowid) FILTER ({column} <> '') AS {column}" for column in columns)
     engine.run(
-        f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {values} FROM items LEFT JOIN "
+        f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {found} FROM items LEFT JOIN "
         f"(SELECT name, {first} FROM about GROUP BY name) "
         "AS first USING (name)"
     )
-    _copy(engine, "SELECT * FROM listed ORDER BY item_id", folder / "items.csv", ",")
+    _copy(engine, f"SELECT item_id, original_id, {written} FROM listed ORDER BY item_id", folder / "items.csv", ",")
     return {column: engine.value(f"SELECT count(*) FROM listed WHERE {column} <> ''") for column in columns}
+
+
+def _guarded(column: str) -> str:
+    """SQL for a text as base.words.guarded writes it, or with an apostrophe more: both are undone by `unguarded`."""
+    signs, apostrophe = quoted(FORMULA_SIGNS + "'"), quoted("'")
+    return f"CASE WHEN {column} <> '' AND contains({signs}, left({column}, 1)) THEN {apostrophe} || {column} ELSE {column} END"
 
 
 def _copy(engine: Engine, query: str, path: Path, delimiter: str) -> None:

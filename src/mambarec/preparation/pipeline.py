@@ -73,9 +73,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def number(text: str) -> float:
-    value = float(text)
+    try:
+        value = math.nan if "_" in text else float(text)  # Python reads 1_0 as ten
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{value}; expected a finite number")
+        raise argparse.ArgumentTypeError(f"{text}; expected a number")
     return value
 
 
@@ -96,10 +99,10 @@ def threads(text: str) -> int:
 
 
 def share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number from 0 to 1")
-    return number
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected a number from 0 to 1")
+    return value
 
 
 def prepare(options: argparse.Namespace, dump: Dump) -> None:

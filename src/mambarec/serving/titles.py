@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mambarec.base.words import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import read_table
 
@@ -20,7 +21,7 @@ def item_titles(dataset: RecDataset) -> pd.Series | None:
     column = next((name for name in ("title", "text") if name in items), None)
     if column is None or "original_id" not in items:
         return None
-    titles = items.drop_duplicates("original_id").set_index("original_id")[column].str.strip()
+    titles = items.drop_duplicates("original_id").set_index("original_id")[column].map(unguarded).str.strip()
     return titles.where(titles.str.len() <= _LENGTH, titles.str.slice(0, _LENGTH - 1).str.rstrip() + "…")
 
 

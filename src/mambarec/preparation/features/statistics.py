@@ -35,8 +35,14 @@ def describe_picture(picture: "Image") -> np.ndarray:
 
 
 def _colours(hsv: np.ndarray) -> np.ndarray:
-    """The square roots of the shares of the pixels in each bin (128,); hsv (SIDE, SIDE, 3), 0 … 255."""
-    bins = np.ravel_multi_index(tuple(hsv[..., axis] * n // 256 for axis, n in enumerate(HSV_BINS)), HSV_BINS)
+    """The square roots of the shares of the pixels in each bin (128,); hsv (SIDE, SIDE, 3), 0 … 255.
+
+    The hue of grey and the saturation of black are chance, so they count as 0.
+    """
+    hue, saturation, value = (hsv[..., axis] * n // 256 for axis, n in enumerate(HSV_BINS))
+    saturation = np.where(value == 0, 0, saturation)
+    hue = np.where(saturation == 0, 0, hue)
+    bins = np.ravel_multi_index((hue, saturation, value), HSV_BINS)
     return np.sqrt(np.bincount(bins.ravel(), minlength=int(np.prod(HSV_BINS))) / bins.size)
 
 
