@@ -8,12 +8,23 @@ U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.multiview import MultiViewEncoder
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
+
+
+class MGCNSettings(Settings):
+    """The keys of MGCN."""
+
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_layers: int = key("Layers of the item-item graphs.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    cl_loss: float = key("Weight of the contrastive loss.", ge=0)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class MGCN(GeneralRecommender):

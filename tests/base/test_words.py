@@ -66,7 +66,7 @@ def test_every_command_has_a_program():
 
 
 # Where the source may say the name of a program: what a run recorded, and where the programs are described as such.
-DESCRIBED = ("base/words.py", "analysis/selection.py", "cli/__init__.py", "mmrec/export.py", "config/configurator.py")
+DESCRIBED = ("base/words.py", "analysis/selection.py", "cli/__init__.py", "mmrec/export.py")
 
 
 def test_no_message_names_a_program_but_by_command():

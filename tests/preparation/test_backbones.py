@@ -108,8 +108,9 @@ def broken_torchvision(tmp_path):
     text = "import torchvision.ops\nraise RuntimeError('operator torchvision::nms does not exist')\n"
     (folder / "torchvision" / "__init__.py").write_text(text)
     (folder / "torchvision" / "ops.py").touch()
-    (folder / "torchvision-0.28.0.dist-info").mkdir()
-    (folder / "torchvision-0.28.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    metadata = folder / "torchvision-0.28.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
     return folder
 
 

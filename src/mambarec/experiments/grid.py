@@ -16,7 +16,9 @@ def is_every(models: Sequence[str]) -> bool:
     return list(models) in [[word] for word in EVERY]
 
 
-def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
+def plan(
+    models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool | str = False
+) -> list[Config]:
     """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least.
 
     models: names, or one word of EVERY.

@@ -43,7 +43,7 @@ def library(name: str, purpose: str) -> ModuleType:
 
 
 def _without_broken_torchvision(needed: bool, purpose: str) -> None:
-    """Hide a torchvision that does not import from the libraries that would use it where it is; ConfigError where it is needed."""
+    """Hide a torchvision that does not import from the libraries that would use it; ConfigError where it is needed."""
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
