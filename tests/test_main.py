@@ -112,6 +112,52 @@ def test_a_missing_modality_suggests_the_one_that_is_there(call, toy):
     assert call("-m", "LightGCN")[0] == 0
 
 
+@pytest.mark.parametrize("words", [["-m", "all"], ["-m", "BPR", "MambaRec", "VBPR"], ["-m", "VBPR", "--seed", "1", "2"]])
+def test_what_is_missing_is_said_before_anything_is_trained(call, toy, tmp_path, words):
+    (toy / "text_feat.npy").unlink()
+    status, _, err = call(*words)
+    assert status == 2 and not (tmp_path / "results").exists()
+    assert err.startswith("error: nothing is trained, since something is missing.") and "text_feat.npy does not exist" in err
+    assert err.count("\n") == 2  # models that lack the same thing share a line
+    if "BPR" in words or "all" in words:
+        assert "give -m usable, or name the others: -m BPR" in err
+
+
+def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy, tmp_path, monkeypatch):
+    for modality in ("image", "text"):
+        (toy / f"{modality}_feat.npy").unlink()
+    folder = tmp_path / "models"
+    folder.mkdir()
+    source = (SRC / "models" / "bpr.py").read_text(encoding="utf-8").replace("class BPR", "class Other")
+    (folder / "other.py").write_text(f"import no_such_package\n{source}", encoding="utf-8")
+    (folder / "Other.yaml").write_text("is_multimodal_model: false\nreg_weight: 0.1\n")
+    status, out, _ = call("-m", "usable", "--model-path", str(folder))
+    assert status == 0
+    assert "Other on toy: Other: " in out and "imports no_such_package, which is not installed" in out
+    trained = {path.name for path in (tmp_path / "results" / "toy").iterdir() if any(path.iterdir())}
+    assert trained == {"BPR", "LightGCN"}
+    status, out, _ = call("-m", "usable", "--modalities", "text", "--epochs", "1")
+    assert status == 0 and "text_feat.npy does not exist" in out
+
+
+def test_a_data_set_without_features_says_which_models_need_none(call, toy, configs):
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
+    status, _, err = call("-m", "MambaRec")
+    assert status == 2 and "error: MambaRec reads item features, and the data set toy has none" in err
+    (toy / "items.csv").write_text("item_id,original_id,text\n")  # as `prepare table` writes it
+    status, _, err = call("-m", "VBPR")
+    assert status == 2 and "`mambarec prepare text -d toy` makes the text features" in err
+    assert "`mambarec prepare images -d toy --images FOLDER` makes the visual features" in err
+
+
+def test_a_missing_feature_file_of_ones_own_data_names_the_command_that_makes_it(call, toy):
+    (toy / "items.csv").write_text("item_id,original_id,text\n")
+    (toy / "image_feat.npy").unlink()
+    status, _, err = call("-m", "MambaRec")
+    assert status == 2 and "`mambarec prepare images -d toy --images FOLDER` makes the visual features" in err
+    assert "Or train without it: --modalities text" in err
+
+
 def test_a_third_modality_needs_one_line(call, toy):
     np.save(toy / "audio_feat.npy", np.random.default_rng(0).normal(size=(64, 20)).astype(np.float32))
     status, out, _ = call("-m", "MambaRec", "--audio_feature_file", "audio_feat.npy")

@@ -8,13 +8,23 @@ from mambarec.base.errors import ConfigError
 from mambarec.base.words import value_text
 from mambarec.config.configurator import Config, available_models, keys_owners, model_folder, nearest_key
 
+EVERY = ("all", "usable")  # words for every model there is; `usable` leaves out those whose needs the data do not meet
+
+
+def is_every(models: Sequence[str]) -> bool:
+    """Whether `models` is one of the words that stand for every model."""
+    return list(models) in [[word] for word in EVERY]
+
 
 def plan(
     models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool | str = False
 ) -> list[Config]:
-    """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least."""
+    """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least.
+
+    models: names, or one word of EVERY.
+    """
     places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
-    models = available_models(model_folder(overrides)) if list(models) == ["all"] else models
+    models = available_models(model_folder(overrides)) if is_every(models) else models
     trials, used = [], set()
     for dataset in datasets:
         for model in models:

@@ -376,6 +376,7 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
     check_sizes(config, dataset)
+    dataset.check_features()
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:
