@@ -35,7 +35,7 @@ NEUTRAL_KEYS = frozenset(
 # What other programs, and this one's messages, call a key.
 _OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
 # Keys that models got later, with the value that computes what was computed before: with it they change no run's name.
-_LATER = {"mmd_normalize": None}
+_LATER = {"mmd_normalize": None, "item_dropout": 0.0, "cold_items": "own"}
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
