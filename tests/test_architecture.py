@@ -22,7 +22,7 @@ ALLOWED = {
     "preparation": ["base", "config", "data", "evaluation"],
     "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
     "experiments": ["base", "config", "data", "running"],
-    "serving": ["base", "config", "data", "evaluation", "running"],
+    "serving": ["base", "config", "data", "evaluation", "nn.new_items", "running"],
     "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
     "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
     "cli": ["analysis", "base", "config", "data", "experiments", "mmrec.export", "preparation", "running", "serving"],

@@ -51,7 +51,9 @@ class MGCN(GeneralRecommender):
     def _of_new_items(self, modal: dict[str, Tensor], views: Views) -> NewItemVectors:
         def vectors(features, links: Links) -> Tensor:
             tables = self.feature_tables
-            own = {m: project(moved(features[m], links, m, tables[m], self.features[m])) for m, project in self.projections.items()}
+            own = {
+                m: project(moved(features[m], links, m, tables[m], self.features[m])) for m, project in self.projections.items()
+            }
             return sum(self.encoder.fuse(self.encoder.new_items(own, modal, views, links)))
 
         return vectors

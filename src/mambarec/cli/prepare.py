@@ -12,6 +12,7 @@ COMMANDS = {
     "table": "mambarec.preparation.tabular",
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
+    "items": "mambarec.preparation.new_items",
     "check": "mambarec.preparation.validation",
 }
 

@@ -12,7 +12,8 @@ from mambarec.base.places import RESULTS
 from mambarec.base.words import positive
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
+from mambarec.serving.lists import evaluated_users, listed_users, recommend, recommend_to_basket, trained_users
+from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new
 from mambarec.serving.vectors import export_vectors, similar_items
 from mambarec.serving.writers import FORMATS, write_tables
 
@@ -41,9 +42,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     who = lists.add_mutually_exclusive_group()
     who.add_argument("--users", type=Path, metavar="FILE", help="ids, one a line (without: the users of the test split)")
     who.add_argument("--all", action="store_true", help="every user who has a training pair")
+    who.add_argument("--basket", metavar="ID,…", help="a new user who has these items")
     lists.add_argument("--include-seen", action="store_true", help="recommend training items too")
     reasons = "name the N (1) nearest of the user's training items in each modality"
     lists.add_argument("--explain", type=positive, nargs="?", const=1, default=0, metavar="N", help=reasons)
+
+    new = "a folder of items that came after training, as `prepare.py items` makes it"
+    lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend these too: {new}")
+
+    audience = commands.add_parser("audience", parents=[shared, table], help="the users for a new item", allow_abbrev=False)
+    audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)
+    audience.add_argument("--item", required=True, metavar="ID", help="the new item's id")
 
     similar = commands.add_parser("similar", parents=[shared, table], help="the items nearest to one", allow_abbrev=False)
     similar.add_argument("--item", required=True, metavar="ID", help="the item's id")
@@ -76,13 +85,20 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
             show(path)
     elif options.command == "similar":
         write_tables([similar_items(trained, options.item, options.k)], options.format, options.output)
+    elif options.command == "audience":
+        with Arrivals(trained, options.new_items) as arrivals:
+            users = trained_users(trained.dataset)
+            write_tables([best_users(trained, users, arrivals, options.item, options.k)], options.format, options.output)
+    elif options.basket is not None:
+        _write_basket(options, trained)
     else:
+        if options.new_items and options.explain:
+            raise ConfigError("--explain names reasons for the data set's items only; leave it or --new-items out")
         if options.users:
             users = listed_users(trained.dataset, options.users)
         else:
             users = (trained_users if options.all else evaluated_users)(trained.dataset)
-        frames = recommend(trained, users, options.k, options.include_seen, options.explain)
-        n_rows = write_tables(frames, options.format, options.output)
+        n_rows = _write_lists(options, trained, users)
         show(f"{n_rows:,} recommendations for {len(users):,} users", file=sys.stderr)
         known = trained_users(trained.dataset)
         if options.all and len(known) < trained.dataset.n_users:
@@ -90,6 +106,29 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
         strangers = ~np.isin(users, known)
         if strangers.any():
             show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+
+
+def _write_basket(options: argparse.Namespace, trained: Trained) -> None:
+    """Write what is recommended to a new user who has the items of --basket."""
+    idle = [name for name, given in (("--new-items", options.new_items), ("--explain", options.explain)) if given]
+    if idle:
+        raise ConfigError(f"--basket recommends the data set's items, without reasons; leave {idle[0]} out")
+    items = [one.strip() for one in options.basket.split(",") if one.strip()]
+    if not items:
+        raise ConfigError("--basket names no item; expected ids with commas between them")
+    table = recommend_to_basket(trained, items, options.k, options.include_seen)
+    n_rows = write_tables([table], options.format, options.output)
+    show(f"{n_rows:,} recommendations for a basket of {len(items)}", file=sys.stderr)
+
+
+def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarray) -> int:
+    """Write the recommendations for these users (N,), of new items too where a folder is named; returns their number."""
+    if not options.new_items:
+        frames = recommend(trained, users, options.k, options.include_seen, options.explain)
+        return write_tables(frames, options.format, options.output)
+    with Arrivals(trained, options.new_items) as arrivals:
+        frames = recommend_with_new(trained, users, options.k, arrivals, options.include_seen)
+        return write_tables(frames, options.format, options.output)
 
 
 def main(arguments: list[str]) -> int:

@@ -136,6 +136,10 @@ class RecDataset:
             self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
         return {modality: self._read_feature(self.feature_files[modality]) for modality in present}
 
+    def declared_features(self) -> dict[str, np.ndarray]:
+        """The item features of every declared modality whose file exists, whether this run reads it or not: float32 (I, D)."""
+        return {modality: self._read_feature(path) for modality, path in self.feature_files.items() if path.exists()}
+
     def masks(self) -> dict[str, np.ndarray]:
         """Of the modalities that the run reads and some item lacks, which items have it: modality -> bool (I,)."""
         return {}

@@ -299,12 +299,9 @@ def scaled_knn_graph(features: Tensor, k: int, mask: Tensor | None = None) -> tu
 
 
 def _neighbours(features: Tensor, k: int, mask: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Similarity and index (M, k) of the nearest neighbours, and the items (M,) that have and are some: all, or those of a mask."""
-    if mask is None or bool(mask.all()):
-        similarity, neighbour = (part.cpu().numpy() for part in nearest_neighbours(features, k))
-        return similarity, neighbour, np.arange(len(features))
-    items = torch.nonzero(mask).flatten()
-    similarity, neighbour = nearest_neighbours(features[items], k)
+    """Similarity and index (M, k) of the neighbours of some items, and these items (M,): all, or those of a mask."""
+    items = torch.arange(len(features), device=features.device) if mask is None else torch.nonzero(mask).flatten()
+    similarity, neighbour = nearest_neighbours(features if mask is None else features[items], k)
     return similarity.cpu().numpy(), items[neighbour].cpu().numpy(), items.cpu().numpy()
 
 

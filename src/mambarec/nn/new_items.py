@@ -24,13 +24,13 @@ _BLOCK = 1024  # new items that are compared at a time
 
 
 class Links(NamedTuple):
-    """The nearest training items of N items by modality: similarity, weight float32 and index int64, (N, k), best first.
+    """The nearest training items of N items by modality: similarity and weight float32, neighbour int64, (N, k), best first.
 
     Weights add up to 1 over the modalities that an item has; those of a modality that it lacks are 0, and so are similarities.
     """
 
     similarity: dict[str, Tensor]
-    index: dict[str, Tensor]
+    neighbour: dict[str, Tensor]
     weight: dict[str, Tensor]
 
     def rows(self, items: Tensor) -> "Links":
@@ -39,29 +39,31 @@ class Links(NamedTuple):
 
     def mean(self, table: Tensor) -> Tensor:
         """What the items take of a table of the training items: (I, D) -> (N, D)."""
-        return torch.stack([_gather(self.index[m], self.weight[m], table) for m in self.index]).sum(0)
+        return torch.stack([_gather(self.neighbour[m], self.weight[m], table) for m in self.neighbour]).sum(0)
 
     def mean_of(self, modality: str, table: Tensor) -> Tensor:
         """The same by the neighbours in one modality alone."""
         weight = self.weight[modality]
         share = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        return _gather(self.index[modality], share, table)
+        return _gather(self.neighbour[modality], share, table)
 
     def through_knn_graph(self, modality: str, own: Tensor, others: Tensor, scale: Tensor) -> Tensor:
         """A row of `nn.graph.knn_graph` times [own; others]: the item itself and its k - 1 nearest. (N, D), (I, D) -> (N, D).
 
         scale (I,): the training items' 1 / sqrt(row sum), as they had it in training.
         """
-        nearest, index = self.similarity[modality][:, :-1], self.index[modality][:, :-1]
+        nearest, index = self.similarity[modality][:, :-1], self.neighbour[modality][:, :-1]
         there = self.weight[modality].sum(1, keepdim=True) > 0  # (N, 1)
         degree = 1 + nearest.sum(1, keepdim=True)
         own_scale = torch.where(degree > 0, degree.clamp(min=1e-12).rsqrt(), 0)
-        row = own_scale.square() * own + _gather(index, nearest * own_scale * F.embedding(index, scale[:, None])[..., 0], others)
+        row = own_scale.square() * own + _gather(
+            index, nearest * own_scale * F.embedding(index, scale[:, None])[..., 0], others
+        )
         return row * there
 
     def through_neighbour_graph(self, modality: str, own: Tensor, others: Tensor) -> Tensor:
         """A row of `nn.graph.neighbour_graph` times [own; others]: 1 / k at the item itself and its k - 1 nearest."""
-        index = self.index[modality]
+        index = self.neighbour[modality]
         there = self.weight[modality].sum(1, keepdim=True) > 0  # (N, 1)
         k = index.shape[1]
         return (own + _gather(index[:, :-1], torch.ones_like(self.weight[modality][:, :-1]), others)) / k * there
@@ -109,9 +111,9 @@ class TrainingItems:
             if has and m in has:
                 weight, values = (part * has[m][:, None] for part in (weight, values))
             links.similarity[m], links.weight[m] = values, weight
-            links.index[m] = self.rows[m][torch.cat([part.indices for part in parts])]
+            links.neighbour[m] = self.rows[m][torch.cat([part.indices for part in parts])]
         count = torch.stack([weight.sum(1) > 0 for weight in links.weight.values()]).sum(0).clamp(min=1)  # (N,)
-        return Links(links.similarity, links.index, {m: weight / count[:, None] for m, weight in links.weight.items()})
+        return Links(links.similarity, links.neighbour, {m: weight / count[:, None] for m, weight in links.weight.items()})
 
 
 NewItemVectors = Callable[[Mapping[str, Tensor], Links], Tensor]  # features, modality -> (N, D_m), and links -> vectors (N, D)

@@ -63,22 +63,32 @@ class Identifiers:
 
     def numbers(self, ids: Sequence[str]) -> np.ndarray:
         """The numbers (N,) of some ids, int64; DataError names the first that is not known."""
-        if self.names is not None:
-            places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
-            as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
-            places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
-            found = np.where(places < 0, -1, self.present[places])
-            hint = f"ids are the original ones, such as {self.names[0]!r}"
-        else:
-            found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
-            found[self._places[found] < 0] = -1
-            hint = f"without a map of ids they are the numbers 0 … {self.n - 1}"
+        found = self._found(ids)
         unknown = np.flatnonzero(found < 0)
         if len(unknown):
+            if self.names is not None:
+                hint = f"ids are the original ones, such as {self.names[0]!r}"
+            else:
+                hint = f"without a map of ids they are the numbers 0 … {self.n - 1}"
             raise DataError(
                 f"there is no {self.kind} '{ids[unknown[0]]}' ({len(unknown)} of {len(ids)} ids are unknown); {hint}"
             )
         return found.astype(np.int64)
+
+    def has(self, ids: Sequence[str]) -> np.ndarray:
+        """Which of some ids there are, bool (N,)."""
+        return self._found(ids) >= 0
+
+    def _found(self, ids: Sequence[str]) -> np.ndarray:
+        """The numbers of some ids, -1 where there is none."""
+        if self.names is not None:
+            places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
+            as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
+            places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
+            return np.where(places < 0, -1, self.present[places])
+        found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
+        found[self._places[found] < 0] = -1
+        return found
 
 
 def user_identifiers(dataset: RecDataset) -> Identifiers:
