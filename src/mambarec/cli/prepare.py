@@ -13,6 +13,7 @@ COMMANDS = {
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
     "items": "mambarec.preparation.new_items",
+    "resplit": "mambarec.preparation.resplit",
     "check": "mambarec.preparation.validation",
 }
 

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
                 raise ConfigError(
                     f"where are the pictures? {options.items} has no column '{COLUMN}'; name their folder by --images"
                 )
-            start = options.images or real(options.items).parent
+            places = {"images": options.images or real(options.items).parent, "column": column, "allow_unmatched": True}
             extract_features(folder, models["image"], options.weights, download=options.download, **places)
             shutil.rmtree(folder / STORE)
     get_logger().info("%s", real(options.output))

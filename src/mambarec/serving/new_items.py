@@ -342,6 +342,6 @@ def _check_encoders(data: Path, new: Path) -> None:
     for kind in there.keys() & here.keys():
         if there[kind]["weights"] != here[kind]["weights"]:
             raise DataError(
-                f"{new}: its {kind} features are of {encoder_text(here[kind])}, those of {data} of {encoder_text(there[kind])}. "
-                "Make them by the same encoder (`prepare.py items`)"
+                f"{new}: its {kind} features are of {encoder_text(here[kind])}, those of {data} of "
+                f"{encoder_text(there[kind])}. Make them by the same encoder (`prepare.py items`)"
             )
