@@ -35,7 +35,12 @@ NEUTRAL_KEYS = frozenset(
 # What other programs, and this one's messages, call a key.
 _OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
 # Keys that models got later, with the value that computes what was computed before: with it they change no run's name.
-_LATER = {"mmd_normalize": None, "item_dropout": 0.0, "cold_items": "own"}
+_LATER = {"mmd_normalize": None, "item_dropout": 0.0, "cold_items": "own"} | {
+    "missing": "mean",
+    "missing_modality": None,
+    "missing_share": 0.0,
+    "missing_seed": 0,
+}
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
@@ -44,7 +49,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
-    "approximate_knn_above mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
+    "approximate_knn_above missing_seed mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
 )
 # What a machine cannot hold, or torch cannot take. Any other whole number may have 53 bits, as many as JSON keeps everywhere.
 _AT_MOST = {
@@ -74,6 +79,7 @@ _NULLABLE: dict[str, Any] = {
     "contrast": "both",
     "align_on": "dream",
     "approximate_knn_above": 1,
+    "missing_modality": "visual",
 }
 TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
 # What overall.yaml must set, by example: the program reads these of every run.
@@ -93,6 +99,7 @@ _REQUIRED: dict[str, Any] = {
 }
 LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
 PRECISIONS = ("fp32", "bf16")
+STAND_INS = ("mean", "zero", "neighbours")  # for the features of items without a modality
 
 
 class _Loader(yaml.SafeLoader):
@@ -588,6 +595,10 @@ def _out_of_range(key: str, value: Any) -> str | None:
         return f"one of {', '.join(LEARNERS)}"
     if key == "precision" and value not in PRECISIONS:
         return f"one of {', '.join(PRECISIONS)}"
+    if key == "missing" and value not in STAND_INS:
+        return f"one of {', '.join(STAND_INS)}"
+    if key == "missing_share" and not 0 <= value < 1:
+        return "a number from 0 to below 1"
     if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
         return "a number above 0, or {max_norm: 5, norm_type: 2}"
     if key == "field_separator" and not (value == "\t" or (len(value) == 1 and value.isascii() and value.isprintable())):

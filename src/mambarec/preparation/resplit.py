@@ -73,7 +73,9 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
         shutil.rmtree(temporary / "spill", ignore_errors=True)
         # what the YAML says of the columns holds no longer
         columns = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_separator", "inter_file_name")
-        yaml_text = yaml.safe_dump({"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in columns})
+        yaml_text = yaml.safe_dump(
+            {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in columns}
+        )
         about = f"# Written by prepare.py: {folder.name}, split anew ({split}, seed {seed}).\n"
         write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
     get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))

@@ -114,8 +114,10 @@ def _hold_out_warm(engine: Engine, seed: int) -> None:
     n_valid, n_test = _FIFTH
     engine.run(
         f"""CREATE TABLE warm AS SELECT row,
-                (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT AS x_label
-            FROM (SELECT row, row_number() OVER (PARTITION BY userID ORDER BY md5_number('{seed} ' || u || ' ' || i), i) AS place,
+                (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT
+                AS x_label
+            FROM (SELECT row,
+                  row_number() OVER (PARTITION BY userID ORDER BY md5_number('{seed} ' || u || ' ' || i), i) AS place,
                   count(*) OVER (PARTITION BY userID) AS n FROM labelled JOIN users ON users.number = userID
                   JOIN items ON items.number = itemID WHERE x_label = 0);
             UPDATE labelled SET x_label = warm.x_label FROM warm WHERE labelled.row = warm.row; DROP TABLE warm"""

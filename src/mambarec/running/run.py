@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,8 @@ def _train(
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
+            if masks := dataset.masks():
+                directory.write("masks.npz", partial(np.savez_compressed, **masks))
             recorder = _Recorder(config, directory, trainer, watch, judgement)
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)

@@ -23,6 +23,7 @@ from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
+from mambarec.data.missing import mask_file, read_mask
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.nn.new_items import NEIGHBOURS, Links, TrainingItems
 from mambarec.running.trained import Trained
@@ -195,17 +196,10 @@ class Arrivals:
 
     def _mask(self, modality: str) -> np.ndarray | None:
         """Which items have the modality, bool (N,); None without a file."""
-        path = self._file(modality)
-        path = path.with_name(f"{path.stem.removesuffix('_feat')}_mask.npy")
+        path = mask_file(self._file(modality))
         if not path.exists():
             return None
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {first_line(error)}") from None
-        if mask.dtype != bool or mask.shape != (len(self),):
-            raise DataError(f"{path} is {mask.dtype} {mask.shape}; expected bool ({len(self)},), a value per new item")
-        return mask
+        return read_mask(path, len(self))
 
 
 def recommend_with_new(
