@@ -23,7 +23,17 @@ ALLOWED = {
     "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
     "experiments": ["base", "config", "data", "running"],
     "serving": ["base", "config", "data", "evaluation", "nn.new_items", "running"],
-    "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
+    "analysis": [
+        "base",
+        "config",
+        "data",
+        "evaluation",
+        "experiments",
+        "nn.abstract_recommender",
+        "nn.new_items",
+        "running",
+        "serving",
+    ],
     "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
     "cli": ["analysis", "base", "config", "data", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }

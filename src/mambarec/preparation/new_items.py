@@ -64,8 +64,16 @@ def run(options: argparse.Namespace) -> None:
                 raise ConfigError(
                     f"where are the pictures? {options.items} has no column '{COLUMN}'; name their folder by --images"
                 )
-            places = {"images": options.images or real(options.items).parent, "column": column, "allow_unmatched": True}
-            extract_features(folder, models["image"], options.weights, download=options.download, **places)
+            start = options.images or real(options.items).parent
+            extract_features(
+                folder,
+                models["image"],
+                options.weights,
+                download=options.download,
+                images=start,
+                column=column,
+                allow_unmatched=True,
+            )
             shutil.rmtree(folder / STORE)
     get_logger().info("%s", real(options.output))
 

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +288,8 @@ def _train(
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
             if masks := dataset.masks():
-                directory.write("masks.npz", partial(np.savez_compressed, **masks))
+                arrays: dict[str, Any] = dict(masks)
+                directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
             recorder = _Recorder(config, directory, trainer, watch, judgement)
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)
