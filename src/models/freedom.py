@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import (
     SparseGraph,
@@ -19,7 +20,21 @@ from mambarec.nn.graph import (
     propagate_mean,
 )
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.new_items import Links, NewItems, NewItemVectors
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors
+
+
+class FREEDOMSettings(NewItemSettings):
+    """The keys of FREEDOM."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
+    dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
+    reg_weight: float = key("Weight of the projected features' own BPR.", ge=0)
 
 
 class FREEDOM(GeneralRecommender):
@@ -31,8 +46,6 @@ class FREEDOM(GeneralRecommender):
         self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
         self.reg_weight = config["reg_weight"]
         self.dropout = config["dropout"]
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected 0 <= dropout < 1, the share of pairs that an epoch leaves out")
         features = self.require_features()
 
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))
@@ -45,7 +58,7 @@ class FREEDOM(GeneralRecommender):
         self.train_adjacency = self.adjacency
         self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"], self.masks))
         self.shares = graph_shares(features, config["mm_image_weight"])
-        self.new_items = NewItems.of(config, features, self.interactions, self.masks)
+        self.new_items = NewItems.of(config, features, self.interactions, self.masks, config["knn_k"])
 
     def pre_epoch_processing(self) -> None:
         """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""

@@ -6,16 +6,26 @@ modalities. A user's score is the sum of the similarities of the item's k neares
 U users, I items, B batch.
 """
 
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.base.settings import Settings, key
+from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, most_shared
 from mambarec.nn.new_items import TrainingItems
 
-SIMILARITIES = ("content", "interactions")
+Similarity = Literal["content", "interactions"]
+
+
+class ItemKNNSettings(Settings):
+    """The keys of ItemKNN."""
+
+    similarity: Similarity = key("content: the cosine of the items' features. interactions: the cosine of the items' users.")
+    knn_k: int = key("Neighbours of an item that count.", gt=0, le=10**6)
 
 
 class ItemKNN(GeneralRecommender):
@@ -24,8 +34,8 @@ class ItemKNN(GeneralRecommender):
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
         self.interactions = dataloader.inter_matrix("csr")
-        kind = one_of("similarity", config["similarity"], SIMILARITIES)
-        similarity = self._by_content(config["knn_k"]) if kind == "content" else self._by_interactions(config["knn_k"])
+        by = self._by_content if config["similarity"] == "content" else self._by_interactions
+        similarity = by(config["knn_k"])
         self.similarity = SparseGraph(similarity)  # (I, I), a row for the neighbours of each item
         self.history = self.interactions.astype(np.float32)
 

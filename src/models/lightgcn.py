@@ -8,9 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import BPRLoss, EmbLoss
+
+
+class LightGCNSettings(Settings):
+    """The keys of LightGCN."""
+
+    n_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class LightGCN(GeneralRecommender):

@@ -8,13 +8,24 @@ U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.multiview import MultiViewEncoder, Views
-from mambarec.nn.new_items import Links, NewItems, NewItemVectors, moved
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, moved
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
+
+
+class MGCNSettings(NewItemSettings):
+    """The keys of MGCN."""
+
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_layers: int = key("Layers of the item-item graphs.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    cl_loss: float = key("Weight of the contrastive loss.", ge=0)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class MGCN(GeneralRecommender):
@@ -28,7 +39,7 @@ class MGCN(GeneralRecommender):
         features = self.require_features()
         interactions, sizes = dataloader.inter_matrix("coo"), (config["n_ui_layers"], config["n_layers"], config["knn_k"])
         self.encoder = MultiViewEncoder(interactions, features, dim, *sizes, masks=self.masks)
-        self.new_items = NewItems.of(config, features, interactions, self.masks)
+        self.new_items = NewItems.of(config, features, interactions, self.masks, config["knn_k"])
         self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
 

@@ -7,11 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mambarec.base.settings import Settings
 from mambarec.nn.abstract_recommender import GeneralRecommender
+
+
+class PopSettings(Settings):
+    """Pop has no keys of its own."""
 
 
 class Pop(GeneralRecommender):
     """Scores are the items' numbers of training pairs, I items, B batch."""
+
+    counts: Tensor
 
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)

@@ -8,11 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct
 from mambarec.nn.init import xavier_normal_initialization
 from mambarec.nn.loss import BPRLoss, EmbLoss
-from mambarec.nn.new_items import Links, NewItems, NewItemVectors
+from mambarec.nn.new_items import NEIGHBOURS, Links, NewItems, NewItemSettings, NewItemVectors
+
+
+class VBPRSettings(NewItemSettings):
+    """The keys of VBPR."""
+
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class VBPR(GeneralRecommender):
@@ -26,7 +33,7 @@ class VBPR(GeneralRecommender):
         order = sorted(features, key=lambda modality: {"text": 0, "visual": 1}.get(modality, 2))
         self.order = order  # [text; visual; others], MMRec's
         self.tables = [features[modality] for modality in order]
-        self.new_items = NewItems.of(config, features, dataloader.inter_matrix("coo"), self.masks)
+        self.new_items = NewItems.of(config, features, dataloader.inter_matrix("coo"), self.masks, NEIGHBOURS)
 
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, 2 * dim)))
         self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mambarec.base.errors import ConfigError
 from mambarec.nn.graph import knn_graph, neighbour_graph, scaled_knn_graph
 from mambarec.nn.new_items import TrainingItems
 from mambarec.running.run import load_model_class
@@ -121,10 +122,10 @@ def test_dropped_items_train_the_embeddings_of_their_neighbours_alone(build):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"item_dropout": 1.0}, "item_dropout=1.0: expected 0 <= item_dropout < 1"),
-        ({"cold_items": "some"}, "cold_items=some; expected one of own, neighbours"),
+        ({"item_dropout": 1.0}, "item_dropout=1.0; expected a number not below 0 and below 1"),
+        ({"cold_items": "some"}, "cold_items='some'; expected one of own, neighbours"),
     ],
 )
 def test_values_that_are_none_are_refused(build, settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build("MGCN", **settings)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mambarec.base.errors import ConfigError
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.running.run import load_model_class
@@ -77,7 +78,7 @@ def test_a_new_item_has_a_score_by_content_and_none_by_interactions(build, toy):
 
 
 def test_a_similarity_that_is_none_is_refused(build):
-    with pytest.raises(ValueError, match="similarity=cosine; expected one of content, interactions"):
+    with pytest.raises(ConfigError, match="similarity='cosine'; expected one of content, interactions"):
         build("ItemKNN", similarity="cosine")
 
 

@@ -29,6 +29,7 @@ from mambarec.evaluation.metrics import METRICS
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.nn.new_items import TrainingItems
 from mambarec.running.trained import Trained, load_trained
+from mambarec.serving.new_items import neighbours_of
 
 K = 20
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
@@ -131,7 +132,7 @@ def _replacement(trained: Trained, cold: np.ndarray, k: int | None) -> Callable[
     model, has_key = trained.model, "cold_items" in trained.config
     if not hasattr(model, "representations") or (has_key and trained.config["cold_items"] == "neighbours" and k is None):
         return None
-    known, features = _known(trained, k or trained.config["knn_k"] or 10)
+    known, features = _known(trained, k or neighbours_of(trained.config))
     rows = torch.from_numpy(cold)
     masks = {m: torch.from_numpy(mask[cold]) for m, mask in trained.dataset.masks().items()}
     some = {m: table[rows] for m, table in features.items()}

@@ -78,10 +78,3 @@ class GeneralRecommender(nn.Module):
         """
         items = self.representations()[1]  # type: ignore[operator]
         return lambda features, links: links.mean(items)
-
-
-def one_of(key: str, value: str, choices: tuple[str, ...]) -> str:
-    """The value of a key; ValueError unless it is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{key}={value}; expected one of {', '.join(choices)}")
-    return value

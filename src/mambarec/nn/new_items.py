@@ -10,17 +10,33 @@ of the items in the place of new ones. N new items, I items, k neighbours, D wid
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mambarec.base.settings import Settings, key
+
 NEIGHBOURS = 10  # of a model without the key knn_k
-COLD_ITEMS = ("own", "neighbours")
 _CLOSEST = 1e-4  # added to squared distances, which may be 0
 _BLOCK = 1024  # new items that are compared at a time
+
+
+class NewItemSettings(Settings):
+    """The keys of models that can be trained for new items."""
+
+    item_dropout: float = key(
+        "Share of a batch's items that are trained as new ones: their neighbours' id embedding takes the place of theirs.",
+        ge=0,
+        lt=1,
+        later=0.0,
+    )
+    cold_items: Literal["own", "neighbours"] = key(
+        "own: an item without a training pair keeps its untrained embedding. neighbours: it is scored as a new item.",
+        later="own",
+    )
 
 
 class Links(NamedTuple):
@@ -144,14 +160,10 @@ class NewItems:
         self.links = self.known.link(features, self.masks, torch.arange(len(degree), device=device))
 
     @classmethod
-    def of(cls, config, features: Mapping[str, Tensor], interactions, masks: Mapping[str, Tensor]) -> "NewItems | None":
-        """As `item_dropout`, `cold_items` and `knn_k` say; None where they ask for nothing. ValueError for other values."""
-        dropout, cold, k = config["item_dropout"] or 0.0, config["cold_items"] or "own", config["knn_k"] or NEIGHBOURS
-        if not 0 <= dropout < 1:
-            raise ValueError(f"item_dropout={dropout}: expected 0 <= item_dropout < 1, the share of a batch's items")
-        if cold not in COLD_ITEMS:
-            raise ValueError(f"cold_items={cold}; expected one of {', '.join(COLD_ITEMS)}")
-        return cls(features, interactions, k, dropout, cold == "neighbours", masks) if dropout or cold != "own" else None
+    def of(cls, config, features: Mapping[str, Tensor], interactions, masks: Mapping[str, Tensor], k: int) -> "NewItems | None":
+        """As `item_dropout` and `cold_items` say; None where they ask for nothing."""
+        dropout, replaces = config["item_dropout"] or 0.0, config["cold_items"] == "neighbours"
+        return cls(features, interactions, k, dropout, replaces, masks) if dropout or replaces else None
 
     def dropped(self, items: Tensor, own: tuple[Tensor, ...], as_new: Callable[[Tensor, Links], tuple[Tensor, ...]]):
         """own, vectors (B, D) of some items (B,), with those of a random share as new items have them.

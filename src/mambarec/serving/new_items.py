@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
+from mambarec.config.configurator import Config
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.missing import mask_file, read_mask
@@ -115,7 +116,7 @@ class Arrivals:
         device = next(iter(self.tables.values())).device
         rows = torch.from_numpy(np.flatnonzero(degree)).to(device)
         masks = {m: torch.from_numpy(mask).to(device) for m, mask in trained.dataset.masks().items()}
-        known = TrainingItems(self.tables, rows, trained.config["knn_k"] or NEIGHBOURS, masks)
+        known = TrainingItems(self.tables, rows, neighbours_of(trained.config), masks)
         self._users = None
         vectors: Any = None
         if (tables := inner_products(trained)) is not None:
@@ -247,6 +248,11 @@ def best_users(trained: Trained, users: np.ndarray, arrivals: Arrivals, item: st
             best = scores[order], of[order]
     ids = user_identifiers(trained.dataset).of(best[1])
     return pd.DataFrame({"item": item, "user": ids, "rank": np.arange(1, len(ids) + 1), "score": best[0]})
+
+
+def neighbours_of(config: Config) -> int:
+    """How many training items a run links a new item to in each modality: its knn_k, or 10 for a model without."""
+    return config.get("knn_k", NEIGHBOURS)
 
 
 def _known_features(trained: Trained) -> dict[str, Tensor]:
