@@ -162,3 +162,49 @@ def test_a_reader_that_has_read_enough_is_no_error(make_run):
         process.stdout.close()
         errors = process.stderr.read()
     assert process.returncode == 0 and errors == ""
+
+
+@pytest.fixture
+def new_items(toy, tmp_path):
+    """A folder of two new items, copies of items 0 and 9."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "items.csv").write_text("original_id\nfirst\nsecond\n")
+    for name in ("image_feat.npy", "text_feat.npy"):
+        np.save(folder / name, np.load(toy / name)[[0, 9]])
+    return folder
+
+
+def test_new_items_stand_among_the_others_and_have_an_audience(call, make_run, new_items):
+    directory = make_run("MGCN")
+    status, out, err = call("--run", directory, "--new-items", new_items, "-k", 66, "--include-seen")
+    header, *rows = out.splitlines()
+    assert status == 0 and header == "user,item,rank,score,new" and err == "3,168 recommendations for 48 users\n"
+    assert sum(row.endswith("True") for row in rows) == 96 and {row.split(",")[1] for row in rows} > {"first", "second", "9"}
+    status, out, _ = call("audience", "--run", directory, "--new-items", new_items, "--item", "second", "-k", 3)
+    assert status == 0 and out.splitlines()[0] == "item,user,rank,score" and len(out.splitlines()) == 4
+
+
+def test_what_is_wrong_with_new_items_or_a_basket_is_said_and_nothing_is_written(call, make_run, new_items, tmp_path):
+    directory, output = make_run("MGCN"), tmp_path / "out.csv"
+
+    def said(*words):
+        status, out, err = call("--run", directory, "--output", output, *words)
+        assert status == 2 and out == "" and not output.exists()
+        return err
+
+    assert "is no folder" in said("--new-items", tmp_path / "absent")
+    assert "--explain names reasons" in said("--new-items", new_items, "--explain")
+    assert "there is no item '99'" in said("--basket", "3,99")
+    assert "--basket names no item" in said("--basket", " , ")
+    assert "leave --explain out" in said("--basket", "3", "--explain")
+    table = np.load(new_items / "image_feat.npy")
+    table[1] = np.nan
+    np.save(new_items / "image_feat.npy", table)
+    assert "row 1 holds NaN or Inf" in said("--new-items", new_items)
+
+
+def test_a_basket_gets_a_list(call, make_run):
+    status, out, err = call("--run", make_run("LightGCN"), "--basket", "3,7", "-k", 2)
+    assert status == 0 and out.splitlines()[0] == "item,rank,score" and len(out.splitlines()) == 3
+    assert err == "2 recommendations for a basket of 2\n"

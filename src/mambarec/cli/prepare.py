@@ -14,6 +14,8 @@ COMMANDS = {
     "mmssl": "mambarec.preparation.mmssl",
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
+    "items": "mambarec.preparation.new_items",
+    "resplit": "mambarec.preparation.resplit",
     "check": "mambarec.preparation.validation",
 }
 

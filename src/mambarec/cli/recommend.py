@@ -15,7 +15,15 @@ from mambarec.base.words import command, positive
 from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.lists import evaluated_users, known_users, listed_users, recommend, trained_users
+from mambarec.serving.lists import (
+    evaluated_users,
+    known_users,
+    listed_users,
+    recommend,
+    recommend_to_basket,
+    trained_users,
+)
+from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new
 from mambarec.serving.page import N_USERS, Gallery, lists_page
 from mambarec.serving.titles import item_titles, with_titles
 from mambarec.serving.vectors import export_vectors, similar_items
@@ -56,6 +64,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     who.add_argument("--user", nargs="+", metavar="ID", help="these users, by their ids (the users of the test split)")
     who.add_argument("--users", type=Path, metavar="FILE", help="the users in this file, an id on each line")
     who.add_argument("--all", action="store_true", help="all users who have a training pair")
+    who.add_argument("--basket", metavar="ID,…", help="a new user, who has these items")
     lists.add_argument("--include-seen", action="store_true", help="recommend also what the user already had in training")
     reasons = (
         "name N items that the user already had as the reasons, for each modality: those nearest to the recommended item (1)"
@@ -65,6 +74,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     lists.add_argument("--html", type=Path, metavar="FILE", help=page)
     pictures = "the folder of the pictures for --html; a picture is named by the original id of its item"
     lists.add_argument("--images", type=Path, metavar="FOLDER", help=pictures)
+
+    new = "a folder of items that came after training, as `prepare.py items` makes it"
+    lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend these too: {new}")
+
+    audience = commands.add_parser(
+        "audience", parents=[shared, table], help="find the users for a new item", allow_abbrev=False
+    )
+    audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)
+    audience.add_argument("--item", required=True, metavar="ID", help="the id of the new item")
 
     similar = commands.add_parser("similar", parents=[shared, table], help="find the items nearest to one", allow_abbrev=False)
     similar.add_argument("--item", required=True, metavar="ID", help="the id of the item")
@@ -109,12 +127,20 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
         frame = similar_items(trained, options.item, options.k)
         write_tables([with_titles(frame, shown)], options.format, options.output)
         return
+    if options.command == "audience":
+        with Arrivals(trained, options.new_items) as arrivals:
+            frame = best_users(trained, trained_users(trained.dataset), arrivals, options.item, options.k)
+            write_tables([with_titles(frame, shown)], options.format, options.output)
+        return
+    if options.basket is not None:
+        _write_basket(options, trained, shown)
+        return
+    _check_new_items(options)
     users = _users(options, trained.dataset)
     if options.html:
         _write_page(options, trained, users, titles)
     if options.output or not options.html:
-        frames = recommend(trained, users, options.k, options.include_seen, options.explain)
-        n_rows = write_tables((with_titles(frame, shown) for frame in frames), options.format, options.output)
+        n_rows = _write_lists(options, trained, users, shown)
         show(f"{n_rows:,} recommendations for {len(users):,} user{'s' * (len(users) != 1)}", file=sys.stderr)
     known = trained_users(trained.dataset)
     if options.all and len(known) < trained.dataset.n_users:
@@ -144,6 +170,37 @@ def _write_page(options: argparse.Namespace, trained: Trained, users: np.ndarray
     show(options.html)
     if len(some) < len(users):
         show(f"the page shows the first {len(some):,} of {len(users):,} users; name others with --user", file=sys.stderr)
+
+
+def _check_new_items(options: argparse.Namespace) -> None:
+    if options.new_items and options.explain:
+        raise ConfigError("--explain names reasons for the data set's items only; leave it or --new-items out")
+    if options.new_items and options.html:
+        raise ConfigError("--html shows the data set's items only; leave it or --new-items out")
+
+
+def _write_basket(options: argparse.Namespace, trained: Trained, titles: pd.Series | None) -> None:
+    """Write what is recommended to a new user who has the items of --basket."""
+    others = (("--new-items", options.new_items), ("--explain", options.explain), ("--html", options.html))
+    idle = [name for name, given in others if given]
+    if idle:
+        raise ConfigError(f"--basket writes a table of the data set's items, without reasons; leave {idle[0]} out")
+    items = [one.strip() for one in options.basket.split(",") if one.strip()]
+    if not items:
+        raise ConfigError("--basket names no item; expected ids with commas between them")
+    table = recommend_to_basket(trained, items, options.k, options.include_seen)
+    n_rows = write_tables([with_titles(table, titles)], options.format, options.output)
+    show(f"{n_rows:,} recommendations for a basket of {len(items)}", file=sys.stderr)
+
+
+def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarray, titles: pd.Series | None) -> int:
+    """Write the recommendations for these users (N,), of new items too where a folder is named; returns their number."""
+    if not options.new_items:
+        frames = recommend(trained, users, options.k, options.include_seen, options.explain)
+        return write_tables((with_titles(frame, titles) for frame in frames), options.format, options.output)
+    with Arrivals(trained, options.new_items) as arrivals:
+        frames = recommend_with_new(trained, users, options.k, arrivals, options.include_seen)
+        return write_tables((with_titles(frame, titles) for frame in frames), options.format, options.output)
 
 
 def main(arguments: list[str]) -> int:

@@ -31,8 +31,8 @@ from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
-from mambarec.base.words import command
 from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
+from mambarec.base.words import command
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,

@@ -14,10 +14,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
-from mambarec.base.errors import DataError
+from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.words import command
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions
+from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
 
 _FEATURE_SUFFIX = "_feature_file"
 # The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
@@ -121,8 +122,10 @@ class RecDataset:
         A float32 file is mapped, not read: its pages are fetched as they are used, and those that a model writes to become its
         own. Other types, of which float16 halves the file, are converted in memory.
 
-        A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's, go
-        without that modality, as they do there.
+        Where an item lacks a modality (`masks`), what the key `missing` says stands in for its row.
+
+        A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
+        go without that modality, as they do there.
         """
         self._check_feature_files()
         present = [modality for modality in self.modalities if self.feature_files[modality].exists()]
@@ -130,7 +133,12 @@ class RecDataset:
             if modality not in present:
                 path = self.feature_files[modality]
                 self.notes.append(f"1 feature file missing, {path}: the model gets no {modality} features")
-        return {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+        tables = {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+        for modality, mask in self.masks().items():
+            tables[modality] = with_stand_ins(
+                tables[modality], mask, self.config["missing"] or "mean", self.inter_matrix("csr")
+            )
+        return tables
 
     def check_features(self) -> None:
         """DataError where a model whose settings know the key `modalities` would get no features; no file is opened."""
@@ -162,15 +170,48 @@ class RecDataset:
             return "Save a float array with a row for each item there, with numpy.save"
         return f"`{command('prepare', words[0], '-d', self.name)}{words[1]}` makes the {modality} features"
 
+    def declared_features(self) -> dict[str, np.ndarray]:
+        """The item features of every declared modality whose file exists, whether this run reads it or not: float32 (I, D)."""
+        return {modality: self._read_feature(path) for modality, path in self.feature_files.items() if path.exists()}
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Of the modalities that the run reads and some item lacks, which items have it: modality -> bool (I,)."""
+        return self._masks
+
     def feature_widths(self) -> dict[str, int]:
         """Width of each declared modality whose file exists, whether this run reads it or not."""
         paths = {modality: path for modality, path in self.feature_files.items() if path.exists()}
         return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
 
     @cached_property
+    def _masks(self) -> dict[str, np.ndarray]:
+        masks = {m: read_mask(path, self.n_items) for m, path in self._mask_files().items()}
+        modality, share = self.config["missing_modality"], self.config["missing_share"] or 0.0
+        if share and modality is None:
+            raise ConfigError(f"missing_share={share}: name the modality that these items lack by missing_modality")
+        if modality is not None and modality not in self.feature_files:
+            declared = ", ".join(self.feature_files) or "none"
+            raise DataError(f"missing_modality: data set {self.name} declares no '{modality}'; it declares: {declared}")
+        if share and modality in self.modalities:
+            mask = masks.setdefault(modality, np.ones(self.n_items, dtype=bool))
+            mask[drawn_missing(self.present_items, share, self.config["missing_seed"])] = False
+            if not mask.any():
+                raise ConfigError(f"missing_share={share} leaves no item with {modality}; use less, or leave the modality out")
+        for name, mask in masks.items():
+            self._note(
+                int((~mask[self.present_items]).sum()), f"items without {name}; {self.config['missing'] or 'mean'} stands in"
+            )
+        return {name: mask for name, mask in masks.items() if not mask[self.present_items].all()}
+
+    def _mask_files(self) -> dict[str, Path]:
+        """The files of masks that are there, of the modalities that the run reads."""
+        files = {m: mask_file(self.feature_files[m]) for m in self.modalities if self.feature_files[m].exists()}
+        return {m: path for m, path in files.items() if path.exists() and path != self.feature_files[m]}
+
+    @cached_property
     def digests(self) -> list[tuple[str, str]]:
         """Name and hash of the content of every file that the run reads: interactions and item features."""
-        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
+        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *self._mask_files().values()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
     @property

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mambarec.nn.new_items import NewItemVectors
+
 
 class GeneralRecommender(nn.Module):
     """Base of models over users, items and item features; the interface is MMRec's.
@@ -14,6 +16,7 @@ class GeneralRecommender(nn.Module):
 
     features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
+    masks: modality -> bool (I,), false at the items that lack it, for the modalities that some item lacks.
     """
 
     def __init__(self, config, dataloader):
@@ -29,6 +32,8 @@ class GeneralRecommender(nn.Module):
         tables = dataloader.dataset.features()
         self.features = {modality: torch.from_numpy(table).to(self.device) for modality, table in tables.items()}
         self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
+        masks = dataloader.dataset.masks() if tables else {}
+        self.masks = {modality: torch.from_numpy(mask).to(self.device) for modality, mask in masks.items()}
         self.v_feat, self.t_feat = self.features.get("visual"), self.features.get("text")
 
     def require_features(self) -> dict[str, Tensor]:
@@ -65,3 +70,12 @@ class GeneralRecommender(nn.Module):
         """Scores (B, I) of every item for the users interaction[0] (B,); this one needs `representations`."""
         users, items = self.representations()  # type: ignore[operator]
         return users[interaction[0]] @ items.T
+
+    def for_new_items(self) -> NewItemVectors:
+        """What gives vectors to items outside the data set: a function of their features and links (nn.new_items).
+
+        This one takes the mean of the neighbours' item vectors; a model that can make more of the features says how. It needs
+        `representations`.
+        """
+        items = self.representations()[1]  # type: ignore[operator]
+        return lambda features, links: links.mean(items)

@@ -287,6 +287,9 @@ def _train(
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", _environment(config, dataset))
+            if masks := dataset.masks():
+                arrays: dict[str, Any] = dict(masks)
+                directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
             recorder = _Recorder(config, directory, trainer, watch, judgement)
             with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)

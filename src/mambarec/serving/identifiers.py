@@ -89,6 +89,10 @@ class Identifiers:
             return f"without a map of ids they are the numbers 0 … {self.n - 1}"
         return f"ids are the original ones, such as {self.names[0]!r}"
 
+    def has(self, ids: Sequence[str]) -> np.ndarray:
+        """Which of some ids there are, bool (N,)."""
+        return self.find(ids) >= 0
+
 
 def user_identifiers(dataset: RecDataset) -> Identifiers:
     """The users' original ids, of u_id_mapping.csv."""

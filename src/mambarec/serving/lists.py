@@ -1,13 +1,11 @@
 """Recommendations of a finished run as tables, a block of users at a time: what evaluation ranks, with scores and reasons."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.text import read_text, trimmed_text
@@ -16,6 +14,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.running.trained import Trained
 from mambarec.serving.identifiers import Identifiers, item_identifiers, user_identifiers
+from mambarec.serving.vectors import unit_features, vectors
 
 
 def evaluated_users(dataset: RecDataset) -> np.ndarray:
@@ -75,6 +74,25 @@ def recommend(
             yield pd.DataFrame(columns | (reasons.columns(block, rows, items) if reasons else {}))
 
 
+@torch.no_grad()
+def recommend_to_basket(trained: Trained, items: Sequence[str], k: int, include_seen: bool = False) -> pd.DataFrame:
+    """The k best items for a user outside the data set who has these items, named by id: columns item, rank, score.
+
+    The user's vector is the mean of the items' vectors, those that score. It is an approximation: in LightGCN a trained user's
+    vector also has layers of longer walks, and an embedding of its own. RunError where scores are no inner products of vectors.
+    """
+    ids = item_identifiers(trained.dataset)
+    numbers = np.unique(ids.numbers(list(items)))
+    table = vectors(trained)[1]
+    scores = (table[numbers].mean(0) @ table.T)[None]  # (1, I)
+    scores[:, trained.dataset.absent_items] = -torch.inf
+    if not include_seen:
+        scores[:, numbers] = -torch.inf
+    values, best = (part[0].numpy() for part in best_items(scores, k))
+    there = best >= 0
+    return pd.DataFrame({"item": ids.of(best[there]), "rank": np.arange(1, there.sum() + 1), "score": values[there]})
+
+
 class _Reasons:
     """For each recommended item, the items that the user had which are nearest to it in each modality."""
 
@@ -108,8 +126,3 @@ class _Reasons:
                 columns[f"{modality}_seen_{place + 1}"] = self.item_ids.of(nearest[:, place])
                 columns[f"{modality}_cosine_{place + 1}"] = cosine[:, place]
         return columns
-
-
-def unit_features(trained: Trained) -> dict[str, Tensor]:
-    """The raw features that the run reads, each row of length 1: modality -> (I, D_m), on the CPU."""
-    return {modality: F.normalize(torch.from_numpy(table)) for modality, table in trained.dataset.features().items()}
