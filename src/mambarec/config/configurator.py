@@ -31,8 +31,8 @@ from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
-from mambarec.base.words import command
 from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
+from mambarec.base.words import command
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
@@ -487,7 +487,8 @@ class Config(Mapping):
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
                 f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: "
-                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned the model's YAML is used"
+                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned "
+                "the model's YAML is used"
             )
         content = read_yaml(path)
         for key in content:
