@@ -123,7 +123,7 @@ def test_what_is_missing_is_said_before_anything_is_trained(call, toy, tmp_path,
         assert "give -m usable, or name the others: -m BPR" in err
 
 
-def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy, tmp_path, monkeypatch):
+def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy, tmp_path):
     for modality in ("image", "text"):
         (toy / f"{modality}_feat.npy").unlink()
     folder = tmp_path / "models"
@@ -131,9 +131,13 @@ def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy
     source = (SRC / "models" / "bpr.py").read_text(encoding="utf-8").replace("class BPR", "class Other")
     (folder / "other.py").write_text(f"import no_such_package\n{source}", encoding="utf-8")
     (folder / "Other.yaml").write_text("is_multimodal_model: false\nreg_weight: 0.1\n")
-    status, out, _ = call("-m", "usable", "--model-path", str(folder))
-    assert status == 0
-    assert "Other on toy: Other: " in out and "imports no_such_package, which is not installed" in out
+    older = "import missing_too\nclass Older:\n    def __init__(self, config, dataset): pass\n"  # of MMRec, it declares no keys
+    (folder / "older.py").write_text(older)
+    (folder / "Older.yaml").write_text("is_multimodal_model: false\n")
+    status, out, err = call("-m", "usable", "--model-path", str(folder))
+    assert status == 0, err
+    assert "left out: Other: " in out and "imports no_such_package, which is not installed: pip install no_such_package" in out
+    assert "Older on toy: Older: " in out and "imports missing_too, which is not installed: pip install missing_too" in out
     trained = {path.name for path in (tmp_path / "results" / "toy").iterdir() if any(path.iterdir())}
     assert trained == {"BPR", "LightGCN"}
     status, out, _ = call("-m", "usable", "--modalities", "text", "--epochs", "1")

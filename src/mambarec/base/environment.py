@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 VERSION = (3, 11)
 # The packages that setup.cfg installs, by the names under which they are imported.
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "yaml", "lmdb", "tqdm", "rich", "filelock", "psutil", "jinja2")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "yaml", "lmdb", "tqdm", "rich", "filelock", "psutil", "jinja2", "pydantic")
 
 
 def check_environment():  # type: ignore[no-untyped-def]

@@ -487,8 +487,8 @@ class Config(Mapping):
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
                 f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: "
-                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned, the model's YAML "
-                "is used"
+                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned "
+                "the model's YAML is used"
             )
         content = read_yaml(path)
         for key in content:

@@ -53,8 +53,7 @@ def _without_broken_torchvision(needed: bool, purpose: str) -> None:
             raise _unfit(purpose, error) from None
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        # as if it were not installed
-        sys.modules["torchvision"] = None  # type: ignore[assignment]
+        sys.modules["torchvision"] = None  # type: ignore[assignment] # as if it were not installed
         get_logger().warning("torchvision does not import beside torch %s; going on without it", torch.__version__)
 
 
