@@ -19,26 +19,10 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.training.adam import Adam
 from mambarec.training.generators import host_generators, restore_host_generators
 from mambarec.training.recording import RecordedSteps
 from mambarec.training.saved import check_saved
-
-
-def _undecorated(method: Any) -> Any:
-    return getattr(method, "__wrapped__", method)
-
-
-class Adam(torch.optim.Adam):
-    """torch's Adam without the decorators of its methods, which import torch's compiler: a second of every start.
-
-    They keep the optimiser out of compiled graphs, and there are none here.
-    """
-
-    add_param_group = _undecorated(torch.optim.Adam.add_param_group)
-    zero_grad = _undecorated(torch.optim.Adam.zero_grad)
-    state_dict = _undecorated(torch.optim.Adam.state_dict)
-    load_state_dict = _undecorated(torch.optim.Adam.load_state_dict)
-    step = torch.no_grad()(_undecorated(torch.optim.Adam.step))
 
 
 _OPTIMISERS = {
