@@ -12,6 +12,15 @@ from torch import Tensor, nn
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.sampled import (
+    Batch,
+    NeighbourSampler,
+    SampledChain,
+    SampledPropagation,
+    propagate_blocks,
+    sampling_of,
+    take_rows,
+)
 
 
 class FREEDOM(GeneralRecommender):
@@ -36,6 +45,9 @@ class FREEDOM(GeneralRecommender):
         self.adjacency = SparseGraph(normalized_adjacency(self.interactions))
         self.train_adjacency = self.adjacency
         self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
+        self.sampling = sampling_of(config)
+        if self.sampling:
+            self.sampler, self.item_sampler = NeighbourSampler(self.adjacency), NeighbourSampler(self.item_graph)
 
     def pre_epoch_processing(self) -> None:
         """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""
@@ -43,12 +55,17 @@ class FREEDOM(GeneralRecommender):
             return
         thinned = draw_pairs(self.interactions, max(1, round(self.interactions.nnz * (1 - self.dropout))))
         self.train_adjacency = SparseGraph(normalized_adjacency(thinned)).to(self.user_embedding.device)
+        if self.sampling:
+            self.sampler = NeighbourSampler(self.train_adjacency)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, over the epoch's graph while training and over the full one at evaluation."""
         adjacency = self.train_adjacency if self.training else self.adjacency
-        embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
-        users, items = propagate_mean(adjacency, embeddings, self.n_ui_layers).split((self.n_users, self.n_items))
+        if self.sampling:
+            users, items = propagate_blocks(adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
+        else:
+            embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
+            users, items = propagate_mean(adjacency, embeddings, self.n_ui_layers).split((self.n_users, self.n_items))
         view = self.item_embedding
         for _ in range(self.n_mm_layers):
             view = self.item_graph(view)
@@ -56,11 +73,31 @@ class FREEDOM(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * BPR of each modality's projected features, on a batch (3, B); a scalar."""
-        users, items = self.representations()
+        return self._loss(interaction, *self.representations(), self.feature_tables)
+
+    def sample(self, interaction: Tensor, generator) -> tuple[SampledPropagation, SampledChain, Tensor]:
+        """The sampled layers of both graphs for a batch (3, B), and the items whose features it reads."""
+        batch = Batch.of(interaction)
+        chain, items = SampledChain.draw(batch, batch.items, self.item_sampler, self.n_mm_layers, self.sampling, generator)
+        propagation = SampledPropagation.draw(
+            batch, self.sampler, self.n_users, self.n_ui_layers, self.sampling, generator, [items]
+        )
+        return propagation, chain, torch.from_numpy(batch.items)
+
+    def sampled_loss(self, sample: tuple[SampledPropagation, SampledChain, Tensor]) -> Tensor:
+        """calculate_loss with vectors propagated over the sampled layers."""
+        propagation, chain, numbers = sample
+        table = propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
+        users, items = propagation.mean(table).split(propagation.sizes)
+        items = items + chain(F.embedding(propagation.extra[0], table))
+        features = {modality: take_rows(rows, numbers) for modality, rows in self.feature_tables.items()}
+        return self._loss(propagation.interaction, users, items, features)
+
+    def _loss(self, interaction: Tensor, users: Tensor, items: Tensor, features) -> Tensor:
         user = F.embedding(interaction[0], users)  # (B, D)
         pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
         loss = bpr_logistic(user, *F.embedding(pairs, items).chunk(2))
         for modality, project in self.projections.items():
-            projected = project(F.embedding(pairs, self.feature_tables[modality]))  # (2B, D)
+            projected = project(F.embedding(pairs, features[modality]))  # (2B, D)
             loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))
         return loss

@@ -5,13 +5,16 @@ paper: the raw features are trained too, and L2 is over the batch's final embedd
 U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.multiview import MultiViewEncoder
+from mambarec.nn.multiview import MultiViewEncoder, SampledViews
+from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 
@@ -30,6 +33,8 @@ class MGCN(GeneralRecommender):
         )
         self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
+        self.sampling = sampling_of(config)
+        self.samplers = self.encoder.samplers() if self.sampling else {}
 
     def forward(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Side and content of some rows (B,) of users and items, or of all U+I: two (B, D)."""
@@ -38,15 +43,32 @@ class MGCN(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
+        if self.sampling:
+            return self.encoder.final_vectors(modal_in_blocks(self.projections, self.feature_tables))
         side, content = self.forward()
         users, items = (side + content).split((self.n_users, self.n_items))
         return users, items
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
+        return self._loss(interaction, self.n_users, self.forward)
+
+    def sample(self, interaction: Tensor, generator) -> SampledViews:
+        """The sampled layers of a batch (3, B)."""
+        return self.encoder.sample(Batch.of(interaction), self.samplers, self.sampling, generator)
+
+    def sampled_loss(self, sample: SampledViews) -> Tensor:
+        """calculate_loss over the sampled layers."""
+        modal = {m: project(take_rows(self.feature_tables[m], sample.items[m])) for m, project in self.projections.items()}
+        views = self.encoder.sampled_views(modal, sample)
+        batch = sample.propagation
+        return self._loss(batch.interaction, batch.sizes[0], lambda rows: self.encoder.fuse(views, rows))
+
+    def _loss(self, interaction: Tensor, n_users: int, vectors: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """vectors: side and content of rows (N,), n_users users and then the items."""
         users, positives, negatives = interaction
-        parts = [distinct(ids) for ids in (users, positives + self.n_users, negatives + self.n_users)]
-        side, content = self.forward(torch.cat([part.values for part in parts]))
+        parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
+        side, content = vectors(torch.cat([part.values for part in parts]))
         sizes = [len(part.values) for part in parts]
         user, positive, negative = final = [
             part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)

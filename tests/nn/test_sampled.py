@@ -133,7 +133,9 @@ def test_fixed_rows_of_half_the_length_arrive_as_float32():
 
 def test_blocks_give_what_the_whole_gives():
     table = torch.randn(20_000, 3)
-    assert torch.equal(in_blocks(lambda rows: rows * 2, table), table * 2)
+    assert torch.equal(in_blocks(lambda rows: table[rows] * 2, len(table)), table * 2)
+    into = table.clone()
+    assert in_blocks(lambda rows: into[rows] * 2, len(table), into) is into and torch.equal(into, table * 2)
 
 
 def test_a_sample_moves_with_all_its_parts(graph):

@@ -35,12 +35,12 @@ NEUTRAL_KEYS = frozenset(
 # What other programs, and this one's messages, call a key.
 _OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
 # Keys that models got later, with the value that computes what was computed before: with it they change no run's name.
-_LATER = {"mmd_normalize": None}
+_LATER = {"mmd_normalize": None, "propagation": "full", "fanouts": None, "layer_size": None}
 _FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 _POSITIVE = frozenset(
     "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
     "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature "
-    "temp bm_temp um_temp user_graph_k".split()
+    "temp bm_temp um_temp user_graph_k fanouts layer_size".split()
 )
 _NOT_NEGATIVE = frozenset(
     "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
@@ -74,6 +74,8 @@ _NULLABLE: dict[str, Any] = {
     "contrast": "both",
     "align_on": "dream",
     "approximate_knn_above": 1,
+    "fanouts": [10],
+    "layer_size": 4,
 }
 TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
 # What overall.yaml must set, by example: the program reads these of every run.

@@ -2,14 +2,15 @@
 
 A layer is drawn in two stages. Each row keeps at most `fanout` of its neighbours, all with the same chance, as in GraphSAGE
 (Hamilton et al., NeurIPS 2017, arXiv 1706.02216). Of the neighbours of all rows together at most `size` are kept, the more
-likely the more they weigh, as in LADIES (Zou et al., NeurIPS 2019, arXiv 1911.07323). An edge that is kept is divided by the chance that it
-had, so the expectation of a layer is the full layer (Horvitz and Thompson, JASA 1952). Both stages draw systematically
-(Madow, 1949): one uniform number places a comb over the candidates, so the number that is drawn is fixed and none is drawn twice.
+likely the more they weigh, as in LADIES (Zou et al., NeurIPS 2019, arXiv 1911.07323). An edge that is kept is divided by the
+chance that it had, so the expectation of a layer is the full layer (Horvitz and Thompson, JASA 1952). Both stages draw
+systematically (Madow, Annals of Mathematical Statistics 1949): one uniform number places a comb over the candidates, so the
+number that is drawn is fixed, and none is drawn twice.
 
 All is NumPy on the host, without a loop over nodes. A draw depends on the generator alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.graph import SparseGraph
+from mambarec.nn.graph import SparseGraph, propagate_mean
 
 _FANOUT, _LAYER_SIZE = 10, 4  # where fanouts and layer_size are null
-_BLOCK = 8192  # rows that are computed at a time where all are
+_BLOCK, _COLUMNS = 8192, 16  # rows, or columns, that are computed at a time where all are
 
 
 class Sampling(NamedTuple):
@@ -63,7 +64,8 @@ class NeighbourSampler:
     def __init__(self, graph: SparseGraph):
         parts = (getattr(graph, f"_forward_{name}") for name in ("offsets", "columns", "values"))
         self.offsets, self.columns, self.values = (part.cpu().numpy() for part in parts)
-        self._place = np.empty(graph.shape[1], dtype=np.int32)  # of a column among those of the layer that is drawn
+        self.n_columns = graph.shape[1]
+        self._place = np.empty(self.n_columns, dtype=np.int32)  # of a column among those of the layer that is drawn
 
     def layer(self, rows: np.ndarray, fanout: int, size: int, generator: np.random.Generator) -> Layer:
         """Draw a layer for distinct rows (N,): `fanout` neighbours of each at most, `size` of all together at most."""
@@ -134,6 +136,10 @@ class Batch(NamedTuple):
     n_positives: int
     interaction: Tensor
 
+    def layer_size(self, sampling: Sampling) -> int:
+        """The most rows of a layer."""
+        return sampling.layer_size * self.interaction.shape[1]
+
     @classmethod
     def of(cls, interaction: Tensor) -> "Batch":
         """Of int64 (3, B): users, positives, negatives."""
@@ -154,7 +160,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, n_users: int, *nodes: np.ndarray) -> tuple["Rows", list[Tensor]]:
-        """The rows of some nodes, users first, then items + n_users; and the place of each node, as often as it stands there."""
+        """The rows of some nodes, users first, then items + n_users; and for each array the places of its nodes."""
         distinct, places = np.unique(np.concatenate(nodes), return_inverse=True)
         first = np.searchsorted(distinct, n_users)
         rows = cls(torch.from_numpy(distinct[:first]), torch.from_numpy(distinct[first:] - n_users))
@@ -182,6 +188,69 @@ class SampledMean(NamedTuple):
         return total / len(self.places)
 
 
+class SampledPropagation(NamedTuple):
+    """A batch, the rows of users and items that it reads, and LightGCN's propagation of its users and items.
+
+    seeds: places of the batch's users, then of its items, among the rows. extra: places of further nodes that were asked for.
+    """
+
+    interaction: Tensor
+    sizes: tuple[int, int]
+    rows: Rows
+    mean: SampledMean
+    extra: list[Tensor]
+
+    @classmethod
+    def draw(
+        cls,
+        batch: Batch,
+        sampler: NeighbourSampler,
+        n_users: int,
+        n_layers: int,
+        sampling: Sampling,
+        generator: np.random.Generator,
+        extra: Sequence[np.ndarray] = (),
+    ) -> "SampledPropagation":
+        """Draw the layers for a batch. sampler: of the graph of users, then items. extra: items that are read too."""
+        seeds = np.concatenate((batch.users, batch.items + n_users))
+        layers = sampler.layers(seeds, n_layers, sampling, batch.layer_size(sampling), generator)
+        nodes = [seeds, *(layer.columns for layer in layers)]
+        rows, places = Rows.of(n_users, *nodes, *(items + n_users for items in extra))
+        mean = SampledMean([layer.graph for layer in layers], places[: len(nodes)])
+        return cls(batch.interaction, (len(batch.users), len(batch.items)), rows, mean, places[len(nodes) :])
+
+    def of_batch(self, table: Tensor) -> Tensor:
+        """The batch's own users and items (N, D) of the rows (R, D)."""
+        return F.embedding(self.mean.places[0], table)
+
+
+class SampledChain(NamedTuple):
+    """Layers of a graph one after another at some rows, from drawn layers: A_1 A_2 ... A_L x."""
+
+    graphs: list[SparseGraph]
+
+    @classmethod
+    def draw(
+        cls,
+        batch: Batch,
+        rows: np.ndarray,
+        sampler: NeighbourSampler,
+        n_layers: int,
+        sampling: Sampling,
+        generator: np.random.Generator,
+    ) -> tuple["SampledChain", np.ndarray]:
+        """Draw the layers for distinct rows (N,), all neighbours of each; returns the rows (M,) they start from, too."""
+        whole = Sampling([sampler.n_columns], sampling.layer_size)
+        layers = sampler.layers(rows, n_layers, whole, batch.layer_size(sampling), generator)
+        return cls([layer.graph for layer in layers]), layers[-1].columns if layers else rows
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """table (M, D), the vectors of the rows it starts from -> (N, D)."""
+        for graph in reversed(self.graphs):
+            table = graph(table)
+        return table
+
+
 class _TakeRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table: Tensor, rows: Tensor) -> Tensor:
@@ -196,25 +265,44 @@ class _TakeRows(torch.autograd.Function):
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Distinct rows (N,), ascending, of a table (R, D), as float32; a trained table gets a sparse gradient, of these rows alone."""
+    """Distinct rows (N,) of a table (R, D), as float32; a trained table gets a sparse gradient, of these rows alone."""
     return _TakeRows.apply(table, rows) if table.requires_grad else F.embedding(rows, table).float()
 
 
-def in_blocks(function: Callable[[Tensor], Tensor], *tables: Tensor) -> Tensor:
-    """function(rows of the tables), for some thousand rows at a time; without a gradient. tables: (N, ...) each."""
-    with torch.no_grad():
-        blocks = zip(*(table.split(_BLOCK) for table in tables), strict=True)
-        first = next(blocks)
-        result = function(*first)
-        whole = result.new_empty((len(tables[0]), *result.shape[1:]))
-        start = 0
-        while True:
-            whole[start : start + len(result)] = result
-            start += len(result)
-            block = next(blocks, None)
-            if block is None:
-                return whole
-            result = function(*block)
+@torch.no_grad()
+def propagate_blocks(graph: SparseGraph, users: Tensor, items: Tensor, n_layers: int) -> tuple[Tensor, Tensor]:
+    """propagate_mean of user (U, D) and item (I, D) vectors, some columns at a time, so that no further table is held."""
+    results = torch.empty_like(users), torch.empty_like(items)
+    for tables in zip(*(table.split(_COLUMNS, 1) for table in (users, items, *results)), strict=True):
+        parts = propagate_mean(graph, torch.cat(tables[:2]), n_layers).split((len(users), len(items)))
+        for result, part in zip(tables[2:], parts, strict=True):
+            result.copy_(part)
+    return results
+
+
+@torch.no_grad()
+def in_blocks(function: Callable[[slice], Tensor], n_rows: int, result: Tensor | None = None) -> Tensor:
+    """The rows (n_rows, D) of which function(slice) gives some, for some thousand at a time; without a gradient.
+
+    result: a table to write them into, of which `function` reads no rows but those of its slice.
+    """
+    for start in range(0, n_rows, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, n_rows))
+        block = function(rows)
+        result = block.new_empty((n_rows, *block.shape[1:])) if result is None else result
+        result[rows] = block
+    assert result is not None  # a data set has users and items
+    return result
+
+
+def modal_in_blocks(encoders: nn.ModuleDict, tables: Any) -> dict[str, Tensor]:
+    """modality -> its encoder's vectors (I, D) of all rows of its table, in blocks."""
+    return {
+        modality: in_blocks(
+            lambda rows, table=tables[modality], encode=encode: encode(table[rows].float()), len(tables[modality])
+        )
+        for modality, encode in encoders.items()
+    }
 
 
 def moved(value: Any, device: torch.device) -> Any:

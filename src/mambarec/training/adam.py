@@ -49,7 +49,7 @@ class LazyAdam(Adam):
 
     def _update_rows(self, group: dict[str, Any], table: Tensor, grad: Tensor) -> None:
         rows, values = grad._indices()[0], grad._values()
-        if not (rows[1:] > rows[:-1]).all():  # rows that stand there twice
+        if len(rows.unique()) < len(rows):
             grad = grad.coalesce()
             rows, values = grad.indices()[0], grad.values()
         state = self.state[table]
