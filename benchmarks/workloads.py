@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -88,12 +89,16 @@ class Steps:
         self.trainer: Trainer
         self.trainer.model.train()
         self.trainer.model.pre_epoch_processing()
-        self.batches = iter(self.loader)
+        self.batches = self._epoch()
+
+    def _epoch(self) -> Iterator[Any]:
+        """The batches of an epoch. What a sampled step draws is drawn within the step, not in a thread beside it."""
+        return self.trainer._samples(self.loader, 0) if self.trainer.is_sampled else iter(self.loader)
 
     def __call__(self) -> float:
         batch = next(self.batches, None)
         if batch is None:
-            self.batches = iter(self.loader)
+            self.batches = self._epoch()
             batch = next(self.batches)
         return self.trainer._train_step(batch, 0).item()
 

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mambarec.nn.sampled import Sampling
-
 
 class GeneralRecommender(nn.Module):
     """Base of models over users, items and item features; the interface is MMRec's.
@@ -20,7 +18,7 @@ class GeneralRecommender(nn.Module):
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
     """
 
-    sampling: Sampling | None = None  # set by a model whose steps can be sampled, where `propagation: sampled` asks for it
+    sampling: Any = None  # nn.sampled.Sampling, of a model whose steps are sampled
 
     def __init__(self, config, dataloader):
         super().__init__()

@@ -4,7 +4,8 @@ Yu et al., *Multi-View Graph Convolutional Network for Multimedia Recommendation
 MambaRec, arXiv 2509.09114. U users, I items, D width, M modalities.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class MultiViewEncoder(nn.Module):
 
     def samplers(self) -> dict[str, NeighbourSampler]:
         """A sampler for each graph: 'adjacency', 'user_items', and each modality's."""
-        graphs = {"adjacency": self.adjacency, "user_items": self.user_items, **self.item_graphs}
+        graphs: dict[str, Any] = {"adjacency": self.adjacency, "user_items": self.user_items, **self.item_graphs}
         return {name: NeighbourSampler(graph) for name, graph in graphs.items()}
 
     def sample(
@@ -118,21 +119,24 @@ class MultiViewEncoder(nn.Module):
     def final_vectors(self, modal: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, side + content, in blocks, so that no view of all users is held."""
         users, items = propagate_blocks(self.adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
+
+        def purified(modality: str, rows: slice) -> Tensor:
+            return self.item_embedding[rows] * torch.sigmoid(self.gates[modality](modal[modality][rows]))
+
         views = {}
-        for modality, vectors in modal.items():
-            gate = self.gates[modality]
-            views[modality] = in_blocks(
-                lambda rows, gate=gate, vectors=vectors: self.item_embedding[rows] * torch.sigmoid(gate(vectors[rows])),
-                self.n_items,
-            )
+        for modality in modal:
+            views[modality] = in_blocks(partial(purified, modality), self.n_items)
             for _ in range(self.n_layers):
                 views[modality] = self.item_graphs[modality](views[modality])
 
         def of_items(rows: slice) -> Tensor:
-            return sum(self.fuse(Views(items[rows], {m: view[rows] for m, view in views.items()})))
+            side, content = self.fuse(Views(items[rows], {m: view[rows] for m, view in views.items()}))
+            return side + content
 
         def of_users(rows: slice) -> Tensor:
-            return sum(self.fuse(Views(users[rows], {m: self.user_items.product_of_rows(rows, v) for m, v in views.items()})))
+            bought = {m: self.user_items.product_of_rows(rows, view) for m, view in views.items()}
+            side, content = self.fuse(Views(users[rows], bought))
+            return side + content
 
         in_blocks(of_users, self.n_users, users)
         return users, in_blocks(of_items, self.n_items, items)

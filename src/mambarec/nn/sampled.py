@@ -297,12 +297,11 @@ def in_blocks(function: Callable[[slice], Tensor], n_rows: int, result: Tensor |
 
 def modal_in_blocks(encoders: nn.ModuleDict, tables: Any) -> dict[str, Tensor]:
     """modality -> its encoder's vectors (I, D) of all rows of its table, in blocks."""
-    return {
-        modality: in_blocks(
-            lambda rows, table=tables[modality], encode=encode: encode(table[rows].float()), len(tables[modality])
-        )
-        for modality, encode in encoders.items()
-    }
+
+    def encoded(encode: nn.Module, table: Tensor) -> Tensor:
+        return in_blocks(lambda rows: encode(table[rows].float()), len(table))
+
+    return {modality: encoded(encode, tables[modality]) for modality, encode in encoders.items()}
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -32,7 +32,7 @@ class LazyAdam(Adam):
     """
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient. closure: not used; without weight decay."""
         sparse = [
             (group, table, table.grad)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
+from mambarec.base.processes import current_processes
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
@@ -162,6 +163,9 @@ class Trainer:
     def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
         """One pass over the training pairs; returns the mean loss of its steps."""
         self.model.train()
+        processes = current_processes()
+        if processes.size > 1:  # each draws for its own part of a batch, and all begin an epoch alike
+            restore_host_generators(processes.from_first(host_generators()))
         with contract(self.name, "pre_epoch_processing"):
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
@@ -172,6 +176,8 @@ class Trainer:
         if recorded and recorded.refusal:
             get_logger().warning("cuda_graphs has no effect: %s", recorded.refusal)
             self.records = False
+        processes.agree(self.model, average=self.is_sampled)
+        losses = processes.mean(losses)
         with contract(self.name, "post_epoch_processing"):
             message = self.model.post_epoch_processing()
         if message:
@@ -187,10 +193,12 @@ class Trainer:
 
     def _samples(self, loader: TrainDataLoader, epoch: int) -> Iterator[Any]:
         """What is drawn for each batch. Each draw has a generator of its own, so a resumed epoch draws the same."""
+        processes = current_processes()
+        self.model.batch_size = self.config["train_batch_size"] // processes.size
         for step, batch in enumerate(loader):
-            generator = np.random.default_rng([self.config["seed"], epoch, step])
+            generator = np.random.default_rng([self.config["seed"], epoch, step, processes.rank])
             with contract(self.name, "sample"):
-                yield moved(self.model.sample(batch, generator), self.device)
+                yield moved(self.model.sample(processes.part(batch), generator), self.device)
 
     def _train_step(self, batch: Any, step: int) -> Tensor:
         """One update of the parameters; returns the detached loss. batch: int64 (3, B), or what is drawn for one."""
@@ -209,6 +217,8 @@ class Trainer:
         return loss.detach()
 
     def _update(self) -> None:
+        if self.is_sampled:
+            current_processes().average_gradients(self.model)
         clip = self.config["clip_grad_norm"]
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), **(clip if isinstance(clip, dict) else {"max_norm": clip}))
