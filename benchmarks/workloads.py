@@ -48,10 +48,14 @@ def with_features(folder: Path, scratch: Path, image_width: int = 4096, text_wid
     return copy
 
 
-def generated_features(n_items: int, width: int) -> np.ndarray:
-    """Noise around 64 latent dimensions, as strong as they are: float32 (I, width), the same for the same shape."""
-    rng = np.random.default_rng(width)
-    latent, basis = rng.standard_normal((n_items, 64), np.float32), rng.standard_normal((64, width), np.float32) / 8
+def generated_features(n_items: int, width: int, first: int | None = None) -> np.ndarray:
+    """Noise around 64 latent dimensions, as strong as they are: float32 (I, width), the same for the same shape.
+
+    first: the number of the first of the items, for a table that is made in parts.
+    """
+    rng = np.random.default_rng(width if first is None else [width, first])
+    latent = rng.standard_normal((n_items, 64), np.float32)
+    basis = (rng if first is None else np.random.default_rng(width)).standard_normal((64, width), np.float32) / 8
     return latent @ basis + rng.standard_normal((n_items, width), np.float32)
 
 
