@@ -57,7 +57,7 @@ def started(n: int, *words: str) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.processes", description="Pairs a second by several processes.")
-    parser.add_argument("--run", default="MambaRec/fixed", metavar="NAME", help="MambaRec/fixed or LightGCN")
+    parser.add_argument("--kind", default="MambaRec/fixed", metavar="NAME", help="MambaRec/fixed or LightGCN")
     parser.add_argument("--scale", type=float, default=1, metavar="N", help="times Baby (1)")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many work together (2)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (3)")
@@ -65,21 +65,21 @@ def main() -> None:
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        seconds = measure(options.alone, options.run, options.steps)
+        seconds = measure(options.alone, options.kind, options.steps)
         if seconds is not None:
             print(json.dumps(seconds))
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_catalogue(Path(scratch) / "baby", options.scale, dtype=np.float16)
         print(f"one process, and {options.processes}; {os.cpu_count()} cores", flush=True)
-        words = ["--alone", str(folder), "--run", options.run, "--steps", str(options.steps)]
+        words = ["--alone", str(folder), "--kind", options.kind, "--steps", str(options.steps)]
         ratios = []
         for _ in range(options.rounds):
             one, several = started(1, *words), started(options.processes, *words)
             ratios.append([first / second for first, second in zip(one, several, strict=True)])
             for kind, first, second, ratio in zip(("clock", "processor"), one, several, ratios[-1], strict=True):
                 pairs = f"{2048 / first:9,.0f} and {2048 / second:9,.0f} pairs/s"
-                print(f"{options.run}, {kind:9}: {first:.3f} and {second:.3f} s/step, {pairs}: {ratio:.2f} times", flush=True)
+                print(f"{options.kind}, {kind:9}: {first:.3f} and {second:.3f} s/step, {pairs}: {ratio:.2f} times", flush=True)
         clock, processor = (median(column) for column in zip(*ratios, strict=True))
         print(f"medians {clock:.2f} and {processor:.2f} times; load {os.getloadavg()[0]:.1f}")
 

@@ -61,7 +61,7 @@ class FREEDOM(GeneralRecommender):
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, over the epoch's graph while training and over the full one at evaluation."""
         adjacency = self.train_adjacency if self.training else self.adjacency
-        if self.sampling:
+        if self.sampling and not self.training:
             users, items = propagate_blocks(adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
         else:
             embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)

@@ -30,7 +30,7 @@ class LightGCN(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors after propagation."""
-        if self.sampling:
+        if self.sampling and not self.training:
             return propagate_blocks(self.adjacency, self.user_embedding, self.item_embedding, self.n_layers)
         embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
         users, items = propagate_mean(self.adjacency, embeddings, self.n_layers).split((self.n_users, self.n_items))

@@ -109,7 +109,7 @@ class MambaRec(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
-        if self.sampling:
+        if self.sampling and not self.training:
             modal = modal_in_blocks(self.modal_encoders, self.feature_tables)
             return self.encoder.final_vectors({modality: self.norm(vectors) for modality, vectors in modal.items()})
         _, views = self.forward()

@@ -43,7 +43,7 @@ class MGCN(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
-        if self.sampling:
+        if self.sampling and not self.training:
             return self.encoder.final_vectors(modal_in_blocks(self.projections, self.feature_tables))
         side, content = self.forward()
         users, items = (side + content).split((self.n_users, self.n_items))
