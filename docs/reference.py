@@ -1,4 +1,4 @@
-"""Writes two pages of the reference from the code: the command line from the parsers, the keys from the YAMLs.
+"""Writes two pages of the reference from the code: the command line from the parsers, the keys from classes and YAMLs.
 
 It is started in this way:
 
@@ -10,7 +10,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from mambarec.base.places import CONFIGS  # noqa: E402
 from mambarec.cli import COMMANDS, prepare, recommend, report, train  # noqa: E402
-from mambarec.config import configurator  # noqa: E402
+from mambarec.config import configurator, description  # noqa: E402
 from mambarec.mmrec import export  # noqa: E402
 
 WRITTEN = "<!-- python docs/reference.py writes this page. Do not edit it. -->\n"
@@ -113,7 +112,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield "|---|---|"
     formatter = parser._get_formatter()
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+        if action.dest == "help" or isinstance(action, argparse._SubParsersAction):
             continue
         names = [f"`{name}`" for name in action.option_strings] or [f"`{action.metavar or action.dest}`"]
         value = "" if not action.option_strings or action.nargs == 0 else f" {_value(action)}"
@@ -146,151 +145,50 @@ def _cell(text: str) -> str:
 # the keys
 
 
-# What keys mean that many models have; a model's YAML says it only where it is different.
-SHARED = {
-    "modalities": "which item features the model reads: all that the data set declares, or some of them",
-    "embedding_size": "width of the vectors of users and items",
-    "feat_embed_dim": "width of the projected features",
-    "n_layers": "graph layers; in models with an item graph and `n_ui_layers`, the layers of the item graph",
-    "n_ui_layers": "layers of the graph of users and items",
-    "n_mm_layers": "layers of the item graph",
-    "knn_k": "neighbours of an item in the item graph",
-    "reg_weight": "weight of the penalty on large parameters (L2)",
-    "cl_loss": "weight of the contrastive loss",
-    "cl_weight": "weight of the contrastive loss",
-    "dropout": "share that is dropped at random in training",
-    "mm_image_weight": "weight of the visual item graph; the other modalities share the rest",
-    "train_features": "whether the raw item features are trained too",
-    "evaluate_on": "which vectors are evaluated: see [Models](../models.md)",
-}
-
-
-@dataclass
-class Key:
-    """A key of a YAML: its value as it is written, and the comment beside and below it."""
-
-    name: str
-    value: str
-    comment: str
-    group: str
-
-
-@dataclass
-class Settings:
-    """A YAML as its readers see it: the comment that it begins with, its keys, and its search space."""
-
-    about: str
-    keys: list[Key] = field(default_factory=list)
-    space: list[str] = field(default_factory=list)
-    space_comment: str = ""
-
-
-def read_settings(path: Path) -> Settings:
-    """The keys of a YAML with their comments. A comment above keys, after the first blank line, is their group."""
-    about, group = [], []
-    found = Settings("")
-    is_head, last = True, ""  # what the line before was: a comment, a key or nothing
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.strip():
-            is_head, last = False, ""
-        elif line.startswith("#"):
-            group = group if last == "comment" or is_head else []
-            (about if is_head else group).append(line.lstrip("# "))
-            last = "comment"
-        elif match := re.fullmatch(r"(\w+):(?:\s+([^#\s].*?))?(?:\s+#\s*(.*))?", line):
-            group = group if last else []
-            is_head, last = False, "key"
-            if match[1] == "search_space":
-                found.space_comment = match[3] or ""
-            else:
-                found.keys.append(Key(match[1], match[2] or "", match[3] or "", " ".join(group)))
-        elif match := re.fullmatch(r"\s+#\s*(.*)", line):
-            found.keys[-1].comment += f" {match[1]}"
-        elif match := re.fullmatch(r"\s+(\w+:\s*.*?)(?:\s+#\s*(.*))?", line):
-            found.space.append(match[1])
-    found.about = " ".join(about)
-    return found
-
-
 def keys_page() -> str:
     parts = [
         WRITTEN,
         "# Keys by model\n",
         "A key is a setting with a name. Set it on the command line with `--key value`, in Python with `key=value`, or in "
         "a YAML with `key: value`. [Settings and grids](../guides/settings.md) says how the files are merged.\n",
-        "Each table has the value that is used when nothing else is said, the type, the values that are allowed, and the "
-        "comment of the YAML. The comment says what the key means and where the value comes from.\n",
+        "Each table has the value that is used when nothing else is said, the values that are allowed, what the key means, and "
+        "where the value comes from. `mambarec train -m MambaRec --help` shows the same.\n",
         "## All models\n",
-        "These are the keys of `src/configs/overall.yaml`. A model's or a data set's YAML can change their values.\n",
+        "The values are those of `src/configs/overall.yaml`. A model's or a data set's YAML can change them.\n",
+        *_table(description.of_run()),
+        "### Mirror gradient\n",
+        f"{description.read_values(CONFIGS / 'mg.yaml').about}\n",
+        *_table(description.of_mirror_gradient()),
+        "### What a data set changes\n",
     ]
-    overall = read_settings(CONFIGS / "overall.yaml")
-    known = {key.name: key.comment for key in overall.keys}
-    parts += _grouped(overall.keys)
-    mirror = read_settings(CONFIGS / "mg.yaml")
-    parts += ["### Mirror gradient\n", f"{mirror.about}\n", *_table(mirror.keys, known)]
-    parts += ["### Keys that several models have\n", "| key | meaning |", "|---|---|"]
-    parts += [f"| `{name}` | {meaning} |" for name, meaning in SHARED.items()]
-    parts.append("\n### What a data set changes\n")
+    known = {key.name for key in description.of_run()}
     for path in sorted((CONFIGS / "dataset").glob("*.yaml")):
-        changed = [key for key in read_settings(path).keys if key.name in known]
+        changed = [key for key in description.read_values(path).keys if key.name in known]
         if changed:
             text = ", ".join(f"`{key.name}: {key.value}`" for key in changed)
             parts.append(f"- {path.stem}: {text}")
     parts.append("")
     for path in sorted((CONFIGS / "model").glob("*.yaml"), key=lambda path: path.stem.lower()):
-        one = read_settings(path)
-        identity = [key for key in one.keys if key.name == "model_identity"]
-        parts += [f"## {path.stem}\n", f"{_cell(one.about)}\n"]
-        for group in dict.fromkeys(key.group for key in one.keys if key not in identity):
-            parts += [f"{_cell(group)}\n"] if group else []
-            parts += _table([key for key in one.keys if key.group == group and key not in identity], known)
-        if one.space:
-            space = ", ".join(f"`{line}`" for line in one.space)
-            source = f" (source: {one.space_comment})" if one.space_comment else ""
-            parts.append(f"`--search` tries{source}: {space}.\n")
+        one, keys = description.read_values(path), description.of_model(path.stem)
+        identity = configurator.read_yaml(path).get("model_identity")
+        parts += [f"## {path.stem}\n", f"{_cell(one.about)}\n", *_table(keys)]
+        for name, (lines, source) in one.spaces.items():
+            option = "`--search wide`" if name.startswith("wide") else "`--search`"
+            space = ", ".join(f"`{line}`" for line in lines)
+            parts.append(f"{option} tries{f' (source: {source})' if source else ''}: {space}.\n")
         if identity:
-            parts.append(f"These make another model, which has a row of its own: `{identity[0].value}`.\n")
+            entries = ", ".join(f"`{entry}`" for entry in identity)
+            parts.append(f"These make another model, which has a row of its own: {entries}.\n")
     return "\n".join(parts) + "\n"
 
 
-def _grouped(keys: list[Key]) -> Iterator[str]:
-    for group in dict.fromkeys(key.group for key in keys):
-        title, _, rest = group.partition(";")
-        if title:
-            yield f"### {title[:1].upper()}{title[1:]}\n"
-        if rest:
-            yield f"{_sentence(rest.strip())}\n"
-        yield from _table([key for key in keys if key.group == group], {})
-
-
-def _table(keys: list[Key], known: dict[str, str]) -> Iterator[str]:
-    """A table of keys; a key without a comment has that of `known`."""
-    yield "| key | value | type | allowed | comment |"
+def _table(keys: list[description.Key]) -> Iterator[str]:
+    yield "| key | value | allowed | meaning | source of the value |"
     yield "|---|---|---|---|---|"
     for key in keys:
-        value = configurator.parse_value(key.value)
-        comment = key.comment or known.get(key.name, "")
-        example = configurator._NULLABLE.get(key.name) if value is None else value
-        cells = [f"`{key.name}`", f"`{key.value}`", _type(example), _allowed(key.name, example), _cell(comment)]
-        yield f"| {' | '.join(cells)} |"
+        value = f"`{key.value}`" if key.value else ""
+        yield f"| `{key.name}` | {value} | {_cell(key.accepts)} | {_cell(key.meaning)} | {_cell(key.source)} |"
     yield ""
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, list):
-        return f"list of {_type(value[0])}s" if value else "list"
-    names = {bool: "true or false", int: "integer", float: "number", str: "word"}
-    return names.get(type(value), "")
-
-
-def _allowed(name: str, value: Any) -> str:
-    if name == "learner":
-        return ", ".join(configurator.LEARNERS)
-    if name == "precision":
-        return ", ".join(configurator.PRECISIONS)
-    if name in configurator._POSITIVE:
-        return "above 0"
-    return "0 or more" if name in configurator._NOT_NEGATIVE else ""
 
 
 def pages() -> dict[Path, str]:

@@ -16,7 +16,7 @@ ALLOWED = {
     "data": ["base", "config"],
     "evaluation": ["base", "config", "data"],
     "nn": ["base"],
-    "models": ["nn"],
+    "models": ["base.settings", "nn"],
     "training": ["base", "config", "data", "evaluation", "nn"],
     "mmrec": ["base", "config", "data", "evaluation", "nn"],
     "preparation": ["base", "config", "data", "evaluation"],

@@ -220,6 +220,7 @@ def search(
     model: str,
     dataset: str = "demo",
     *,
+    wide: bool = False,
     budget: int | None = None,
     sampler: str = "random",
     seeds: Sequence[int] = (1,),
@@ -230,12 +231,19 @@ def search(
 ) -> Table:
     """Try the points of the grid under `search_space` in the model's YAML, and choose one on validation.
 
+    - `wide`: try the grid under `wide_search_space`, which is larger.
     - `budget`: the number of points to try; without it, all.
     - `sampler`: how they are chosen. random, or tpe, which learns from earlier points.
 
     The others are as in `compare`.
     """
-    words = ["--search", *(["--search-budget", str(budget)] if budget else []), "--sampler", sampler]
+    words = [
+        "--search",
+        *(["wide"] if wide else []),
+        *(["--search-budget", str(budget)] if budget else []),
+        "--sampler",
+        sampler,
+    ]
     return _table([model], [dataset], {**settings, "seed": list(seeds)}, None, name, jobs, restart, words)
 
 

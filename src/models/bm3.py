@@ -10,9 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import Distinct, distinct
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
+
+
+class BM3Settings(Settings):
+    """The keys of BM3."""
+
+    n_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    dropout: float = key("Share of the target vectors that is dropped in training.", ge=0, le=1)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    cl_weight: float = key("Weight of the predictions from features.", ge=0)
+    train_features: bool = key("Whether the raw item features are trained too.")
 
 
 class BM3(GeneralRecommender):

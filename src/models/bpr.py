@@ -6,9 +6,16 @@ norms in place of squared norms as the regulariser, as MMRec has it.
 
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.init import xavier_normal_initialization
 from mambarec.nn.loss import BPRLoss, EmbLoss
+
+
+class BPRSettings(Settings):
+    """The keys of BPR."""
+
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class BPR(GeneralRecommender):

@@ -5,10 +5,14 @@ arXiv 2211.06924. Departs from the paper: the raw features are trained too, as i
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
 """
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import bpr_logistic
@@ -23,6 +27,31 @@ from mambarec.nn.sampled import (
 )
 
 
+class FREEDOMSettings(Settings):
+    """The keys of FREEDOM."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
+    dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
+    reg_weight: float = key("Weight of the projected features' own BPR.", ge=0)
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
+
+
 class FREEDOM(GeneralRecommender):
     """Scores are inner products of LightGCN's vectors, to which the items add those of the item-item graph."""
 
@@ -32,8 +61,6 @@ class FREEDOM(GeneralRecommender):
         self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
         self.reg_weight = config["reg_weight"]
         self.dropout = config["dropout"]
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected 0 <= dropout < 1, the share of pairs that an epoch leaves out")
         features = self.require_features()
 
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))

@@ -8,16 +8,27 @@ preferences.
 U users, I items, B batch, E training pairs, D embedding_size, L latent_embedding, D_m width of a raw feature, M modalities.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import EdgeGraph
 from mambarec.nn.loss import bpr_logistic, mean_square
 
-ROUTINGS = ("paper", "mmrec")
 N_LAYERS = 2  # of the id embeddings over the refined graph; fixed in MMRec
+
+
+class GRCNSettings(Settings):
+    """The keys of GRCN."""
+
+    latent_embedding: int = key("Width of the preferences and of the projected features.", gt=0, le=2**16)
+    routing: Literal["mmrec", "paper"] = key("paper: the preferences of the users are routed. mmrec: they are not.")
+    n_layers: int = key("Routings of the preferences. It has no effect unless routing is paper.", ge=0, le=1000)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class GRCN(GeneralRecommender):
@@ -27,8 +38,6 @@ class GRCN(GeneralRecommender):
         super().__init__(config, dataloader)
         self.reg_weight = config["reg_weight"]
         routing, n_layers = config["routing"], config["n_layers"]
-        if routing not in ROUTINGS:
-            raise ValueError(f"routing={routing}; expected one of {', '.join(ROUTINGS)}")
         features, n_nodes = self.require_features(), self.n_users + self.n_items
         self.id_embedding = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_nodes, config["embedding_size"])))
         self.confidence = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_nodes, len(features))))  # in each modality

@@ -13,12 +13,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import Distinct, distinct, info_nce
 from mambarec.nn.graph import neighbour_graph, normalized_by_rows, propagate_mean
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.multiview import MultiViewEncoder, Views
 from mambarec.nn.perturbation import perturb
+
+
+class GUMESettings(Settings):
+    """The keys of GUME."""
+
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_layers: int = key("Layers of the item-item graphs.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    train_features: bool = key("Whether the raw item features are trained too.")
+    vt_loss: float = key("Weight of the distance between the modalities' views.", ge=0)
+    bm_loss: float = key("Weight of the contrast between side and content.", ge=0)
+    bm_temp: float = key("Temperature of the contrast between side and content.", gt=0)
+    um_loss: float = key("Weight of the users' contrasts.", ge=0)
+    um_temp: float = key("Temperature of the users' contrasts.", gt=0)
+    noise: float = key("Length of the noise on a vector.", ge=0)
+    reg_weight_1: float = key("Weight of the penalty on the final vectors (L2).", ge=0)
+    reg_weight_2: float = key("Weight of the penalty on the extended vectors of the positive items (L2).", ge=0)
 
 
 class GUME(GeneralRecommender):

@@ -7,21 +7,39 @@ an item in each modality.
 U users, I items, B batch, D embedding_size, D_m width of a raw feature, M modalities, k knn_k, E = I k edges.
 """
 
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.base.settings import Settings, key
+from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import EdgeGraph, NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.neighbours import nearest_neighbours
 from mambarec.nn.precision import in_float32
 
-COLLABORATIVE = ("lightgcn", "ngcf", "mf")
-GRADIENTS = ("first_batch", "every_batch")
+
+class LATTICESettings(Settings):
+    """The keys of LATTICE."""
+
+    feat_embed_dim: int = key("Width of the projected features that the item-item graph is learned from.", gt=0, le=2**16)
+    cf_model: Literal["lightgcn", "ngcf", "mf"] = key("The collaborative model.")
+    weight_size: list[Annotated[int, Field(gt=0)]] = key(
+        "Widths of cf_model's layers. In ngcf each is embedding_size.", min_length=1
+    )
+    mess_dropout: list[Annotated[float, Field(ge=0, le=1)]] = key("Dropout of each of ngcf's layers.", min_length=1)
+    n_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    lambda_coeff: float = key("Weight of the raw features' graph. The learned one has the rest.", ge=0, le=1)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    graph_gradient: Literal["first_batch", "every_batch"] = key(
+        "Which batches train the item-item graph: an epoch's first, or every one, for which it is built anew."
+    )
+    train_features: bool = key("Whether the raw item features are trained too.")
 
 
 class LATTICE(GeneralRecommender):
@@ -34,8 +52,8 @@ class LATTICE(GeneralRecommender):
         dim, k = config["embedding_size"], config["knn_k"]
         self.knn_k, self.n_layers = k, config["n_layers"]
         self.lambda_coeff, self.reg_weight = config["lambda_coeff"], config["reg_weight"]
-        self.collaborative = one_of("cf_model", config["cf_model"], COLLABORATIVE)
-        self.gradient = one_of("graph_gradient", config["graph_gradient"], GRADIENTS)
+        self.collaborative = config["cf_model"]
+        self.gradient = config["graph_gradient"]
         widths, dropouts = config["weight_size"], config["mess_dropout"]
         self.n_ui_layers = len(widths)
         features = self.require_features()

@@ -12,12 +12,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import EmbLoss, bpr_logistic
 
 TEMPERATURE = 0.2  # of the Gumbel-softmax and of the contrast; fixed in the authors' code
+
+
+class LGMRecSettings(Settings):
+    """The keys of LGMRec."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
+    n_ui_layers: int = key("Layers of the user-item graph for the id embeddings.", ge=0, le=1000)
+    n_mm_layers: int = key("Layers of the user-item graph for the features.", ge=0, le=1000)
+    n_hyper_layer: int = key("Layers of the hypergraphs.", ge=0, le=1000)
+    hyper_num: int = key("Hyperedges of a modality.", gt=0, le=10**6)
+    keep_rate: float = key("Share of the hyperedges' incidence that training keeps.", ge=0, le=1)
+    alpha: float = key("Weight of the global embeddings.", ge=0)
+    cl_weight: float = key("Weight of the contrast between the modalities' hypergraphs, a sum over the batch.", ge=0)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    gumbel_noise: bool = key("Whether the incidence has noise in training. It never has in evaluation.")
 
 
 class LGMRec(GeneralRecommender):

@@ -15,22 +15,71 @@ of width D with scalar attentions, MMD and the encoder's contrast but not (10), 
 
 from functools import partial
 from itertools import combinations
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
-CONTRASTS = ("modality", "behaviour", "both")
-ALIGNED = ("dream", "views")
+Variant = Literal["paper", "released"]
+Contrast = Literal["modality", "behaviour", "both"]
+Aligned = Literal["dream", "views"]
 FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features", "mmd_normalize")
+
+
+class MambaRecSettings(Settings):
+    """The keys of MambaRec."""
+
+    variant: Variant = key("paper: its equations. released: what the authors' code computes.")
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_layers: int = key("Layers of the item-item graphs.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    reduction_factor: int = key("Features are reduced to the smallest of their widths // reduction_factor.", gt=0)
+    use_local_alignment: bool = key("Local alignment by DREAM. false: a linear map in its place (w/o LA).")
+    use_global_alignment: bool = key("Global alignment. false: no MMD and no contrast between modalities (w/o GA).")
+    mmd_weight: float = key("Weight of the MMD between modalities.", ge=0)
+    mmd_kernel_bandwidth: float = key("Bandwidth of the MMD's Gaussian kernel.", gt=0)
+    cl_loss: float = key("Weight of the contrastive loss.", ge=0)
+    cl_temperature: float = key("Temperature of the contrastive loss.", gt=0)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    dropout: float = key("Share of the modal vectors that is dropped before the gates in training.", ge=0, le=1)
+    contrast: Contrast | None = key(
+        "behaviour: side against content. modality: equation (10). both: their sum. null: both; with variant "
+        "released, behaviour.",
+    )
+    align_on: Aligned | None = key("dream: the outputs of DREAM are aligned. views: the item-item views. null: dream.")
+    feature_map: list[Annotated[int, Field(gt=0)]] | None = key(
+        "[C, H, W], whose product is the reduced width d: the map that DREAM reads. null: [d, 1, 1].", min_length=1
+    )
+    attention_reduction: int | None = key(
+        "The hidden width of the channel attention is 5C // attention_reduction. null: 16.", gt=0
+    )
+    mmd_normalize: bool | None = key(
+        "true: MMD of L2-normalised vectors, as in the released code. false: of the vectors as they are, equation "
+        "(9). null: true.",
+        later=None,
+    )
+    train_features: bool | None = key("Whether the raw item features are trained too. null: true.")
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
 
 
 class SampledStep(NamedTuple):
@@ -54,13 +103,13 @@ class MambaRec(GeneralRecommender):
         def setting(key, default):  # MMRec gives None for a key that is not set
             return default if config[key] is None else config[key]
 
-        self.released = _one_of("variant", setting("variant", "paper"), ("paper", "released")) == "released"
+        self.released = _one_of("variant", setting("variant", "paper"), Variant) == "released"
         if self.released:
             for key in FIXED_WHEN_RELEASED:
                 if config[key] is not None:
                     raise ValueError(f"{key}={config[key]} has no effect with variant: released, which fixes it; leave it out")
-        self.contrast = _one_of("contrast", setting("contrast", "behaviour" if self.released else "both"), CONTRASTS)
-        self.align_on = _one_of("align_on", setting("align_on", "dream"), ALIGNED)
+        self.contrast = _one_of("contrast", setting("contrast", "behaviour" if self.released else "both"), Contrast)
+        self.align_on = _one_of("align_on", setting("align_on", "dream"), Aligned)
         self.global_alignment = setting("use_global_alignment", True)
         self.mmd_weight = setting("mmd_weight", 0.15)
         self.mmd_bandwidth = setting("mmd_kernel_bandwidth", 1.5)
@@ -232,7 +281,8 @@ def _mean_over_pairs(distance, vectors: list[Tensor], parameter: float, counts: 
     return torch.stack(values).mean()
 
 
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{key}={value}; expected one of {', '.join(choices)}")
+def _one_of(name: str, value: str, choices: Any) -> str:
+    """The value of a key; ValueError unless it is in the Literal. In MMRec nothing else checks it."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name}={value}; expected one of {', '.join(get_args(choices))}")
     return value

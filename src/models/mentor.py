@@ -9,19 +9,41 @@ U users, I items, B batch, D embedding_size, M modalities.
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import one_of
+from mambarec.base.settings import Settings, key
 from mambarec.nn.alignment import info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.perturbation import perturb
 from mambarec.nn.preference import PreferenceNet, PreferenceRecommender
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
-MASKS = ("trained", "constant")
+
+
+class MENTORSettings(Settings):
+    """The keys of MENTOR."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
+    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
+    align_weight: float = key("Weight of the distance between the views' variances and means.", ge=0)
+    feature_mask: Literal["constant", "trained"] = key("Whether the masked features are trained.")
+    mask_weight_f: float = key("Weight of the masked features.", ge=0)
+    dropout: float = key("Share of the features that are masked.", ge=0, lt=1)
+    mask_weight_g: float = key("Weight of the contrast between the noisy views.", ge=0)
+    temp: float = key("Temperature of the contrast between the noisy views.", gt=0)
+    noise: float = key("Length of the noise on a vector.", ge=0)
+    evaluate_on: Literal["parameters", "last_forward"] = key(
+        "Which vectors are scored: those of the parameters, or those of the last training step."
+    )
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class MENTOR(PreferenceRecommender):
@@ -32,9 +54,7 @@ class MENTOR(PreferenceRecommender):
         self.align_weight, self.mask_weight = config["align_weight"], config["mask_weight_f"]
         self.contrast_weight, self.temperature = config["mask_weight_g"], config["temp"]
         self.noise = config["noise"]
-        self.mask = one_of("feature_mask", config["feature_mask"], MASKS)
-        if not 0 <= config["dropout"] < 1:
-            raise ValueError(f"dropout={config['dropout']}: expected 0 <= dropout < 1, the share of features that are masked")
+        self.mask = config["feature_mask"]
         self.noisy_nets = nn.ModuleList((self.new_nets(), self.new_nets()))
         self.id_net = PreferenceNet(self.n_users, self.dim, self.dim)
         self.item_ids = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.n_items, self.dim)))

@@ -11,12 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, neighbour_mean
 from mambarec.nn.loss import bpr_logistic, mean_square
 
 N_LAYERS = 3  # fixed in MMRec, as is the next
 VISUAL_WIDTH = 256
+
+
+class MMGCNSettings(Settings):
+    """The keys of MMGCN."""
+
+    reg_weight: float = key("Weight of the penalty on id embeddings and preferences (L2).", ge=0)
+    train_embeddings: bool = key("Whether id embeddings and preferences are trained.")
 
 
 class MMGCN(GeneralRecommender):

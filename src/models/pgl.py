@@ -6,13 +6,16 @@ Yu et al., *Mind Individual Information! Principal Graph Learning for Multimedia
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature, M modalities.
 """
 
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.base.settings import Settings, key
+from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import info_nce, unit
 from mambarec.nn.graph import (
     SparseGraph,
@@ -24,11 +27,28 @@ from mambarec.nn.graph import (
 )
 from mambarec.nn.loss import bpr_logistic
 
-MODES = ("local", "global")
 KEPT = 0.3  # share of the training pairs in an epoch's graph, `local`; this and the next three are fixed in the authors' code
 PRINCIPAL = 0.25  # share of the singular vectors that make the graph, `global`
 SMALLEST = 1e-3  # entries of that graph below it are 0
 TEMPERATURE = 0.2  # of the contrast
+
+
+class PGLSettings(Settings):
+    """The keys of PGL."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
+    mode: Literal["local", "global"] = key(
+        "The graph in training. local: drawn in each epoch. global: made of the largest singular values."
+    )
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
+    dropout: float = key("Share of each vector that the contrast drops.", ge=0, lt=1)
+    reg_weight: float = key("Weight of the contrastive loss.", ge=0)
+    train_features: bool = key("Whether the raw item features are trained too.")
 
 
 class PGL(GeneralRecommender):
@@ -37,7 +57,7 @@ class PGL(GeneralRecommender):
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
         dim = self.feature_dim(config)
-        self.mode = one_of("mode", config["mode"], MODES)
+        self.mode = config["mode"]
         self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
         self.reg_weight = config["reg_weight"]
         features = self.require_features()
@@ -47,10 +67,6 @@ class PGL(GeneralRecommender):
         self.feature_tables = self.feature_parameters(config)
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
         self.dropout = config["dropout"]
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"dropout={self.dropout}: expected 0 <= dropout < 1, the share of coordinates that a draw leaves out"
-            )
 
         self.interactions = dataloader.inter_matrix("csr")
         self.adjacency = SparseGraph(normalized_adjacency(self.interactions))

@@ -9,10 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.init import xavier_uniform_initialization
+
+
+class SLMRecSettings(Settings):
+    """The keys of SLMRec."""
+
+    layer_num: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    temp: float = key("Temperature of the main loss.", gt=0)
+    ssl_temp: float = key("Temperature of the self-supervision.", gt=0)
+    ssl_alpha: float = key("Weight of the self-supervision.", ge=0)
 
 
 class SLMRec(GeneralRecommender):

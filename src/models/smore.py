@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.graph import SparseGraph, knn_graph, normalized_adjacency, normalized_interactions, propagate_mean, strongest
@@ -22,6 +23,20 @@ from mambarec.nn.precision import in_float32
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 FUSION = "fusion"  # the view of all modalities, beside those of one
+
+
+class SMORESettings(Settings):
+    """The keys of SMORE."""
+
+    n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
+    n_layers: int = key("Layers of the item-item graphs.", ge=0, le=1000)
+    image_knn_k: int = key("Neighbours of an item in the visual item-item graph.", gt=0, le=10**6)
+    text_knn_k: int = key("Neighbours of an item in the textual item-item graph.", gt=0, le=10**6)
+    knn_k: int = key("Neighbours of an item in the item-item graph of any other modality.", gt=0, le=10**6)
+    cl_loss: float = key("Weight of the contrastive loss.", ge=0)
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    dropout_rate: float = key("Share of the preferences that is dropped in training.", ge=0, le=1)
+    train_features: bool = key("Whether the raw item features are trained too.")
 
 
 class SMORE(GeneralRecommender):

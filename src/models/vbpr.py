@@ -8,10 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct
 from mambarec.nn.init import xavier_normal_initialization
 from mambarec.nn.loss import BPRLoss, EmbLoss
+
+
+class VBPRSettings(Settings):
+    """The keys of VBPR."""
+
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class VBPR(GeneralRecommender):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mambarec.base.errors import ConfigError
-from mambarec.base.places import CHECKOUT, CONFIGS
+from mambarec.base.places import CHECKOUT
 from mambarec.config import configurator
 from mambarec.config.configurator import (
     Config,
@@ -19,6 +19,7 @@ from mambarec.config.configurator import (
 
 # what a run's numbers do not depend on
 NEUTRAL = {
+    "wide_search_space",
     "data_path",
     "results_dir",
     "model_path",
@@ -51,6 +52,20 @@ def given(configs):
 
     def make(words: str = "", model: str = "MambaRec", **options) -> Config:
         return Config(model, "toy", override_pairs(words.split()), **options)
+
+    return make
+
+
+@pytest.fixture
+def undeclared(configs, tmp_path):
+    """undeclared("key: value", "--key value") -> Config of the model Plain, whose file declares nothing, as MMRec's."""
+
+    def make(lines: str = "", words: str = "") -> Config:
+        folder = tmp_path / "models"
+        folder.mkdir(exist_ok=True)
+        (folder / "plain.py").write_text("class Plain:\n    pass\n")
+        (folder / "Plain.yaml").write_text(f"{lines}\n")
+        return Config("Plain", "toy", {"model_path": str(folder), **override_pairs(words.split())})
 
     return make
 
@@ -89,9 +104,20 @@ def test_the_mirror_gradient_can_be_asked_for_in_a_yaml(given, add_lines):
     assert given("--mg false", model="BPR")["beta"] is None
 
 
-def test_a_key_that_is_not_set_reads_as_none(given):
+def test_a_key_that_nobody_declares_reads_as_none_in_a_model_that_declares_nothing(undeclared):
+    assert undeclared()["no_such_key"] is None
+
+
+def test_a_key_that_nobody_declares_is_an_error_in_our_own_code(given):
     config = given()
-    assert config["no_such_key"] is None
+    assert_error(lambda: config["no_such_key"], "'no_such_key'", "nobody declares it", "MambaRecSettings", "mambarec.py")
+    assert config.get("no_such_key") is None
+    assert all(trial.get("no_such_key") is None for trial in given("--seed 1 2").trials())
+    assert_error(lambda: given("--seed 1 2").trials()[1]["no_such_key"], "'no_such_key'")
+
+
+def test_a_mapping_of_every_key(given):
+    config = given()
     assert "no_such_key" not in config
     assert "embedding_size" in config
     assert set(dict(config)) == set(config)
@@ -145,15 +171,21 @@ def test_a_word_is_read_as_its_yaml_value(text, value):
     assert (parsed, type(parsed)) == (value, type(value))
 
 
-def test_numbers_with_an_exponent_are_floats_in_a_yaml_too(given, add_lines):
-    add_lines("model/BPR.yaml", "small: 1e-04\nlarge: 2.5e3\nhash: 12e")
-    config = given(model="BPR")
+def test_numbers_with_an_exponent_are_floats_in_a_yaml_too(undeclared):
+    config = undeclared("small: 1e-04\nlarge: 2.5e3\nhash: 12e")
     assert (config["small"], config["large"], config["hash"]) == (1e-4, 2500.0, "12e")
 
 
-def test_an_infinite_number_in_a_yaml_is_an_error(given, add_lines):
-    add_lines("model/BPR.yaml", "some_weight: .inf")
-    assert_error(lambda: given(model="BPR"), "BPR.yaml", "some_weight=inf", "finite")
+def test_an_infinite_number_in_a_yaml_is_an_error(undeclared):
+    assert_error(lambda: undeclared("some_weight: .inf"), "Plain.yaml", "some_weight=inf", "finite")
+
+
+def test_without_a_declaration_a_value_has_the_type_of_the_yamls(undeclared):
+    config = undeclared("width: 8\nrate: 0.5\nname: a\nsizes: [1, 2]", "--width 4.0 --rate 1 --name 3 --sizes 5")
+    assert [config[key] for key in ("width", "rate", "name", "sizes")] == [4, 1.0, "3", [5]]
+    assert_error(lambda: undeclared("width: 8", "--width 0.5"), "width=0.5", "an integer, as its default 8 is")
+    assert_error(lambda: undeclared("sizes: [1]", "--sizes a"), "sizes='a'", "a list of integers")
+    assert_error(lambda: undeclared("width: 8", "--widht 4"), "no key 'widht'", "did you mean '--width'?")
 
 
 @pytest.mark.parametrize("words", ["--modalities text visual", "--modalities [text,visual]"])
@@ -193,12 +225,12 @@ def test_words_that_make_no_overrides_are_an_error(words, phrases):
 
 def test_values_take_the_type_of_the_default(given):
     config = given(
-        "--embedding_size 32.0 --learning_rate 1 --variant 3 --topk 5 20 --metrics Recall --learning_rate_scheduler 0.9 5"
+        "--embedding_size 32.0 --learning_rate 1 --USER_ID_FIELD 3 --topk 5 20 --metrics Recall --learning_rate_scheduler 0.9 5"
     )
     for key, value in {
         "embedding_size": 32,
         "learning_rate": 1.0,
-        "variant": "3",
+        "USER_ID_FIELD": "3",
         "learning_rate_scheduler": [0.9, 5.0],
     }.items():
         assert (config[key], type(config[key])) == (value, type(value))
@@ -239,31 +271,33 @@ def test_a_list_of_seeds_is_an_axis_everywhere(given, add_lines):
     assert points(given(model="BPR"), "seed") == [(3,), (4,)]
 
 
-def test_other_lists_of_a_yaml_stay_lists(given, add_lines):
-    add_lines("model/BPR.yaml", "layer_sizes: [64, 32]")
-    config = given(model="BPR")
+def test_other_lists_of_a_yaml_stay_lists(undeclared):
+    config = undeclared("layer_sizes: [64, 32]")
     assert config["layer_sizes"] == [64, 32]
     assert config.axes == {}
 
 
-def test_a_list_of_one_value_is_that_value(given, add_lines):
-    add_lines("model/BPR.yaml", "hyper_parameters: [dropout]\ndropout: [0.3]")
-    assert points(given(model="BPR"), "dropout") == [(0.3,)]
+def test_a_list_of_one_value_is_that_value(undeclared):
+    assert points(undeclared("hyper_parameters: [dropout]\ndropout: [0.3]"), "dropout") == [(0.3,)]
 
 
-def test_one_value_of_the_command_line_replaces_an_axis(given, add_lines):
-    add_lines("model/BPR.yaml", "hyper_parameters: [dropout]\ndropout: [0.3, 0.4]")
-    assert points(given("--dropout 0.5", model="BPR"), "dropout") == [(0.5,)]
-    assert points(given("--dropout 0.5 0.6", model="BPR"), "dropout") == [(0.5,), (0.6,)]
+def test_one_value_of_the_command_line_replaces_an_axis(undeclared):
+    lines = "hyper_parameters: [dropout]\ndropout: [0.3, 0.4]"
+    assert points(undeclared(lines, "--dropout 0.5"), "dropout") == [(0.5,)]
+    assert points(undeclared(lines, "--dropout 0.5 0.6"), "dropout") == [(0.5,), (0.6,)]
 
 
 def test_search_makes_axes_of_the_search_space(given):
-    space = read_yaml(CONFIGS / "model" / "MambaRec.yaml")["search_space"]
-    config = given(search=True)
-    expected = [(mmd, width) for mmd in space["mmd_weight"] for width in space["mmd_kernel_bandwidth"]]
-    assert points(config, "mmd_weight", "mmd_kernel_bandwidth") == expected
+    expected = [(mmd, factor) for mmd in (0.1, 0.15, 0.2) for factor in (4, 8, 16)]
+    assert points(given(search=True), "mmd_weight", "reduction_factor") == expected
     assert given().axes == {}
-    assert set(given("--mmd_weight 0.3", search=True).axes) == {"mmd_kernel_bandwidth"}
+    assert set(given("--mmd_weight 0.3", search=True).axes) == {"reduction_factor"}
+
+
+def test_a_wide_search_has_the_bandwidths_too(given):
+    axes = given(search="wide").axes
+    assert axes == {**given(search=True).axes, "mmd_kernel_bandwidth": [1.0, 1.5, 2.0]}
+    assert_error(lambda: given(model="BPR", search="wide"), "--search wide", "BPR.yaml has no wide_search_space")
 
 
 def test_search_without_a_search_space_is_an_error(given, configs):
@@ -316,10 +350,10 @@ def test_an_unknown_model_suggests_the_nearest(configs, name, near):
 
 
 def test_a_slip_in_writing_a_value_is_explained(given):
-    assert_error(lambda: given("--topk 10,20"), "topk=['10,20']", "Several values have spaces between them: --topk 10 20")
+    assert_error(lambda: given("--topk 10,20"), "topk='10,20'", "Several values have spaces between them: --topk 10 20")
     assert_error(lambda: given("--seed 1,2"), "seed='1,2'", "--seed 1 2")
     assert_error(lambda: given("--seed"), "seed=True", "A key without a value is true; write --seed 999")
-    assert_error(lambda: given("--topk"), "topk=[True]", "write --topk 5 10 20 50")
+    assert_error(lambda: given("--topk"), "topk=True", "write --topk 5 10 20 50")
 
 
 def test_dashes_may_stand_for_underscores(given):
@@ -335,7 +369,7 @@ def test_a_file_of_any_modality_may_be_declared(given):
 @pytest.mark.parametrize(
     ("words", "phrases"),
     [
-        ("--embedding_size abc", ["embedding_size='abc'", "an integer", "64"]),
+        ("--embedding_size abc", ["embedding_size='abc'", "an integer above 0 and at most 65,536"]),
         ("--embedding_size 1.5", ["embedding_size=1.5", "an integer"]),
         ("--embedding_size 0", ["embedding_size=0", "above 0"]),
         ("--embedding_size true", ["embedding_size=True", "an integer"]),
@@ -346,17 +380,17 @@ def test_a_file_of_any_modality_may_be_declared(given):
         ("--learning_rate .nan", ["learning_rate=nan", "finite"]),
         ("--learning_rate 0.1 -1", ["learning_rate=-1", "above 0"]),
         ("--weight_decay -0.1", ["weight_decay=-0.1", "not below 0"]),
-        ("--seed -1", ["seed=-1", "not below 0"]),
+        ("--seed -1", ["seed=-1", "an integer from 0 to 4,294,967,295"]),
         ("--seed null", ["seed=None", "an integer"]),
         ("--use_gpu maybe", ["use_gpu='maybe'", "true or false"]),
         ("--use_gpu 1", ["use_gpu=1", "true or false"]),
         ("--valid_metric null", ["valid_metric=", "None", "a word"]),
         ("--topk 5 0", ["topk=[5, 0]", "above 0"]),
-        ("--topk 5 abc", ["topk=[5, 'abc']", "an integer"]),
-        ("--topk []", ["topk=[]", "at least one"]),
+        ("--topk 5 abc", ["topk=[5, 'abc']", "a list of one or more integers above 0"]),
+        ("--topk []", ["topk=[]", "one or more"]),
         ("--learner adamw", ["learner='adamw'", "adam", "sgd"]),
-        ("--learning_rate_scheduler 0.9", ["learning_rate_scheduler=[0.9]", "[decay, epochs]"]),
-        ("--learning_rate_scheduler 0.9 0", ["learning_rate_scheduler=[0.9, 0.0]", "[decay, epochs]"]),
+        ("--learning_rate_scheduler 0.9", ["learning_rate_scheduler=0.9", "[decay, epochs]"]),
+        ("--learning_rate_scheduler 0.9 0", ["learning_rate_scheduler=[0.9, 0]", "[decay, epochs]"]),
         ("--valid_metric Recall@21", ["valid_metric=Recall@21", "not computed", "20", "recall"]),
         ("--valid_metric AUC@20", ["valid_metric=AUC@20", "not computed"]),
         ("--valid_metric Recall", ["valid_metric=Recall", "not computed"]),
@@ -411,17 +445,20 @@ def test_unknown_models_and_data_sets_list_what_there_is(configs):
 # keys that nothing reads
 
 
-def test_a_misspelt_key_of_a_yaml_is_reported_with_a_suggestion(given, add_lines):
+def test_a_misspelt_key_of_a_models_yaml_is_an_error(given, add_lines):
     add_lines("model/BPR.yaml", "bedding_size: 32")
+    assert_error(lambda: given(model="BPR"), "BPR.yaml: BPR has no key 'bedding_size'; did you mean 'embedding_size'?")
+
+
+def test_a_misspelt_key_is_reported_where_nobody_declares_the_keys(given, add_lines, undeclared):
     add_lines("dataset/toy.yaml", "quux: 1")
-    config = given(model="BPR")
-    for key in ("embedding_size", "reg_weight", "is_multimodal_model", "inter_file_name"):
+    config = undeclared("bedding_size: 32")
+    for key in ("embedding_size", "inter_file_name"):
         config[key]
     lines = config.unread()
-    assert "BPR.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in lines
+    assert "Plain.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in lines
     assert "toy.yaml sets 'quux', but nothing read it" in lines
-    read = ("embedding_size", "reg_weight", "is_multimodal_model", "inter_file_name")
-    assert not [line for line in lines if any(f"sets '{key}'" in line for key in read)]
+    assert not [line for line in lines if "sets 'embedding_size'" in line or "sets 'inter_file_name'" in line]
 
 
 def test_keys_that_all_runs_share_are_not_reported(given):
@@ -429,9 +466,9 @@ def test_keys_that_all_runs_share_are_not_reported(given):
 
 
 def test_each_trial_reports_for_itself(given, add_lines):
-    add_lines("model/BPR.yaml", "extra: 1")
+    add_lines("dataset/toy.yaml", "extra: 1")
     first, second = given("--seed 1 2", model="BPR").trials()
-    first["extra"]
+    first.get("extra")
     assert not [line for line in first.unread() if "extra" in line]
     assert [line for line in second.unread() if "extra" in line]
 

@@ -1,5 +1,8 @@
 """Trials on Ray: results in the driver's directory, data sent where it is not, a lost node's trials finished elsewhere."""
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,3 +61,28 @@ def test_every_trial_finishes_when_one_of_two_nodes_is_killed(grid, tmp_path):
     alone = run_trials(prepare([config.at(results_dir=f"{tmp_path}/alone/") for config in grid[:2]]))
     for trial, other in zip(trials, alone, strict=False):
         assert same_result(trial.path, other.result["directory"]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_ray_starts_and_one_while_it_trains_are_said_and_lose_nothing(number, tmp_path):
+    words = f"-m BPR LightGCN -d demo --data_path {tmp_path} --epochs 14 --min_epochs 14 --threads 1"
+    command = [sys.executable, "main.py", *words.split(), "--use_gpu", "false", "--results_dir"]
+    source = Path(__file__).parents[2] / "src"
+    subprocess.run([*command, str(tmp_path / "alone")], cwd=source, check=True, capture_output=True)
+    together = tmp_path / "together"
+    for seconds_or_file in (4.0, "*/*/*/metrics.jsonl"):
+        process = subprocess.Popen([*command, str(together), "--engine", "ray"], cwd=source, stderr=subprocess.PIPE, text=True)
+        if isinstance(seconds_or_file, float):
+            time.sleep(seconds_or_file)
+        while isinstance(seconds_or_file, str) and not list(together.glob(seconds_or_file)) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode in (128 + number, 0) and "Traceback" not in said
+    subprocess.run([*command, str(together), "--engine", "ray"], cwd=source, check=True, capture_output=True)
+    runs = sorted((tmp_path / "alone").glob("demo/*/*"))
+    assert len(runs) == 2
+    for one in runs:
+        assert same_result(one, together / one.relative_to(tmp_path / "alone")) == []
+    assert not list(together.rglob("*.tmp")) and not list(together.glob(".shared-*"))

@@ -154,7 +154,7 @@ def test_features_of_half_the_length_stay_on_disk(make_config, toy):
         ({"weight_decay": 0.1}, "weight_decay=0.1: propagation: sampled needs 0"),
         ({"clip_grad_norm": 1.0}, "clip_grad_norm=1.0: propagation: sampled needs null"),
         ({"mg": True}, "mg=True: propagation: sampled needs false"),
-        ({"propagation": "half"}, "propagation=half; expected one of full, sampled"),
+        ({"propagation": "half"}, "propagation='half'; expected one of full, sampled"),
         ({"propagation": "full", "fanouts": [3]}, "has no effect with propagation: full"),
     ],
 )

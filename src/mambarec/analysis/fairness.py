@@ -15,19 +15,17 @@ from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import listed, seeds_text, value_text
 from mambarec.config.configurator import parse_value
+from mambarec.config.keys import keys_with
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
-BUDGET_KEYS = ("epochs", "min_epochs", "stopping_step", "eval_step", "valid_metric")
+BUDGET_KEYS = keys_with("budget", "selection")
 # What makes another model of any model. A model's YAML lists its own keys under model_identity; an entry KEY=VALUE is for a
 # part that this one value switches off, as cl_loss=0 does.
-IDENTITY_KEYS = (
-    "modalities is_multimodal_model end2end mg precision use_neg_sampling use_full_sampling use_neighborhood_loss "
-    "filter_out_cod_start_users model_code"
-).split()
+IDENTITY_KEYS = keys_with("identity")
 # Without layers a graph is switched off.
 SWITCHED_OFF = ("n_layers=0", "n_ui_layers=0", "n_mm_layers=0", "num_layer=0")
 # What is computed of a trained model, which changes nothing in it.
-EVALUATION_KEYS = frozenset("metrics topk eval_batch_size".split())
+EVALUATION_KEYS = set(keys_with("evaluation"))
 _FEATURE_SUFFIX = "_feature_file"
 
 Point = Mapping[int, Record]  # the runs of one setting, by seed

@@ -19,7 +19,8 @@ from mambarec.analysis.records import MACHINE_KEYS, Record
 from mambarec.analysis.studies import Plan, Point
 from mambarec.base.errors import RunError
 from mambarec.base.words import count
-from mambarec.config.configurator import NEUTRAL_KEYS, Config
+from mambarec.config.configurator import Config
+from mambarec.config.keys import NEUTRAL_KEYS
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from mambarec.analysis.verdict import Verdict, verdict
 from mambarec.base.errors import ConfigError, RunError, UserError
 from mambarec.base.places import DATA
 from mambarec.base.words import command_text, duration
-from mambarec.config.configurator import NEUTRAL_KEYS, Config
+from mambarec.config.configurator import Config
+from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.data.dataset import SPLITS, RecDataset
 from mambarec.experiments.summary import failed_alike
 
@@ -42,14 +43,7 @@ DIGITS = 6  # significant digits of the curves' values
 SORTED_BY = "R@20"  # the column of the metric that orders rows, as the tables name it
 NUMBER_LINES = 60  # a figure's numbers are in the page up to this many lines
 _PLACES = NEUTRAL_KEYS | {"model", "dataset", "device"}  # no default to differ from
-_DATA_KEYS = (
-    "inter_file_name",
-    "field_separator",
-    "USER_ID_FIELD",
-    "ITEM_ID_FIELD",
-    "inter_splitting_label",
-    "filter_out_cod_start_users",
-)
+_DATA_KEYS = keys_with("data")
 _URI_SAFE = " !$()*+,-./:;=?@[]_{}~"  # in a data URI within double quotes
 _SRCSET_SAFE = _URI_SAFE.replace(" ", "").replace(",", "")  # which separate the pictures of a set
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.words import count, seeds_text, value_text
-from mambarec.config.configurator import NEUTRAL_KEYS
+from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.experiments.experiment import Experiment, trial_name
 from mambarec.running.lookup import FoundRun, find_runs
 

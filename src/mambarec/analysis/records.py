@@ -21,12 +21,13 @@ from mambarec.base.bounded import parse_json, read_arrays, read_bytes
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.config import configurator
-from mambarec.config.configurator import NEUTRAL_KEYS, config_file, read_yaml, tuned_file
+from mambarec.config.configurator import config_file, read_yaml, tuned_file
+from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
 _RECORD = 2**28  # bytes of a compact file's content
-MACHINE_KEYS = frozenset("threads use_gpu device".split())
+MACHINE_KEYS = frozenset(keys_with("machine"))
 KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
 
 

@@ -16,7 +16,8 @@ from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command_text
-from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
+from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
+from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
@@ -36,16 +37,27 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The program's own options, and the words that are configuration keys."""
     parser = Parser(
         description="Train and evaluate multimodal recommenders.",
-        epilog="Any configuration key can be set: --learning_rate 5e-4. Several values make a grid: --mmd_weight 0.1 0.2. "
+        epilog="Any key can be set: --learning-rate 5e-4. Several values make a grid: --mmd-weight 0.1 0.2. "
         f"Models: {', '.join(available_models())}. Data sets: {', '.join(available_datasets())}.",
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action="store_true", help="show this text and the keys of the models, and exit")
     parser.add_argument(
         "-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="the models to train, or all (MambaRec)"
     )
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
     parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
-    parser.add_argument("--search", action="store_true", help="try the settings under search_space in the model's YAML")
+    parser.add_argument(
+        "--search",
+        nargs="?",
+        choices=["wide"],
+        const=True,
+        default=False,
+        metavar="wide",
+        help="try the settings under search_space in the model's YAML; with the word wide, those under wide_search_space, "
+        "a larger grid that MambaRec has",
+    )
     parser.add_argument("--search-budget", type=int, metavar="N", help="try only N points of each model's grid")
     parser.add_argument(
         "--sampler",
@@ -84,6 +96,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--restart", action="store_true", help="delete what there is of these runs, and start from the beginning"
     )
     options, words = parser.parse_known_args(arguments)
+    if options.help:
+        parser.print_help()
+        show(f"\n{keys_help(options.model, options.model_path)}", end="")
+        raise SystemExit(0)
     for name, value in {"--jobs": options.jobs, "--search-budget": options.search_budget}.items():
         if value is not None and value < 1:
             parser.error(f"{name} {value}: expected a number above 0")
@@ -97,6 +113,20 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if options.save_best and options.legacy_test_selection:
         parser.error("--save-best goes by validation; leave --legacy-test-selection out")
     return options, words
+
+
+def keys_help(models: Sequence[str], model_path: str | None) -> str:
+    """The keys of the models and of every run, as --help shows options."""
+    folder = model_folder({"model_path": model_path} if model_path else {})
+    names = available_models(folder) if list(models) == ["all"] else models
+    texts = []
+    for title, keys in described(names, folder):
+        parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
+        group = parser.add_argument_group(title)
+        for one in keys:
+            group.add_argument(f"--{one.name.replace('_', '-')}", metavar="VALUE", help=one.text().replace("%", "%%"))
+        texts.append(parser.format_help())
+    return "\n".join(texts)
 
 
 def main(arguments: list[str]) -> int:

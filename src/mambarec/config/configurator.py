@@ -9,92 +9,44 @@ Keys and file names are MMRec's. A value that is a list where one value is expec
 import copy
 import difflib
 import hashlib
+import importlib
 import itertools
 import math
 import re
+import sys
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 import yaml
 
 from mambarec.base.bounded import read_text
-from mambarec.base.errors import ConfigError
+from mambarec.base.contract import contract
+from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
+from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
+from mambarec.config.keys import (
+    FEATURE_KEY,
+    LARGEST,
+    NEUTRAL_KEYS,
+    FeatureFileSettings,
+    MirrorGradientSettings,
+    RunSettings,
+    keys_with,
+)
 from mambarec.evaluation.metrics import METRICS
 
-# Keys that do not change a run's numbers and therefore not its name: where things lie, which device of its kind and how it is
-# given the same work, logging.
-NEUTRAL_KEYS = frozenset(
-    "data_path results_dir model_path gpu_id cuda_graphs hyper_parameters search_space model_identity checkpoint_seconds "
-    "tensorboard save_recommended_topk tuned".split()
-)
-# What other programs, and this one's messages, call a key.
-_OTHER_NAMES = {"patience": "stopping_step", "lr": "learning_rate", "batch_size": "train_batch_size"}
-# Keys that models got later, with the value that computes what was computed before: with it they change no run's name.
-_LATER = {"mmd_normalize": None, "propagation": "full", "fanouts": None, "layer_size": None}
-_FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
-_POSITIVE = frozenset(
-    "embedding_size epochs train_batch_size eval_batch_size learning_rate eval_step topk stopping_step beta knn_k "
-    "reduction_factor attention_reduction mmd_kernel_bandwidth cl_temperature "
-    "temp bm_temp um_temp user_graph_k fanouts layer_size".split()
-)
-_NOT_NEGATIVE = frozenset(
-    "seed threads min_epochs weight_decay n_layers n_ui_layers gpu_id checkpoint_seconds "
-    "approximate_knn_above mmd_weight cl_loss reg_weight num_layer n_mm_layers noise".split()
-)
-# What a machine cannot hold, or torch cannot take. Any other whole number may have 53 bits, as many as JSON keeps everywhere.
-_AT_MOST = {
-    "embedding_size": 2**16,
-    "epochs": 10**9,
-    "topk": 10**6,
-    "knn_k": 10**6,
-    "seed": 2**32 - 1,
-    "threads": 1024,
-    "n_layers": 1000,
-    "n_ui_layers": 1000,
-}
-_LARGEST = 2**53
 _YAML_BYTES, _YAML_VALUES, _TRIALS = 2**20, 100_000, 100_000  # of a file; in a file, its aliases written out; of a grid
-# One value for all trials of a command: where, on what, and by what they are chosen.
-_SINGLE = frozenset(
-    "data_path results_dir model_path tuned use_gpu gpu_id cuda_graphs threads valid_metric metrics topk "
-    "field_separator".split()
-)
-# The type of keys whose default is null, by example.
-_NULLABLE: dict[str, Any] = {
-    "feature_map": [1],
-    "modalities": ["all"],
-    "attention_reduction": 16,
-    "train_features": True,
-    "mmd_normalize": True,
-    "contrast": "both",
-    "align_on": "dream",
-    "approximate_knn_above": 1,
-    "fanouts": [10],
-    "layer_size": 4,
-}
+_SINGLE = keys_with("single")
+_PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
 TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
-# What overall.yaml must set, by example: the program reads these of every run.
-_REQUIRED: dict[str, Any] = {
-    **dict.fromkeys(
-        "use_gpu cuda_graphs filter_out_cod_start_users is_multimodal_model end2end save_recommended_topk".split(), True
-    ),
-    **dict.fromkeys("tensorboard req_training use_neg_sampling use_full_sampling use_neighborhood_loss mg".split(), True),
-    **dict.fromkeys("gpu_id threads seed epochs min_epochs stopping_step train_batch_size eval_step".split(), 1),
-    **dict.fromkeys("embedding_size eval_batch_size".split(), 1),
-    **dict.fromkeys("learning_rate weight_decay checkpoint_seconds".split(), 1.0),
-    **dict.fromkeys("data_path results_dir field_separator USER_ID_FIELD ITEM_ID_FIELD NEG_PREFIX".split(), "word"),
-    **dict.fromkeys("inter_splitting_label precision learner valid_metric".split(), "word"),
-    "learning_rate_scheduler": [1.0],
-    "metrics": ["word"],
-    "topk": [1],
-}
-LEARNERS = ("adam", "sgd", "adagrad", "rmsprop")
-PRECISIONS = ("fp32", "bf16")
 
 
 class _Loader(yaml.SafeLoader):
@@ -177,7 +129,7 @@ def parse_value(text: str) -> Any:
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
     """The key that was probably meant: one of another name, or one that is spelt alike."""
     known = sorted(known)
-    meant = _OTHER_NAMES.get(key.lower())
+    meant = next((name for name, field in RunSettings.model_fields.items() if key.lower() in other_names(field)), None)
     return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
 
 
@@ -247,6 +199,54 @@ def config_file(name: str) -> Path | None:
     return next((path for folder in config_folders() if (path := folder / name).exists()), None)
 
 
+@lru_cache
+def _declared(model: str, path: Path, changed: int) -> type[Settings] | None:
+    if not re.search(rf"^class {model}Settings\(", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
+        return None
+    with contract(model, "import"):
+        try:
+            return getattr(import_model(model, path), f"{model}Settings")
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"{model}: {path} declares its keys, so it imports from mambarec; it imports {error.name}, which is MMRec's"
+            ) from error
+
+
+def declared_settings(model: str, path: Path) -> type[Settings] | None:
+    """The class `<Model>Settings` of a model's file; None for a file without one, such as MMRec's, which is not imported.
+
+    Raises ConfigError or ModelError where the file cannot be imported.
+    """
+    return _declared(model, path, path.stat().st_mtime_ns)
+
+
+def import_model(name: str, path: Path) -> ModuleType:
+    """The module in a model's file; ConfigError where it imports what is not installed."""
+    try:
+        if path.parent == MODELS:
+            return importlib.import_module(f"mambarec.models.{path.stem}")
+        spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
+        module = module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("common", "models", "utils"):
+            raise
+        package = _PACKAGES.get(missing, missing)
+        raise ConfigError(f"{name}: {path} imports {missing}, which is not installed: pip install {package}") from error
+
+
+class UndeclaredKey(ConfigError, KeyError):
+    """A key that was read, and that neither the model's file nor this program declares."""
+
+    __str__ = Exception.__str__  # KeyError's puts quotes around it
+
+    def __init__(self, model: str, key: str, file: Path):
+        super().__init__(f"the key '{key}' was read, and nobody declares it; declare it in {model}Settings, in {file}")
+
+
 class Axis(list):
     """Several values for one key, told apart from one value that is a list."""
 
@@ -254,17 +254,21 @@ class Axis(list):
 class Config(Mapping):
     """The merged configuration of one model on one data set.
 
-    `config[key]` is None for a key that is not set, as in MMRec. Values are checked against the type of the key's
-    default and its range. `trials()` gives one Config per grid point, without axes. model_file: where the model's class is.
+    Values are checked by the classes that declare their keys: `RunSettings`, and `<Model>Settings` of the model's file.
+    `config[key]` is None for a declared key that is not set, and an error for a key that nobody declares. For a model whose
+    file declares nothing, as MMRec's, any key may be read and is None where it is not set; a value has the type of the YAML's.
+    `trials()` gives one Config per grid point, without axes. model_file: where the model's class is.
     """
 
-    def __init__(self, model: str, dataset: str, overrides: Mapping[str, Any] | None = None, search: bool = False):
-        """overrides: key -> value, or key -> Axis (a list, where the default is one value). Raises ConfigError."""
+    def __init__(self, model: str, dataset: str, overrides: Mapping[str, Any] | None = None, search: bool | str = False):
+        """overrides: key -> value, or key -> Axis (a list, where the default is one value). Raises ConfigError.
+
+        search: the keys of the YAML's search_space are axes; those of wide_search_space with 'wide'.
+        """
         overrides = dict(overrides or {})
         folder = model_folder(overrides)
-        files = model_files(folder)
-        model = _spelled(model, list(files), "model", f"{folder} or src/models" if folder else "src/models")
-        self.model_file = files[model]
+        model = spelled_model(model, folder)
+        self.model_file = model_files(folder)[model]
         dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
@@ -274,12 +278,20 @@ class Config(Mapping):
         self.axes: dict[str, list] = {}
 
         layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
-        layers += [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()][:1]
+        layers += model_yamls(model, folder)[:1]
         contents = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
+        declared = declared_settings(model, self.model_file)
+        self._schemas: list[type[Settings]] = [RunSettings, *([declared] if declared else [])]
+        if declared:
+            defaults = {key: one.get_default() for key, one in declared.model_fields.items() if not one.is_required()}
+            contents.insert(1, (declared.__name__, defaults))
         if asked.get("mg"):
+            self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
+        if declared and len(layers) == 3:
+            self._check_known(*contents[-1], model, folder)
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
             self._listed[name] = content.get("hyper_parameters") or []
@@ -290,14 +302,13 @@ class Config(Mapping):
             self._merge(name, content)
         if tuned:
             self._merge(tuned, self._tuned_values(tuned, model, folder))
-        missing = [key for key in _REQUIRED if key not in self._values and key not in self.axes]
-        if missing:
-            raise ConfigError(f"overall.yaml does not set '{missing[0]}', which every run reads")
+        self._check_complete(model)
         if search:
-            self._merge("search_space", self._search_space(model))
+            space = "wide_search_space" if search == "wide" else "search_space"
+            self._merge(space, self._search_space(space, model, folder))
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
-            raise ConfigError(self._unknown(unknown[0], model, folder))
+            raise ConfigError(self._unknown(unknown[0], model, folder, "--"))
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge("command line", overrides)
 
@@ -307,11 +318,18 @@ class Config(Mapping):
         self._resolve_paths()
         self._check_evaluation()
         self._set_device()
+        own = declared.model_fields if declared else {}
+        known = {*RunSettings.model_fields, *MirrorGradientSettings.model_fields, *own}
+        self._declared: set[str] | None = known if declared else None
+        self._later = dict(itertools.chain(*(later(one).items() for one in self._schemas)))
+        del self._schemas  # a class of a model's file cannot go to another process
 
     # the mapping
 
     def __getitem__(self, key: str) -> Any:
         self._read.add(key)
+        if self._declared is not None and key not in self._declared and key not in self._values:
+            raise UndeclaredKey(self["model"], key, self.model_file)
         return self._lazy[key]() if key in self._lazy else self._values.get(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -328,7 +346,7 @@ class Config(Mapping):
 
     def knows(self, key: str) -> bool:
         """Whether `key` may be given for this model and data set."""
-        return key in self._values or key in self.axes or _FEATURE_KEY.fullmatch(key) is not None
+        return key in self._values or key in self.axes or FEATURE_KEY.fullmatch(key) is not None
 
     # grids
 
@@ -362,14 +380,14 @@ class Config(Mapping):
 
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
-        later = {key for key, value in _LATER.items() if self._values.get(key) == value}
-        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS | later}
+        as_before = {key for key, value in self._later.items() if self._values.get(key) == value}
+        values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS | as_before}
         return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
 
     def unread(self) -> list[str]:
         """A line for each key of the model's or data set's YAML that nothing has read so far."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
-        ignored = {"hyper_parameters", "search_space", "model_identity", *self._read}
+        ignored = NEUTRAL_KEYS | self._read
         lines = list(self._left_out)
         for key, source in self._source.items():
             if source in yamls and key not in ignored:
@@ -383,42 +401,81 @@ class Config(Mapping):
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
             default = self.axes[key][0] if key in self.axes else self._values.get(key)
-            default = _NULLABLE.get(key, _REQUIRED.get(key)) if default is None else default
+            declared = self._field(key)
+            one_is_list = takes_list(declared[0].model_fields[declared[1]]) if declared else isinstance(default, list)
             several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
             lists = several and bool(value) and all(isinstance(one, list) for one in value)
-            is_axis = several and (lists or not isinstance(default, list))
+            is_axis = several and (lists or not one_is_list)
             if is_axis and not value:
                 raise ConfigError(f"{source}: '{key}' has an empty list of values")
             if is_axis and key in _SINGLE:
                 raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
             if is_axis and key in self._listed.get(source, ()):
                 value = self._usable(key, value, default, source)
-            checked = [_check(key, one, default, source) for one in value] if is_axis else _check(key, value, default, source)
+            checked = [self._check(key, one, default, source) for one in (value if is_axis else [value])]
             self.axes.pop(key, None)
             self._values.pop(key, None)
-            if is_axis and len(checked) > 1:
+            if len(checked) > 1:
                 self.axes[key] = list(dict.fromkeys(map(_hashable, checked)))
             else:
-                self._values[key] = checked[0] if is_axis else checked
+                self._values[key] = checked[0]
             self._source[key] = source
+
+    def _field(self, key: str) -> tuple[type[Settings], str] | None:
+        """The class that declares a key, the model's before others, and the key's name in it; None if nobody does."""
+        for one in reversed(self._schemas):
+            if key in one.model_fields:
+                return one, key
+        return (FeatureFileSettings, "file") if FEATURE_KEY.fullmatch(key) else None
+
+    def _check(self, key: str, value: Any, default: Any, source: str) -> Any:
+        """`value` in the type of the key, or else of `default`; ConfigError that names what was expected."""
+        try:
+            _check_bounds(value)
+            declared = self._field(key)
+            return checked(*declared, value) if declared else like(value, default)
+        except ValueError as error:
+            shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
+            hint = _written(key, value, default) if source == "command line" else ""
+            raise ConfigError(f"{source}: {key}={shown}; {error}{hint}") from None
+
+    def _check_complete(self, model: str) -> None:
+        """ConfigError where a declared key has no value."""
+        for one in self._schemas:
+            for key, declared in one.model_fields.items():
+                if declared.is_required() and key not in self._values and key not in self.axes:
+                    owner = "overall.yaml" if one is RunSettings else f"{model}.yaml"
+                    raise ConfigError(f"{owner} does not set '{key}', which {one.__name__} declares without a default")
+
+    def _check_known(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> None:
+        """ConfigError where a YAML of this name sets a key that nobody declares."""
+        for key in content:
+            if not self._field(key):
+                raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
         """The values of an axis of MMRec's kind that can be used, or all if none can; `unread` says what is left out."""
-        wrong = {str(one): expected for one in values if (expected := _typed(one, default)[1])}
-        if len(wrong) == len(values):
-            return values
-        self._left_out += [f"{source}: {key}={one} is left out of the grid; expected {text}" for one, text in wrong.items()]
-        return [one for one in values if str(one) not in wrong]
+        usable, lines = [], []
+        for one in values:
+            try:
+                self._check(key, one, default, source)
+                usable.append(one)
+            except ConfigError as error:
+                expected = str(error).rpartition("; expected ")[2]
+                lines.append(f"{source}: {key}={one} is left out of the grid; expected {expected}")
+        self._left_out += lines if usable else []
+        return usable or values
 
-    def _search_space(self, model: str) -> dict[str, list]:
-        space = self["search_space"]
+    def _search_space(self, name: str, model: str, folder: Path | None) -> dict[str, list]:
+        """The axes of the YAML's search_space or wide_search_space."""
+        space, option = self._values.get(name), "--search wide" if name == "wide_search_space" else "--search"
         if not space:
-            raise ConfigError(f"--search: {model}.yaml has no search_space; name the axes yourself (--key value value …)")
+            raise ConfigError(f"{option}: {model}.yaml has no {name}; name the axes yourself (--key value value …)")
         if not isinstance(space, dict):
-            raise ConfigError(f"{model}.yaml: search_space={space!r}; expected 'key: [values]' lines")
+            raise ConfigError(f"{model}.yaml: {name}={space!r}; expected 'key: [values]' lines")
         for key in space:
             if not self.knows(key):
-                raise ConfigError(f"search_space: {self._unknown(key, model, None)}")
+                raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
         self._grid_keys |= set(space)
         return space
 
@@ -437,12 +494,14 @@ class Config(Mapping):
                 raise ConfigError(f"{path}: {self._unknown(key, model, folder)}")
         return content
 
-    def _unknown(self, key: str, model: str, folder: Path | None) -> str:
+    def _unknown(self, key: str, model: str, folder: Path | None, dashes: str = "") -> str:
+        """Why nobody has this key, with what was probably meant. dashes: what a key begins with where it was given."""
         if owners := keys_owners(key, folder):
             return f"{model} has no key '{key}'; it is a key of {owners}"
-        known = sorted({*self._values, *self.axes})
+        classes = self._schemas[1:] if self._values else self._schemas  # a model's YAML is looked through before any is merged
+        known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in classes))})
         near = nearest_key(key, known)
-        hint = f"; did you mean '--{near}'?" if near else f". It knows: {', '.join(known)}"
+        hint = f"; did you mean '{dashes}{near}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
 
     def _resolve_paths(self) -> None:
@@ -500,11 +559,30 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
 
 
 def keys_owners(key: str, folder: Path | None = None) -> str:
-    """Whose key this is, in words: the models whose YAML sets it, or the mirror gradient; '' where nobody has it."""
-    if key in read_yaml(CONFIGS / "mg.yaml"):
+    """Whose key this is, in words: the models that declare it or whose YAML sets it, or the mirror gradient; else ''."""
+    if key in MirrorGradientSettings.model_fields:
         return "the mirror gradient; add --mg"
-    places = [path for place in _model_configs(folder) for path in sorted(place.glob("*.yaml"))]
-    return ", ".join(dict.fromkeys(path.stem for path in places if key in read_yaml(path)))
+    return ", ".join(name for name, path in model_files(folder).items() if key in _own_keys(name, path, folder))
+
+
+def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
+    """The keys that a model declares, or that its YAML sets."""
+    keys = {key for place in model_yamls(model, folder)[:1] for key in read_yaml(place)}
+    with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
+        if settings := declared_settings(model, path):
+            return settings.model_fields.keys() | (keys & RunSettings.model_fields.keys())
+    return keys
+
+
+def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
+    """The YAMLs of a model; the first is the one that is read."""
+    return [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()]
+
+
+def spelled_model(name: str, folder: Path | None = None) -> str:
+    """The name of a model as its YAML spells it; ConfigError where there is none of this name."""
+    place = f"{folder} or src/models" if folder else "src/models"
+    return _spelled(name, available_models(folder), "model", place)
 
 
 def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
@@ -521,17 +599,6 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check(key: str, value: Any, default: Any, source: str) -> Any:
-    """Return `value` in the type of `default`, or raise ConfigError that names what was expected."""
-    value, expected = (None, None) if value is None and key in _NULLABLE else _typed(value, default)
-    expected = expected or _out_of_range(key, value)
-    if expected:
-        shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
-        hint = _written(key, value, default) if source == "command line" else ""
-        raise ConfigError(f"{source}: {key}={shown}; expected {expected}{hint}")
-    return value
-
-
 def _written(key: str, value: Any, default: Any) -> str:
     """How a value is written on the command line, where this one looks like a common slip."""
     several = isinstance(default, list)
@@ -544,70 +611,15 @@ def _written(key: str, value: Any, default: Any) -> str:
     return ""
 
 
-def _typed(value: Any, default: Any) -> tuple[Any, str | None]:
-    """`value` in the type of `default`, and what was expected where it has none of that type."""
-    if isinstance(default, bool):
-        return value, None if isinstance(value, bool) else "true or false"
-    if isinstance(default, int):
-        value = int(value) if isinstance(value, float) and value.is_integer() else value
-        return value, None if _is_int(value) else f"an integer, as its default {default} is"
-    if isinstance(default, float):
-        value = float(value) if _is_int(value) and abs(value) < _LARGEST else value
-        return value, None if isinstance(value, float) else f"a number, as its default {default} is"
-    if isinstance(default, str):
-        is_word = isinstance(value, str | int | float) and not isinstance(value, bool)
-        return str(value), None if is_word else "a word"
-    if isinstance(default, list) and default:
-        typed = [_typed(one, default[0]) for one in (value if isinstance(value, list) else [value])]
-        wrong = [expected for _, expected in typed if expected]
-        return [one for one, _ in typed], wrong[0] if wrong else None if typed else "at least one value"
-    return value, None
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _out_of_range(key: str, value: Any) -> str | None:
-    """What `key` must be, when `value` is not that."""
-    values = value if isinstance(value, list) else [value]
-    numbers = [number for number in values if isinstance(number, int | float)]
-    if any(isinstance(number, int) and abs(number) >= _LARGEST for number in numbers):
-        return f"a number between {-_LARGEST} and {_LARGEST}"
-    if any(not math.isfinite(number) for number in numbers):
-        return "a finite number"
-    if any(isinstance(one, str) and "\0" in one for one in values):
-        return "a word without the character NUL"
-    if any(number > _AT_MOST.get(key, math.inf) for number in numbers):
-        return f"at most {_AT_MOST[key]:,}"
-    if (key == "inter_file_name" or _FEATURE_KEY.fullmatch(key)) and not (value is None or isinstance(value, str)):
-        return "the name of one file"
-    if key in _POSITIVE and any(number <= 0 for number in numbers):
-        return "a number above 0"
-    if key in _NOT_NEGATIVE and any(number < 0 for number in numbers):
-        return "a number not below 0"
-    if key == "learner" and value.lower() not in LEARNERS:
-        return f"one of {', '.join(LEARNERS)}"
-    if key == "precision" and value not in PRECISIONS:
-        return f"one of {', '.join(PRECISIONS)}"
-    if key == "clip_grad_norm" and not (value is None or _is_clip(value)):
-        return "a number above 0, or {max_norm: 5, norm_type: 2}"
-    if key == "field_separator" and not (value == "\t" or (len(value) == 1 and value.isascii() and value.isprintable())):
-        return "one character of ASCII"
-    if key == "learning_rate_scheduler" and not (len(value) == 2 and value[1] > 0):
-        return "[decay, epochs]: the learning rate is multiplied by decay ** (epoch / epochs)"
-    return None
-
-
-def _is_clip(value: Any) -> bool:
-    parts = value if isinstance(value, dict) else {"max_norm": value}
-    return "max_norm" in parts and all(
-        name in ("max_norm", "norm_type")
-        and isinstance(part, int | float)
-        and not isinstance(part, bool)
-        and 0 < part < _LARGEST
-        for name, part in parts.items()
-    )
+def _check_bounds(value: Any) -> None:
+    """ValueError where a value is none that any key has: an infinite number, one of too many bits, a word with NUL."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, int) and abs(one) >= LARGEST:
+            raise ValueError(f"expected a number between {-LARGEST} and {LARGEST}")
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError("expected a finite number")
+        if isinstance(one, str) and "\0" in one:
+            raise ValueError("expected a word without the character NUL")
 
 
 def override_pairs(words: Iterable[str]) -> dict[str, Any]:

@@ -230,7 +230,11 @@ class RecDataset:
                     f"{path} holds nothing above {largest.max():g} in size, where the squares of float32 are 0. Scale the "
                     "features, to a mean of 0 and a deviation of 1 for instance"
                 )
-        if table.dtype == np.float16 and self.config["propagation"] == "sampled" and self.config["train_features"] is False:
+        if (
+            table.dtype == np.float16
+            and self.config.get("propagation") == "sampled"
+            and self.config.get("train_features") is False
+        ):
             return table.view(np.ndarray)
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 

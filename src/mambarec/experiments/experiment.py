@@ -19,11 +19,12 @@ from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import command_text, count
-from mambarec.config.configurator import NEUTRAL_KEYS, Config
+from mambarec.config.configurator import Config
+from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.experiments.grid import by_model, by_point, varied
 
 FOLDER = "experiments"
-BUDGET_KEYS = ("epochs", "min_epochs", "stopping_step", "eval_step")
+BUDGET_KEYS = keys_with("budget")
 PURPOSES = ("comparison", "grid", "search", "study")
 _NAME = re.compile(r"(?!\.)[\w.-]+")  # of an experiment, and of each part of a run's name
 _DIGITS = 6  # of the fingerprint, in a name that nobody gave

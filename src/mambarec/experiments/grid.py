@@ -9,7 +9,9 @@ from mambarec.base.words import value_text
 from mambarec.config.configurator import Config, available_models, keys_owners, model_folder, nearest_key
 
 
-def plan(models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool = False) -> list[Config]:
+def plan(
+    models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool | str = False
+) -> list[Config]:
     """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least."""
     places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
     models = available_models(model_folder(overrides)) if list(models) == ["all"] else models

@@ -5,8 +5,10 @@ import os
 import signal
 import tarfile
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from mambarec.running.run import run_path
 
 _RETRIES = 3  # of a trial whose worker or node was lost
 _LOOK_SECONDS = 0.5
+_LISTEN_SECONDS = 0.02
 _STOP_SECONDS = 60.0  # that stopped trials have to save
 _STOPPED = "stopped. Trials whose nodes share the results are saved. The same command goes on"
 
@@ -47,9 +50,8 @@ class RayCluster:
             place = {"working_dir": str(CODE)} if CHECKOUT else {"py_modules": [str(PACKAGE)]}
             code = {**place, "excludes": ["__pycache__"]}
             address = os.environ.get("RAY_ADDRESS")
-            ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="warning")
-            stop.listen_again()
-        markers = {trial.config["results_dir"]: _mark(Path(trial.config["results_dir"])) for trial in trials}
+            _start(ray, address=address, runtime_env=code, log_to_driver=False, logging_level="error")
+        markers = {results: _mark(Path(results)) for results in {trial.config["results_dir"] for trial in trials}}
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
         remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
         running: dict[Any, Trial] = {}
@@ -76,6 +78,29 @@ class RayCluster:
             if stop.signal and running:
                 with stop.guard(lambda: False, lambda: _STOPPED):
                     stop.end()
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Call ray.init in a thread of its own: it takes the handlers of signals away, and here they are put back while it works.
+
+    The thread stays until this process ends. Linux ends the processes that Ray starts when the thread that started them ends.
+    """
+    started: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            ray.init(**options)
+            started.set_result(None)
+        except BaseException as error:
+            started.set_exception(error)
+        threading.Event().wait()
+
+    threading.Thread(target=work, name="ray", daemon=True).start()
+    while not started.done():
+        stop.listen_again()
+        wait([started], timeout=_LISTEN_SECONDS)
+    stop.listen_again()
+    started.result()
 
 
 def _cancel(ray: Any, tasks: list[Any]) -> None:
@@ -145,6 +170,7 @@ def _mark(results: Path) -> Path:
     results.mkdir(parents=True, exist_ok=True)
     marker = results / f".shared-{uuid.uuid4().hex}"
     marker.touch()
+    stop.last_acts.append(lambda: marker.unlink(missing_ok=True))
     return marker
 
 

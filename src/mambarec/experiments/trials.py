@@ -15,6 +15,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.stopping import stop
 from mambarec.base.words import count, duration
 from mambarec.config.configurator import Config
+from mambarec.config.keys import keys_with
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
 from mambarec.running.directory import RunDirectory
@@ -23,10 +24,8 @@ from mambarec.running.run import finished_results, open_dataset, paces, run, run
 from mambarec.running.watching import Status, Watch, watch_nothing, watching
 
 SHOWN = 40  # trials that the plan lists one by one
-_DATA_KEYS = frozenset(
-    "dataset data_path inter_file_name modalities is_multimodal_model end2end field_separator USER_ID_FIELD ITEM_ID_FIELD "
-    "inter_splitting_label".split()
-)  # what the fingerprint of the data depends on, beside the feature files
+# What the fingerprint of the data depends on, beside the feature files.
+_DATA_KEYS = {"dataset", "data_path", *keys_with("data", "features")}
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,14 @@ from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import count, seeds_text
 from mambarec.config import configurator
-from mambarec.config.configurator import NEUTRAL_KEYS, TUNED_BUDGET, Config, tuned_budget, tuned_file
+from mambarec.config.configurator import TUNED_BUDGET, Config, tuned_budget, tuned_file
+from mambarec.config.keys import keys_with
 from mambarec.experiments.grid import by_model, by_point, plan, varied
 from mambarec.experiments.trials import Outcome, Trial
 
 # What is no setting of a model: how long it trains, what is evaluated, on which data and machine.
-_APART = NEUTRAL_KEYS | frozenset(
-    "seed epochs min_epochs stopping_step eval_step valid_metric metrics topk eval_batch_size threads use_gpu device "
-    "inter_file_name field_separator USER_ID_FIELD ITEM_ID_FIELD inter_splitting_label filter_out_cod_start_users".split()
-)
-_IDENTITY = frozenset("modalities mg precision is_multimodal_model end2end".split())  # beside the YAML's model_identity
+_APART = {"seed", *keys_with("neutral", "budget", "selection", "evaluation", "machine", "data")}
+_IDENTITY = {*keys_with("identity")} - _APART  # beside the YAML's model_identity
 
 
 def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mapping[str, Any]) -> list[Config]:

@@ -1,7 +1,7 @@
 """Copy MambaRec into an MMRec checkout: `make plugin MMREC=/path/to/MMRec`, or `python export_plugin.py /path/to/MMRec`.
 
 What it imports goes with it, in files that MMRec has none of; the base class is MMRec's own. The copies import one another as
-MMRec's files do: `common.dream` stands for `mambarec.nn.dream`.
+MMRec's files do: `common.dream` stands for `mambarec.nn.dream`. The class that declares the keys stays here: MMRec checks none.
 """
 
 import ast
@@ -14,6 +14,7 @@ from mambarec.base.files import real, write_text
 from mambarec.base.places import CODE, PACKAGE
 
 MODEL = "mambarec.models.mambarec"
+_FOR_SETTINGS = ("mambarec.base.settings", "pydantic")  # modules that only a declaration of keys imports from
 THEIRS = frozenset({"mambarec.nn.abstract_recommender"})  # modules that MMRec has too, with the same interface
 _ROOMS = {"mambarec.models": "models", "mambarec.nn": "common", "mambarec.base": "utils"}  # ours, and MMRec's
 
@@ -28,11 +29,33 @@ def files() -> dict[Path, str]:
         if name in seen:
             continue
         seen.add(name)
-        text = _source(name).read_text(encoding="utf-8")
+        text = without_settings(_source(name).read_text(encoding="utf-8"))
         imported = [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
         waiting += [module for module in imported if module and module.startswith("mambarec.")]
         found[Path(*_theirs(name).split(".")).with_suffix(".py")] = _rewritten(text)
     return dict(sorted(found.items()))
+
+
+def without_settings(text: str) -> str:
+    """A module's text without its `Settings` classes, and without what is imported for them alone."""
+    tree, lines = ast.parse(text), text.splitlines(keepends=True)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_settings(node)]
+    if not classes:
+        return text
+    kept = [node for node in tree.body if node not in classes]
+    used = {one.id for node in kept for one in ast.walk(node) if isinstance(one, ast.Name)}
+    for node in reversed(tree.body):
+        span = slice(node.lineno - 1, node.end_lineno)
+        if node in classes or (isinstance(node, ast.ImportFrom) and node.module in _FOR_SETTINGS):
+            lines[span] = []
+        elif isinstance(node, ast.ImportFrom) and node.module == "typing":
+            needed = [alias.name for alias in node.names if alias.name in used]
+            lines[span] = [f"from typing import {', '.join(needed)}\n"] if needed else []
+    return re.sub(r"\n{4,}", "\n\n\n", "".join(lines))
+
+
+def _is_settings(node: ast.ClassDef) -> bool:
+    return any(isinstance(base, ast.Name) and base.id == "Settings" for base in node.bases)
 
 
 def _source(name: str) -> Path:

@@ -10,18 +10,14 @@ that models keep there are named by k alone, and would be taken for those of oth
 user_graph_dict_file, item_graph_dict_file: when read, and not there, the file is made.
 """
 
-import importlib
 import re
 import shutil
-import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -33,7 +29,7 @@ from mambarec.base.files import replacing
 from mambarec.base.logger import get_logger
 from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
-from mambarec.config.configurator import Config, model_files
+from mambarec.config.configurator import Config, import_model, model_files
 from mambarec.data.dataset import RecDataset
 from mambarec.mmrec.legacy import mmrec_rooms, needs, provided
 from mambarec.nn.abstract_recommender import GeneralRecommender
@@ -41,7 +37,6 @@ from mambarec.nn.graph import most_shared
 
 METHODS = ("pre_epoch_processing", "calculate_loss", "post_epoch_processing", "full_sort_predict")
 NEIGHBOURS = 200  # in a graph of users or items, as in MMRec
-_PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
 _SEES_DATA = re.compile("data_path|_graph_dict_file")
 
 
@@ -56,31 +51,13 @@ def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecomm
     looked_at = "\n".join([text, *neighbours]) if path.parent != MODELS else text
     needed = [*mmrec_rooms(looked_at, path.parent), *needs(looked_at)]
     with contract(name, "import"), provided(needed, torch.device("cpu")):
-        module = _import(name, path)
+        if path.parent != MODELS and (MODELS / path.name).exists():
+            get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
+        module = import_model(name, path)
     if not hasattr(module, name):
         raise ConfigError(f"{path} defines no class '{name}'")
     model = getattr(module, name)
     return _adapted(model, needed) if needed or _SEES_DATA.search(text) else model
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    try:
-        if path.parent == MODELS:
-            return importlib.import_module(f"mambarec.models.{path.stem}")
-        if (MODELS / path.name).exists():
-            get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
-        spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
-        module = module_from_spec(spec)  # type: ignore[arg-type]
-        sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-        return module
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").split(".")[0]
-        if missing in ("common", "models", "utils"):
-            raise
-        raise ConfigError(
-            f"{name}: {path} imports {missing}, which is not installed: pip install {_PACKAGES.get(missing, missing)}"
-        ) from error
 
 
 def _adapted(model: type[GeneralRecommender], needed: list) -> type[GeneralRecommender]:
@@ -137,7 +114,7 @@ class _View:
 
     def graph(self, kind: str) -> str:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
-        name = self.settings[f"{kind}_graph_dict_file"] or f"{kind}_graph_dict.npy"
+        name = self.settings.get(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
         if not (self.place / name).exists():
             digest = dict(self.dataset.digests)[self.dataset.path.name]
             made = Path(self.settings["results_dir"]) / self.dataset.name / f"{kind}_graph_dict-{digest[:10]}.npy"

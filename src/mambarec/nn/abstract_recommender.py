@@ -77,10 +77,3 @@ class GeneralRecommender(nn.Module):
         """Scores (B, I) of every item for the users interaction[0] (B,); this one needs `representations`."""
         users, items = self.representations()  # type: ignore[operator]
         return users[interaction[0]] @ items.T
-
-
-def one_of(key: str, value: str, choices: tuple[str, ...]) -> str:
-    """The value of a key; ValueError unless it is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{key}={value}; expected one of {', '.join(choices)}")
-    return value

@@ -4,11 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import GeneralRecommender, one_of
+from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, frozen_item_graph, normalized_adjacency
 from mambarec.nn.loss import mean_square
-
-EVALUATED = ("parameters", "last_forward")
 
 
 class PreferenceNet(nn.Module):
@@ -54,7 +52,7 @@ class PreferenceRecommender(GeneralRecommender):
         if weighted and len(features) > 1:
             drawn = nn.init.xavier_normal_(torch.empty(self.n_users, len(features), 1))
             self.weights = nn.Parameter(torch.softmax(drawn, 1).squeeze(2))
-        self.evaluate_on = one_of("evaluate_on", config["evaluate_on"], EVALUATED)
+        self.evaluate_on = config["evaluate_on"]
         if self.evaluate_on == "last_forward":
             for name, size in (("last_users", self.n_users), ("last_items", self.n_items)):
                 self.register_buffer(name, nn.init.xavier_normal_(torch.empty(size, (ids + len(features)) * self.dim)))

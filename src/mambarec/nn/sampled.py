@@ -38,10 +38,7 @@ class Sampling(NamedTuple):
 
 def sampling_of(config: Mapping[str, Any]) -> Sampling | None:
     """The settings of `propagation: sampled`, None of `propagation: full`; ValueError where they contradict one another."""
-    propagation = config["propagation"] or "full"
-    if propagation not in ("full", "sampled"):
-        raise ValueError(f"propagation={propagation}; expected one of full, sampled")
-    if propagation == "sampled":
+    if config["propagation"] == "sampled":
         return Sampling(config["fanouts"] or [_FANOUT], config["layer_size"] or _LAYER_SIZE)
     for key in ("fanouts", "layer_size"):
         if config[key] is not None:

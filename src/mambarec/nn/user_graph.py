@@ -5,10 +5,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import one_of
 from mambarec.nn.graph import SparseGraph, most_shared
-
-PADDINGS = ("none", "resample")
 
 
 class UserGraph(nn.Module):
@@ -21,7 +18,7 @@ class UserGraph(nn.Module):
     def __init__(self, interactions: sp.spmatrix, k: int, pad: str):
         """interactions: training pairs (U, I). pad: what `resample` does with lists shorter than k; `none`: nothing."""
         super().__init__()
-        self.k, self.pad = k, one_of("user_graph_pad", pad, PADDINGS)
+        self.k, self.pad = k, pad
         self.offsets, self.neighbours, counts = most_shared(interactions, k)
         self.sizes = np.diff(self.offsets)
         self.users = np.repeat(np.arange(len(self.sizes)), self.sizes)  # the user of each entry

@@ -38,7 +38,12 @@ CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
 _AGAIN = "Train this run again: give --restart, or remove its directory"
-_SCHEMAS = {"config.json": schema.config, "environment.json": schema.environment, _RESULT: schema.result}
+_SCHEMAS = {
+    "config.json": schema.config,
+    "environment.json": schema.environment,
+    PRUNED: schema.pruned,
+    _RESULT: schema.result,
+}
 
 
 class RunDirectory:

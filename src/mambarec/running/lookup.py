@@ -12,7 +12,8 @@ import filelock
 from mambarec.base.bounded import parse_json, read_json
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
-from mambarec.config.configurator import NEUTRAL_KEYS, parse_value
+from mambarec.config.configurator import parse_value
+from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.running import schema
 from mambarec.running.directory import RunDirectory
 

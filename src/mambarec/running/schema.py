@@ -51,6 +51,11 @@ def config(content: Any, complete: bool = True) -> dict[str, Any]:
     return found
 
 
+def pruned(content: Any) -> dict[str, Any]:
+    """pruned.json: after how many epochs a search has ended the run, and by which pruner."""
+    return parse_json(content, {"epochs": int, "pruner": str})
+
+
 def environment(content: Any, complete: bool = True) -> dict[str, Any]:
     """environment.json: versions, machine, data and command. complete: as in config."""
     found = _with_more(content, _ENVIRONMENT, _ENVIRONMENT_MORE, complete)

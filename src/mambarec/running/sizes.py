@@ -17,7 +17,7 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
     n_items, k = dataset.n_items, max(config["topk"])
     if k > max(n_items, _LISTED):
         raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
-    neighbours = config["knn_k"]
+    neighbours = config.get("knn_k")
     if isinstance(neighbours, int) and neighbours > n_items:
         raise ConfigError(f"knn_k={neighbours}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
     total = _memory(config["device"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.config.configurator import Config
+from mambarec.config.keys import keys_with
 from mambarec.data.dataloader import EvalDataLoader, user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, best_items, masked_scores, representations_once
@@ -30,9 +31,7 @@ ROUNDING = 1e-4  # what scores of another machine may differ by, in parts of a u
 METRIC_ROUNDING = 1e-3  # the same for metrics, where a tie may fall the other way
 
 # Keys of config.json that do not go back into a configuration: named apart, chosen anew, or a place of that time.
-_NOT_TAKEN = frozenset(
-    "model dataset device gpu_id results_dir hyper_parameters search_space model_identity model_code tuned".split()
-)
+_NOT_TAKEN = {"gpu_id", "results_dir", *keys_with("grid", "result")}
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
         places = {key: stored[key] for key in ("mg", "model_path") if stored.get(key)}  # what says which keys there are
         default = Config(*name, places)
         # What differs from the YAMLs, and no more: a key that is given again moves to the end, and modalities have an order.
-        given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default[key] != value}
+        given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default.get(key) != value}
         config = Config(*name, {**places, **given, **overrides})
     except ConfigError as error:
         raise RunError(f"{directory.path} does not fit this version: {error}. {_versions(directory)}") from error
