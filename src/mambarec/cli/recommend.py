@@ -78,9 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     new = "a folder of items that came after training, as `prepare.py items` makes it"
     lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend these too: {new}")
 
-    audience = commands.add_parser(
-        "audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False
-    )
+    audience = commands.add_parser("audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False)
     audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)
     audience.add_argument("--item", required=True, metavar="ID", help="the id of the new item")
 

@@ -16,6 +16,7 @@ from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
+from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command, positive
 from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
 from mambarec.config.description import described
@@ -142,7 +143,11 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides.setdefault("threads", threads_each(options.jobs))
     if options.save_best and overrides.get("tuned"):
         raise ConfigError("--save-best finds the tuned values; leave --tuned out")
+    if started_by_torchrun():
+        overrides |= local_gpu()
     configs = plan(options.model, options.dataset, overrides, options.search)
+    if started_by_torchrun() and (len(configs) > 1 or options.engine == "ray"):
+        raise ConfigError("torchrun trains one run with several processes; run several trials without it, with --jobs N")
     datasets: dict[str, RecDataset] = {}
     configs = trainable(configs, options.model, datasets)
     if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
@@ -155,7 +160,8 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
             result = run(configs[0], resume=options.resume, restart=options.restart, watch=watch)
-        show(run_table(result))
+        if result:  # of several processes one has it
+            show(run_table(result))
         return 0
     outcomes, experiment = run_all(configs, options, overrides, datasets)
     text = failures(outcomes)

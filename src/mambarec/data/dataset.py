@@ -120,7 +120,8 @@ class RecDataset:
         """The item features of `modalities`, each a float32 array (I, D).
 
         A float32 file is mapped, not read: its pages are fetched as they are used, and those that a model writes to become its
-        own. Other types, of which float16 halves the file, are converted in memory.
+        own. Other types are converted in memory, but for float16 where a run with `propagation: sampled` does not train the
+        features: that file is mapped too, and is what the array holds.
 
         Where an item lacks a modality (`masks`), what the key `missing` says stands in for its row.
 
@@ -296,6 +297,12 @@ class RecDataset:
                     f"{path} holds nothing above {largest.max():g} in size, where the squares of float32 are 0. Scale the "
                     "features, to a mean of 0 and a deviation of 1 for instance"
                 )
+        if (
+            table.dtype == np.float16
+            and self.config.get("propagation") == "sampled"
+            and self.config.get("train_features") is False
+        ):
+            return table.view(np.ndarray)
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 
     def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:
