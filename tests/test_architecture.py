@@ -22,8 +22,18 @@ ALLOWED = {
     "preparation": ["base", "config", "data", "evaluation"],
     "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
     "experiments": ["base", "config", "data", "running"],
-    "serving": ["base", "config", "data", "evaluation", "running"],
-    "analysis": ["base", "config", "data", "evaluation", "experiments", "nn.abstract_recommender", "running", "serving"],
+    "serving": ["base", "config", "data", "evaluation", "nn.new_items", "preparation.features.pictures", "running"],
+    "analysis": [
+        "base",
+        "config",
+        "data",
+        "evaluation",
+        "experiments",
+        "nn.abstract_recommender",
+        "nn.new_items",
+        "running",
+        "serving",
+    ],
     "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
     "cli": ["analysis", "base", "config", "data", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }
@@ -72,6 +82,7 @@ def test_no_import_leads_in_a_circle():
 def test_a_program_only_starts_a_command():
     for name in PROGRAMS:
         assert imports(name) <= {
+            "mambarec.base.environment",
             "mambarec.base.stopping",
             f"mambarec.cli.{name}",
             "mambarec.cli.train",

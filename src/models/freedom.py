@@ -12,10 +12,18 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.nn.graph import SparseGraph, draw_pairs, frozen_item_graph, normalized_adjacency, propagate_mean
+from mambarec.nn.graph import (
+    SparseGraph,
+    draw_pairs,
+    frozen_item_graph,
+    graph_shares,
+    normalized_adjacency,
+    propagate_mean,
+)
 from mambarec.nn.loss import bpr_logistic
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors
 from mambarec.nn.sampled import (
     Batch,
     NeighbourSampler,
@@ -27,7 +35,7 @@ from mambarec.nn.sampled import (
 )
 
 
-class FREEDOMSettings(Settings):
+class FREEDOMSettings(NewItemSettings):
     """The keys of FREEDOM."""
 
     feat_embed_dim: int | None = key(
@@ -71,8 +79,10 @@ class FREEDOM(GeneralRecommender):
         self.interactions = dataloader.inter_matrix("csr")
         self.adjacency = SparseGraph(normalized_adjacency(self.interactions))
         self.train_adjacency = self.adjacency
-        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
-        self.sampling = sampling_of(config)
+        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"], self.masks))
+        self.shares = graph_shares(features, config["mm_image_weight"])
+        self.new_items = NewItems.of(config, features, self.interactions, self.masks, config["knn_k"])
+        self.sampling = sampling_of(config, self.new_items)
         if self.sampling:
             self.sampler, self.item_sampler = NeighbourSampler(self.adjacency), NeighbourSampler(self.item_graph)
 
@@ -85,8 +95,9 @@ class FREEDOM(GeneralRecommender):
         if self.sampling:
             self.sampler = NeighbourSampler(self.train_adjacency)
 
-    def representations(self) -> tuple[Tensor, Tensor]:
-        """User (U, D) and item (I, D) vectors, over the epoch's graph while training and over the full one at evaluation."""
+    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors of LightGCN, over the epoch's graph while training and over the full one at
+        evaluation, and the items' of the item-item graph (I, D)."""
         adjacency = self.train_adjacency if self.training else self.adjacency
         if self.sampling and not self.training:
             users, items = propagate_blocks(adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
@@ -96,11 +107,33 @@ class FREEDOM(GeneralRecommender):
         view = self.item_embedding
         for _ in range(self.n_mm_layers):
             view = self.item_graph(view)
-        return users, items + view
+        return users, items, view
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors."""
+        users, items, view = self.forward()
+        both = items + view
+        return users, self.new_items.with_cold(both, self._of_new_items(items)) if self.new_items else both
+
+    def for_new_items(self) -> NewItemVectors:
+        """Vectors of new items: their neighbours' mean, to which their row of the item-item graph is added."""
+        return self._of_new_items(self.forward()[1])
+
+    def _of_new_items(self, items: Tensor) -> NewItemVectors:
+        """items: (I, D), LightGCN's."""
+
+        def vectors(features, links: Links) -> Tensor:
+            view, others = links.mean(self.item_embedding), self.item_embedding
+            for _ in range(self.n_mm_layers):
+                rows = [share * links.through_neighbour_graph(m, view, others) for m, share in self.shares.items()]
+                view, others = torch.stack(rows).sum(0), self.item_graph(others)
+            return links.mean(items) + view
+
+        return vectors
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * BPR of each modality's projected features, on a batch (3, B); a scalar."""
-        return self._loss(interaction, *self.representations(), self.feature_tables)
+        return self._loss(interaction, *self.forward(), self.feature_tables)
 
     def sample(self, interaction: Tensor, generator) -> tuple[SampledPropagation, SampledChain, Tensor]:
         """The sampled layers of both graphs for a batch (3, B), and the items whose features it reads."""
@@ -116,14 +149,18 @@ class FREEDOM(GeneralRecommender):
         propagation, chain, numbers = sample
         table = propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
         users, items = propagation.mean(table).split(propagation.sizes)
-        items = items + chain(F.embedding(propagation.extra[0], table))
+        view = chain(F.embedding(propagation.extra[0], table))
         features = {modality: take_rows(rows, numbers) for modality, rows in self.feature_tables.items()}
-        return self._loss(propagation.interaction, users, items, features)
+        return self._loss(propagation.interaction, users, items, view, features)
 
-    def _loss(self, interaction: Tensor, users: Tensor, items: Tensor, features) -> Tensor:
+    def _loss(self, interaction: Tensor, users: Tensor, items: Tensor, view: Tensor, features) -> Tensor:
         user = F.embedding(interaction[0], users)  # (B, D)
         pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
-        loss = bpr_logistic(user, *F.embedding(pairs, items).chunk(2))
+        vectors = F.embedding(pairs, items + view)  # (2B, D)
+        if self.new_items:
+            as_new = self._of_new_items(items)
+            (vectors,) = self.new_items.dropped(pairs, (vectors,), lambda _, links: (as_new({}, links),))
+        loss = bpr_logistic(user, *vectors.chunk(2))
         for modality, project in self.projections.items():
             projected = project(F.embedding(pairs, features[modality]))  # (2B, D)
             loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))

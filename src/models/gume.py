@@ -53,7 +53,7 @@ class GUME(GeneralRecommender):
         features, interactions = self.require_features(), dataloader.inter_matrix("csr")
         adjacency = enhanced_adjacency(interactions, shared_neighbours(features, config["knn_k"]))
         sizes = config["n_ui_layers"], config["n_layers"], config["knn_k"]
-        self.encoder = MultiViewEncoder(interactions, features, dim, *sizes, adjacency)
+        self.encoder = MultiViewEncoder(interactions, features, dim, *sizes, adjacency, self.masks)
         self.user_tables = nn.ParameterDict(
             {m: nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim))) for m in features}
         )

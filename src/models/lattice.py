@@ -78,7 +78,9 @@ class LATTICE(GeneralRecommender):
         interactions = dataloader.inter_matrix("coo")
         adjacency = sp.bmat([[None, interactions], [interactions.T, None]])
         self.user_item_graph = SparseGraph(neighbour_mean(adjacency + sp.eye(adjacency.shape[0])))
-        self.raw_graphs = nn.ModuleDict({m: SparseGraph(knn_graph(table, k)) for m, table in features.items()})
+        self.raw_graphs = nn.ModuleDict(
+            {m: SparseGraph(knn_graph(table, k, self.masks.get(m))) for m, table in features.items()}
+        )
         self.epoch_graph = None
 
     def pre_epoch_processing(self) -> None:

@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
+from mambarec.nn.new_items import NewItems, NewItemSettings, moved
 from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 Variant = Literal["paper", "released"]
@@ -36,7 +37,7 @@ Aligned = Literal["dream", "views"]
 FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features", "mmd_normalize")
 
 
-class MambaRecSettings(Settings):
+class MambaRecSettings(NewItemSettings):
     """The keys of MambaRec."""
 
     variant: Variant = key("paper: its equations. released: what the authors' code computes.")
@@ -85,13 +86,15 @@ class MambaRecSettings(Settings):
 class SampledStep(NamedTuple):
     """The encoder's sampled layers of a batch, and of each modality the items (N,) whose features are read.
 
-    guiding, aligned: the places among these of the items that the encoder starts from, and of the batch's positive items.
+    guiding, aligned: the places among these of the items that the encoder starts from, and of the batch's positive items, whose
+    ids are in `positives`.
     """
 
     views: SampledViews
     items: dict[str, Tensor]
     guiding: dict[str, Tensor]
     aligned: dict[str, Tensor]
+    positives: Tensor
 
 
 class MambaRec(GeneralRecommender):
@@ -124,14 +127,18 @@ class MambaRec(GeneralRecommender):
             raise ValueError("needs item features, but the data set gives none (vision_feature_file, text_feature_file)")
         self.feature_tables = features
         dim = setting("embedding_size", 64)
+        interactions = dataloader.inter_matrix("coo")
+        self.masks = getattr(self, "masks", {})
         self.encoder = MultiViewEncoder(
-            dataloader.inter_matrix("coo"),
+            interactions,
             features,
             dim,
             setting("n_ui_layers", 4),
             setting("n_layers", 1),
             setting("knn_k", 10),
+            masks=self.masks,
         )
+        self.new_items = NewItems.of(config, features, interactions, self.masks, setting("knn_k", 10))
         if setting("train_features", True):
             self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
 
@@ -144,27 +151,40 @@ class MambaRec(GeneralRecommender):
             self.modal_encoders = _paper_encoders(features, widths, factor, dim, local, shape, reduction)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(setting("dropout", 0.2))
-        self.sampling = sampling_of(config)
+        self.sampling = sampling_of(config, self.new_items)
         self.samplers = self.encoder.samplers() if self.sampling else {}
 
     def modal_vectors(self) -> dict[str, Tensor]:
         """v_i, t_i of every item: modality -> (I, D); dimensionality optimisation (12)-(13), then DREAM (1)-(6)."""
-        return {modality: encoder(self.feature_tables[modality]) for modality, encoder in self.modal_encoders.items()}
+        return {modality: encoder(self.feature_tables[modality].float()) for modality, encoder in self.modal_encoders.items()}
 
     def forward(self):
-        """Return the modal vectors and the Views of the encoder that they guide."""
+        """Return the modal vectors, their form that guides the encoder, and the encoder's Views."""
         modal = self.modal_vectors()
-        return modal, self.encoder({modality: self.dropout(self.norm(vectors)) for modality, vectors in modal.items()})
+        guides = {modality: self.dropout(self.norm(vectors)) for modality, vectors in modal.items()}
+        return modal, guides, self.encoder(guides)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
         if self.sampling and not self.training:
             modal = modal_in_blocks(self.modal_encoders, self.feature_tables)
             return self.encoder.final_vectors({modality: self.norm(vectors) for modality, vectors in modal.items()})
-        _, views = self.forward()
+        _, guides, views = self.forward()
         side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
-        return users, items
+        return users, self.new_items.with_cold(items, self._of_new_items(guides, views)) if self.new_items else items
+
+    def for_new_items(self):
+        """Vectors of new items by their features: reduction, DREAM and gates, then content + side (nn.new_items)."""
+        return self._of_new_items(*self.forward()[1:])
+
+    def _of_new_items(self, guides, views):
+        def vectors(features, links) -> Tensor:
+            tables = {m: moved(features[m], links, m, self.feature_tables[m], self.features[m]) for m in guides}
+            own = {m: self.dropout(self.norm(encoder(tables[m]))) for m, encoder in self.modal_encoders.items()}
+            return sum(self.encoder.fuse(self.encoder.new_items(own, guides, views, links)))
+
+        return vectors
 
     def full_sort_predict(self, interaction: list[Tensor]) -> Tensor:
         """Scores (B, I) of every item for the users interaction[0] (B,)."""
@@ -173,13 +193,13 @@ class MambaRec(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
-        return self._loss(interaction, self.n_users, *self.forward())
+        return self._loss(interaction, self.n_users, *self.forward(), self.masks)
 
     def sample(self, interaction: Tensor, generator) -> SampledStep:
         """The sampled layers of a batch (3, B), and the items whose features they need."""
         batch = Batch.of(interaction)
         views = self.encoder.sample(batch, self.samplers, self.sampling, generator)
-        step = SampledStep(views, {}, {}, {})
+        step = SampledStep(views, {}, {}, {}, torch.from_numpy(batch.items[: batch.n_positives]))
         for modality, items in views.items.items():
             rows, places = np.unique(np.concatenate((items, batch.items[: batch.n_positives])), return_inverse=True)
             step.items[modality] = torch.from_numpy(rows)
@@ -195,14 +215,17 @@ class MambaRec(GeneralRecommender):
             modal[modality] = F.embedding(sample.aligned[modality], vectors)
         batch = sample.views.propagation
         views = self.encoder.sampled_views(guides, sample.views)
-        return self._loss(batch.interaction, batch.sizes[0], modal, views)
+        masks = {modality: mask[sample.positives] for modality, mask in self.masks.items()}
+        return self._loss(batch.interaction, batch.sizes[0], modal, guides, views, masks)
 
-    def _loss(self, interaction: Tensor, n_users: int, modal: dict[str, Tensor], views: Views) -> Tensor:
-        """views: of n_users users and then the items; modal: of these items, or of the positive ones, which come first."""
+    def _loss(self, interaction: Tensor, n_users: int, modal, guides, views: Views, masks: dict[str, Tensor]) -> Tensor:
+        """views: of n_users users, then of the items; modal, masks: of these items, or of the positive ones, which are first."""
         users, positives, negatives = interaction
         parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
-        side, content = self.encoder.fuse(views, torch.cat([part.values for part in parts]))
-        sizes = [len(part.values) for part in parts]
+        rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
+        side, content = self.encoder.fuse(views, rows)
+        if self.new_items:
+            side, content = self.encoder.with_new(self.new_items, sizes[0], rows, (side, content), guides, views)
         user, positive, negative = final = [
             part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)
         ]  # (B, D) each
@@ -219,11 +242,12 @@ class MambaRec(GeneralRecommender):
             if self.align_on == "views":
                 aligned = {modality: view[n_users:] for modality, view in views.modal.items()}
             rows, counts = parts[1].values - n_users, parts[1].counts
-            vectors = [F.embedding(rows, table) for table in aligned.values()]  # (N, D) each
+            vectors = {m: F.embedding(rows, table) for m, table in aligned.items()}  # (N, D) each
+            there = {m: mask[rows] for m, mask in masks.items()}  # (N,) each
             distance = partial(mmd, normalize=self.mmd_normalize)
-            loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, self.mmd_bandwidth, counts)  # (7)-(9)
+            loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, there, self.mmd_bandwidth, counts)  # (7)-(9)
             if self.contrast != "behaviour":
-                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, self.temperature, counts)  # (10)
+                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, there, self.temperature, counts)  # (10)
         return loss
 
 
@@ -275,9 +299,21 @@ def _released_encoders(features, factor, dim, local) -> nn.ModuleDict:
     return nn.ModuleDict({modality: encoder(modality, table.shape[1]) for modality, table in features.items()})
 
 
-def _mean_over_pairs(distance, vectors: list[Tensor], parameter: float, counts: Tensor | None) -> Tensor:
-    """Mean of distance(a, b, parameter) over the pairs of modalities; with two of them, the distance itself."""
-    values = [distance(a, b, parameter, counts, counts) for a, b in combinations(vectors, 2)]
+def _mean_over_pairs(distance, vectors: dict[str, Tensor], there, parameter: float, counts: Tensor | None) -> Tensor:
+    """Mean of distance(a, b, parameter) over the pairs of modalities; with two of them, the distance itself.
+
+    there: modality -> bool (N,), for modalities that some items lack; a pair is of the items that have both.
+    """
+    values = []
+    for pair in combinations(vectors, 2):
+        a, b = (vectors[modality] for modality in pair)
+        masks = [there[modality] for modality in pair if modality in there]
+        if masks:
+            both = torch.stack(masks).all(0)
+            part = counts[both] if counts is not None else None
+            values.append(distance(a[both], b[both], parameter, part, part) if both.any() else a.new_zeros(()))
+        else:
+            values.append(distance(a, b, parameter, counts, counts))
     return torch.stack(values).mean()
 
 

@@ -5,24 +5,24 @@ paper: the raw features are trained too, and L2 is over the batch's final embedd
 U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.multiview import MultiViewEncoder, SampledViews
+from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, moved
 from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 
 
-class MGCNSettings(Settings):
+class MGCNSettings(NewItemSettings):
     """The keys of MGCN."""
 
     n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
@@ -52,30 +52,45 @@ class MGCN(GeneralRecommender):
         self.cl_weight = config["cl_loss"]
         self.reg_weight = config["reg_weight"]
         features = self.require_features()
-        self.encoder = MultiViewEncoder(
-            dataloader.inter_matrix("coo"), features, dim, config["n_ui_layers"], config["n_layers"], config["knn_k"]
-        )
+        interactions, sizes = dataloader.inter_matrix("coo"), (config["n_ui_layers"], config["n_layers"], config["knn_k"])
+        self.encoder = MultiViewEncoder(interactions, features, dim, *sizes, masks=self.masks)
+        self.new_items = NewItems.of(config, features, interactions, self.masks, config["knn_k"])
         self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
-        self.sampling = sampling_of(config)
+        self.sampling = sampling_of(config, self.new_items)
         self.samplers = self.encoder.samplers() if self.sampling else {}
 
-    def forward(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Side and content of some rows (B,) of users and items, or of all U+I: two (B, D)."""
-        modal = {m: project(self.feature_tables[m]) for m, project in self.projections.items()}  # (I, D) each
-        return self.encoder.fuse(self.encoder(modal), rows)
+    def forward(self) -> tuple[dict[str, Tensor], Views]:
+        """The projected features, modality -> (I, D), and the Views of the encoder that they guide."""
+        modal = {m: project(self.feature_tables[m]) for m, project in self.projections.items()}
+        return modal, self.encoder(modal)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
         if self.sampling and not self.training:
             return self.encoder.final_vectors(modal_in_blocks(self.projections, self.feature_tables))
-        side, content = self.forward()
+        modal, views = self.forward()
+        side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
-        return users, items
+        return users, self.new_items.with_cold(items, self._of_new_items(modal, views)) if self.new_items else items
+
+    def for_new_items(self) -> NewItemVectors:
+        """Vectors of new items by their features: content + side, the encoder's for new items."""
+        return self._of_new_items(*self.forward())
+
+    def _of_new_items(self, modal: dict[str, Tensor], views: Views) -> NewItemVectors:
+        def vectors(features, links: Links) -> Tensor:
+            tables = self.feature_tables
+            own = {
+                m: project(moved(features[m], links, m, tables[m], self.features[m])) for m, project in self.projections.items()
+            }
+            return sum(self.encoder.fuse(self.encoder.new_items(own, modal, views, links)))
+
+        return vectors
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
-        return self._loss(interaction, self.n_users, self.forward)
+        return self._loss(interaction, self.n_users, *self.forward())
 
     def sample(self, interaction: Tensor, generator) -> SampledViews:
         """The sampled layers of a batch (3, B)."""
@@ -86,14 +101,16 @@ class MGCN(GeneralRecommender):
         modal = {m: project(take_rows(self.feature_tables[m], sample.items[m])) for m, project in self.projections.items()}
         views = self.encoder.sampled_views(modal, sample)
         batch = sample.propagation
-        return self._loss(batch.interaction, batch.sizes[0], lambda rows: self.encoder.fuse(views, rows))
+        return self._loss(batch.interaction, batch.sizes[0], modal, views)
 
-    def _loss(self, interaction: Tensor, n_users: int, vectors: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        """vectors: side and content of rows (N,), n_users users and then the items."""
+    def _loss(self, interaction: Tensor, n_users: int, modal: dict[str, Tensor], views: Views) -> Tensor:
+        """modal, views: what `forward` returns, of the rows that the ids of the batch number; n_users: of the views' rows."""
         users, positives, negatives = interaction
         parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
-        side, content = vectors(torch.cat([part.values for part in parts]))
-        sizes = [len(part.values) for part in parts]
+        rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
+        side, content = self.encoder.fuse(views, rows)
+        if self.new_items:
+            side, content = self.encoder.with_new(self.new_items, sizes[0], rows, (side, content), modal, views)
         user, positive, negative = final = [
             part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)
         ]  # (B, D) each

@@ -74,7 +74,7 @@ class PGL(GeneralRecommender):
         if self.mode == "global":
             block = principal_block(normalized_interactions(self.interactions), dim)
             self.train_adjacency = SparseGraph(sp.bmat([[None, block], [block.T, None]]))
-        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
+        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"], self.masks))
 
     def pre_epoch_processing(self) -> None:
         """In mode `local`, draw the epoch's graph."""

@@ -66,7 +66,7 @@ class SMORE(GeneralRecommender):
         self.adjacency = SparseGraph(normalized_adjacency(interactions))
         self.user_items = SparseGraph(normalized_interactions(interactions))
         neighbours = {"visual": config["image_knn_k"], "text": config["text_knn_k"]}
-        graphs = {m: knn_graph(table, neighbours.get(m, config["knn_k"])) for m, table in features.items()}
+        graphs = {m: knn_graph(table, neighbours.get(m, config["knn_k"]), self.masks.get(m)) for m, table in features.items()}
         graphs[FUSION] = strongest(list(graphs.values()))
         self.item_graphs = nn.ModuleDict({view: SparseGraph(graph) for view, graph in graphs.items()})
 

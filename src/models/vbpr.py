@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct
 from mambarec.nn.init import xavier_normal_initialization
 from mambarec.nn.loss import BPRLoss, EmbLoss
+from mambarec.nn.new_items import NEIGHBOURS, Links, NewItems, NewItemSettings, NewItemVectors
 
 
-class VBPRSettings(Settings):
+class VBPRSettings(NewItemSettings):
     """The keys of VBPR."""
 
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
@@ -30,7 +31,9 @@ class VBPR(GeneralRecommender):
         self.reg_weight = config["reg_weight"]
         features = self.require_features()
         order = sorted(features, key=lambda modality: {"text": 0, "visual": 1}.get(modality, 2))
-        self.tables = [features[modality] for modality in order]  # [text; visual; others], MMRec's order
+        self.order = order  # [text; visual; others], MMRec's
+        self.tables = [features[modality] for modality in order]
+        self.new_items = NewItems.of(config, features, dataloader.inter_matrix("coo"), self.masks, NEIGHBOURS)
 
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, 2 * dim)))
         self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
@@ -46,19 +49,41 @@ class VBPR(GeneralRecommender):
         def take(table: Tensor) -> Tensor:
             return table if rows is None else F.embedding(rows, table)
 
-        weights = self.projection.weight.split([table.shape[1] for table in self.tables], dim=1)
+        return torch.cat((take(self.item_embedding), self.projected([take(table) for table in self.tables])), dim=1)  # (B, 2D)
+
+    def projected(self, tables: list[Tensor]) -> Tensor:
+        """Projected features of some items, a table (B, D_m) for each modality in `order`: (B, D)."""
+        weights = self.projection.weight.split([table.shape[1] for table in tables], dim=1)
         # the product with the concatenated features, which are not concatenated: they are the largest thing here
-        products = [F.linear(take(table), weight) for table, weight in zip(self.tables, weights, strict=True)]
-        return torch.cat((take(self.item_embedding), sum(products) + self.projection.bias), dim=1)  # (B, 2D)
+        products = [F.linear(table, weight) for table, weight in zip(tables, weights, strict=True)]
+        return sum(products) + self.projection.bias
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, 2D) and item (I, 2D) vectors."""
-        return self.user_embedding, self.item_vectors()
+        items = self.item_vectors()
+        return self.user_embedding, self.new_items.with_cold(items, self.for_new_items()) if self.new_items else items
+
+    def for_new_items(self) -> NewItemVectors:
+        """Vectors of new items: their neighbours' mean embedding, and their own projected features."""
+
+        def vectors(features, links: Links) -> Tensor:
+            projected = self.projected([features[modality] for modality in self.order])
+            return torch.cat((links.mean(self.item_embedding), projected), dim=1)
+
+        return vectors
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + reg_weight * EmbLoss on a batch (3, B) of users, positives, negatives; shape (1,)."""
         user = F.embedding(interaction[0], self.user_embedding)  # (B, 2D)
         items = distinct(interaction[1:].flatten())
-        positive, negative = items.expand(self.item_vectors(items.values)).chunk(2)
+        vectors = self.item_vectors(items.values)  # (N, 2D)
+        if self.new_items:
+            dim = self.item_embedding.shape[1]
+            embedding = vectors[:, :dim]
+            (embedding,) = self.new_items.dropped(
+                items.values, (embedding,), lambda _, links: (links.mean(self.item_embedding),)
+            )
+            vectors = torch.cat((embedding, vectors[:, dim:]), dim=1)
+        positive, negative = items.expand(vectors).chunk(2)
         bpr = self.bpr_loss((user * positive).sum(-1), (user * negative).sum(-1))
         return bpr + self.reg_weight * self.reg_loss(user, positive, negative)

@@ -17,6 +17,7 @@ NAMES = {
     "FREEDOM": "c73a888f41",
     "GRCN": "ae7d95f2e3",
     "GUME": "ebed85785d",
+    "ItemKNN": "d2359834a6",
     "LATTICE": "27f2fbfcda",
     "LGMRec": "fa73688765",
     "LightGCN": "bd1ce7e20b",
@@ -25,6 +26,7 @@ NAMES = {
     "MGCN": "b1a18ffabe",
     "MMGCN": "6e37788da0",
     "PGL": "299329e15a",
+    "Pop": "e3bfab6baf",
     "SLMRec": "714a999935",
     "SMORE": "72f9446cfa",
     "VBPR": "e73d70194e",
@@ -42,6 +44,10 @@ def test_a_run_keeps_its_name(model):
 
 def test_a_key_that_came_later_names_a_run_only_with_another_value():
     config = Config("MambaRec", "demo", {"use_gpu": False, "threads": 1})
-    assert later(declared_settings("MambaRec", config.model_file)) == {"mmd_normalize": None}
+    assert later(declared_settings("MambaRec", config.model_file)) == {
+        "mmd_normalize": None,
+        "item_dropout": 0.0,
+        "cold_items": "own",
+    }
     assert "mmd_normalize" not in config.identity()
     assert Config("MambaRec", "demo", {"mmd_normalize": False}).identity()["mmd_normalize"] is False

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mambarec.config.configurator import available_models
+from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed
@@ -22,7 +22,7 @@ STEADY = {  # what is drawn at random in a step, which no two devices draw alike
 }
 
 
-@pytest.fixture(params=available_models())
+@pytest.fixture(params=[name for name in available_models() if Config(name, "demo")["req_training"]])
 def name(request):
     return request.param
 

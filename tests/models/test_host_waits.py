@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mambarec.config.configurator import available_models
+from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed
@@ -65,7 +65,7 @@ class MadeOnTheHost(TorchFunctionMode):
         return function(*arguments, **(options or {}))
 
 
-@pytest.mark.parametrize("name", available_models())
+@pytest.mark.parametrize("name", [name for name in available_models() if Config(name, "demo")["req_training"]])
 def test_the_steps_of_an_epoch_wait_for_nothing(name, make_config, whole_batches, monkeypatch):
     config = make_config(name, train_batch_size=64)
     init_seed(config["seed"])

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mambarec.base.errors import ModelError
-from mambarec.config.configurator import available_models
+from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training import recording
@@ -82,7 +82,7 @@ def on_cpu(monkeypatch):
     return use
 
 
-@pytest.mark.parametrize("name", available_models())
+@pytest.mark.parametrize("name", [name for name in available_models() if Config(name, "demo")["req_training"]])
 def test_an_epoch_of_recorded_steps_is_the_epoch(name, make_config, whole_batches, on_cpu):
     def trained(records: bool):
         config = make_config(name, **STEADY.get(name, {}))

@@ -31,7 +31,9 @@ def blocks(start: int, fail_at: int | None = None):
 
 
 def write(folder, made_by="a", blocks=blocks):
-    FeatureFiles(folder, "text", "missing.csv").write(IDS, 3, {"model": made_by}, blocks, lambda item: f"reason {item}")
+    FeatureFiles(folder, "text", "missing.csv").write(
+        IDS, 3, {"model": made_by, "weights": "0"}, blocks, lambda item: f"reason {item}"
+    )
 
 
 def check(folder):
@@ -42,7 +44,7 @@ def check(folder):
     missing = pd.read_csv(folder / "missing.csv")
     assert missing.to_numpy().tolist() == [[item, f"B{item}", f"reason {item}"] for item in (1, 4, 9)]
     names = {path.name for path in folder.iterdir()}
-    assert names - {".text_feat.lock"} == {"text_feat.npy", "text_mask.npy", "missing.csv"}
+    assert names - {".text_feat.lock"} == {"text_feat.npy", "text_mask.npy", "missing.csv", "report.json"}
 
 
 def test_items_without_a_feature_get_the_mean_and_are_listed(tmp_path):

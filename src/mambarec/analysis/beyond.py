@@ -5,6 +5,7 @@ are not enough.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from mambarec.analysis.missing import missing_modality
 from mambarec.analysis.records import Record
 from mambarec.base.errors import RunError
 from mambarec.base.logger import get_logger
+from mambarec.base.words import seeds_text
 
 K = 20
 RECALL = f"recall@{K}"
@@ -126,6 +128,61 @@ def draw_missing(table: pd.DataFrame, modalities: Sequence[str], dataset: str, s
         f"Recall@{K} as items lose a modality",
         f"{dataset}, test, {seeds}",
     )
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A run in which a share of the items lacked a modality in training: None and 0 for the whole features."""
+
+    model: str
+    seed: int
+    modality: str | None
+    share: float
+    run: Path
+    recall: float
+
+
+def trained_missing_pictures(runs: Sequence[Masked], seed: int = 0) -> list[Picture]:
+    """Recall@20 of models trained with masks, beside that of the models trained on everything whose items then lose as much.
+
+    seed: of the masks (missing_seed), by which the same items are lost.
+    """
+    whole = {(one.model, one.seed): one for one in runs if not one.share}
+    modalities = list(dict.fromkeys(one.modality for one in runs if one.modality))
+    shares = sorted({one.share for one in runs})
+    rows = []
+    for one in runs:
+        for modality in modalities if one.modality is None else [one.modality]:
+            name = f"{one.model}, trained with masks"
+            rows.append({"model": name, "seed": one.seed, "share": one.share, "modality": modality, RECALL: one.recall})
+    for (model, number), one in whole.items():
+        get_logger().info("missing modalities of %s", one.run)
+        found = missing_modality([one.run], shares, seed)
+        found = found[found["modality"].isin(modalities)][["share", "modality", RECALL]]
+        rows += found.assign(model=f"{model}, trained on everything", seed=number).to_dict("records")
+    wide = pd.DataFrame(rows).pivot(index=["model", "seed", "share"], columns="modality", values=RECALL).reset_index()
+    columns = [f"{RECALL} without {modality}" for modality in modalities]
+    wide = wide.rename(columns=dict(zip(modalities, columns, strict=True)))
+    table = _over_seeds(wide.sort_values(["model", "share"]), ["share"], columns)
+    table["percent"] = 100 * table["share"]
+    panels = [
+        Panel(f"{metric_name(RECALL)}\nwithout {modality}", {column: ""})
+        for modality, column in zip(modalities, columns, strict=True)
+    ]
+    dataset, seeds = runs[0].run.parents[1].name, seeds_text({one.seed for one in runs})
+    return [
+        Picture(
+            "missing-trained",
+            lambda: lines(table, Axis("percent", "items without the modality (%)"), panels, by="model"),
+            table,
+            f"Recall@{K} on test of {dataset} when a share of the items lacks one modality. Trained with masks: the items "
+            "lacked it in training already, took no part in its item graph and its alignment, and the key missing says what "
+            "stood in. Trained on everything: the items lose it afterwards and get the mean of all items' features. Both lack "
+            f"the same items. The runs are those of {seeds}.",
+            f"Recall@{K} with items that lack a modality",
+            f"{dataset}, test, {seeds}",
+        )
+    ]
 
 
 def _entries(records: Sequence[Record]) -> list[Entry]:

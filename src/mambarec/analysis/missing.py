@@ -30,6 +30,7 @@ from mambarec.base.errors import RunError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
+from mambarec.data.missing import mask_file
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.running.trained import Trained, best_state, build_model, load_state, load_trained, read_config
@@ -83,6 +84,8 @@ def _data_without(trained: Trained, modality: str, missing: np.ndarray) -> Itera
                 (here / path.name).symlink_to(path.resolve())
         file = Path(folder) / f"{modality}.npy"
         np.save(file, with_mean_rows(torch.from_numpy(source.features()[modality]), missing).numpy())
+        if (mask := source.masks().get(modality)) is not None:
+            np.save(mask_file(file), mask)
         config = read_config(trained.directory, {"data_path": folder})
         config[source.feature_keys[modality]] = str(file)  # absolute, so it holds wherever it is joined to a folder
         yield config, RecDataset(config)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mambarec.analysis.beyond import breakdown_pictures, missing_pictures
+from mambarec.analysis import cold
+from mambarec.analysis.beyond import Masked, breakdown_pictures, missing_pictures, trained_missing_pictures
 from mambarec.analysis.comparison import TESTED, compare
 from mambarec.analysis.embedding import check_sklearn
 from mambarec.analysis.figures import Picture, matplotlib
@@ -26,16 +27,19 @@ from mambarec.analysis.tables import FORMATS, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.files import write_text
-from mambarec.base.places import RESULTS
+from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
-from mambarec.config.configurator import Axis, Config, override_pairs
+from mambarec.config.configurator import Axis, Config, available_datasets, override_pairs
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, prepare, run_trials
+from mambarec.preparation.resplit import resplit
 from mambarec.running.lookup import find_runs
+from mambarec.running.run import open_dataset
 
+MISSING_SHARES = (0.25, 0.5, 0.75)  # of the items that lack a modality in training
 LIVE = 10  # seconds between two forms of a live page
 
 
@@ -134,6 +138,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--unfinished", action="store_true", help="only experiments with unfinished trials")
     for name in STUDIES:
         study_door(name)
+    one = doors.add_parser(
+        "cold",
+        help="how models recommend items without a training pair: run what is missing, then tabulate and draw",
+        description="The cold-start protocol (docs/cold-start.md): run what is missing, then tabulate and draw.",
+        epilog="Any configuration key can be set for all its runs: --epochs 20 --seed 1 2 3.",
+        allow_abbrev=False,
+    )
+    one.set_defaults(does=cold_start)
+    one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set; NAME-cold is made of it (demo)")
+    one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="only the rows of these models")
+    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time (1)")
+    one.add_argument("--name", metavar="NAME", help="a name for the experiment")
+    one.add_argument("--output", type=Path, metavar="DIR", help="the folder for table and figures (results/<data set>/figures)")
     for name, draw, text in (
         ("breakdown", breakdown_pictures, "metrics by user activity and item popularity, coverage and Gini"),
         ("missing", missing_pictures, "recall as items lose their images or texts"),
@@ -141,8 +159,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one = door(name, beyond, text, one_dataset=True)
         one.set_defaults(draw=draw)
         one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
+        if name == "missing":
+            train = "train with 0, 25, 50 and 75%% of the items lacking a modality (MambaRec); any key can be set: --epochs 20"
+            one.add_argument("--train", action="store_true", help=train)
+            one.add_argument(
+                "--jobs", type=positive, default=1, metavar="N", help="with --train: run N trials at the same time (1)"
+            )
+            one.add_argument("--name", metavar="NAME", help="with --train: a name for the experiment")
     options, words = parser.parse_known_args(arguments)
-    if words and options.command not in STUDIES and not getattr(options, "train", False):
+    if words and options.command not in {*STUDIES, "cold"} and not getattr(options, "train", False):
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     return options
@@ -296,10 +321,51 @@ def experiments(options: argparse.Namespace) -> None:
     show("\n\n".join(line for line in lines if line) or "no such experiment")
 
 
-def beyond(options: argparse.Namespace) -> None:
+def beyond(options: argparse.Namespace) -> int:
     matplotlib()
+    if options.command == "missing":
+        _check_train(options)
+        if options.train:
+            return _missing_trained(options)
     found = _selected(options).records
     _save(options.draw(found), options.output or RESULTS / found[0].dataset / "figures", with_numbers=True)
+    return 0
+
+
+def _missing_trained(options: argparse.Namespace) -> int:
+    """Train models with masks, and draw them beside those trained on everything; 1 when a trial failed."""
+    given = override_pairs(options.words)
+    if options.seed:
+        given["seed"] = Axis(options.seed) if len(options.seed) > 1 else options.seed[0]
+    for key in ("missing_modality", "missing_share"):
+        if key in given:
+            raise ConfigError(f"--{key}: the study sets {key} itself; leave it out")
+    if options.jobs > 1:
+        given.setdefault("threads", threads_each(options.jobs))
+    whole = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
+    modalities = open_dataset(whole[0].trials()[0]).modalities
+    if not modalities:
+        raise ConfigError(f"{whole[0]['model']} on {whole[0]['dataset']} reads no modality that its items could lack")
+    points = [(None, 0.0), *((modality, share) for modality in modalities for share in MISSING_SHARES)]
+    trials = [
+        (modality, share, trial)
+        for one in whole
+        for modality, share in points
+        for trial in Config(
+            one["model"],
+            one["dataset"],
+            {**given, **({"missing_modality": modality, "missing_share": share} if modality else {})},
+        ).trials()
+    ]
+    outcomes = _run([trial for *_, trial in trials], "study missing", given, options.jobs, options.name)
+    runs = [
+        Masked(trial["model"], trial["seed"], modality, share, Path(found["directory"]), found["test"]["recall@20"])
+        for (modality, share, trial), outcome in zip(trials, outcomes, strict=True)
+        if (found := outcome.result)
+    ]
+    folder = options.output or Path(whole[0]["results_dir"]) / whole[0]["dataset"] / "figures"
+    _save(trained_missing_pictures(runs, given.get("missing_seed", 0)), folder, with_numbers=True)
+    return int(len(runs) < len(trials))
 
 
 def study(options: argparse.Namespace) -> int:
@@ -320,6 +386,54 @@ def study(options: argparse.Namespace) -> int:
     folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
     _save(pictures(find(plan, found)), folder)
     return int(failed)
+
+
+def cold_start(options: argparse.Namespace) -> int:
+    """Run the protocol's trials that are missing, measure them, and write a table and figures; 1 when a trial failed."""
+    matplotlib()
+    given = override_pairs(options.words)
+    if "cold_items" in given:
+        raise ConfigError("--cold_items: the protocol sets cold_items itself; leave it out")
+    name, given["data_path"] = _cold_dataset(options.dataset, given)
+    dropout = given.pop("item_dropout", cold.ITEM_DROPOUT)
+    if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
+        raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
+    if options.jobs > 1:
+        given.setdefault("threads", threads_each(options.jobs))
+    wanted = {one.lower() for one in options.model}
+    asked = [point for point in cold.points(dropout) if not wanted or point.model.lower() in wanted]
+    if not asked:
+        raise ConfigError(
+            f"-m {' '.join(options.model)}: the protocol has {', '.join(sorted({p.model for p in cold.points()}))}"
+        )
+    configs: list[tuple[cold.Point, list[Config]]] = []
+    for point in asked:
+        defaults = Config(point.model, name)
+        known = {key: value for key, value in given.items() if point.model == "MambaRec" or defaults.knows(key)}
+        configs.append((point, Config(point.model, name, {**known, **point.values}).trials()))
+    outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))
+    found = [(point, [next(outcomes) for _ in trials]) for point, trials in configs]
+    complete = [(point, some) for point, some in found if all(outcome.result for outcome in some)]
+    runs = [(point, [Path(outcome.result["directory"]) for outcome in some if outcome.result]) for point, some in complete]
+    rows = cold.measure_rows(runs, lambda text: show(text, file=sys.stderr))
+    text = FORMATS[options.format](cold.cold_table(rows, name, cold.left_out(rows, asked)))
+    show(text, *cold.differences(rows), sep="\n", end="\n\n")
+    folder = options.output or Path(configs[0][1][0]["results_dir"]) / name / "figures"
+    write_text(folder / "cold.txt", "\n".join([text, *cold.differences(rows), ""]))
+    _save(cold.cold_pictures(rows, name), folder)
+    return int(len(complete) < len(found))
+
+
+def _cold_dataset(name: str, given: dict[str, Any]) -> tuple[str, str]:
+    """The data set NAME-cold, made of NAME where it is not there, and the folder above it."""
+    cold_name = name if name.endswith(cold.ENDING) else f"{name}{cold.ENDING}"
+    place = Path(given.get("data_path", DATA))
+    if cold_name in available_datasets() and (place / cold_name).is_dir():
+        return cold_name, f"{place}"
+    if name != cold_name and not (DATA / cold_name).is_dir():
+        source = open_dataset(Config("Pop", name, {key: given[key] for key in ("data_path",) if key in given})).folder
+        resplit(source, cold_name, cold.SPLIT, 999, DATA)
+    return cold_name, f"{DATA}"
 
 
 def _run(configs: Sequence[Config], purpose: str, given: dict[str, Any], jobs: int, name: str | None) -> list[Outcome]:

@@ -42,6 +42,17 @@ class RunSettings(Settings):
     inter_splitting_label: str = key("The column of the splits: 0 training, 1 validation, 2 test.", roles="data")
     filter_out_cod_start_users: bool = key("Leave users without training rows out of evaluation.", roles="data identity")
     is_multimodal_model: bool = key("false: the model reads no item features.", roles="features identity")
+    missing: Literal["mean", "zero", "neighbours"] = key(
+        "What stands in for the features of items without a modality (<modality>_mask.npy): the mean row, zeros, or what their "
+        "neighbours pass on over the training pairs.",
+        later="mean",
+        roles="features",
+    )
+    missing_modality: str | None = key(
+        "A modality that a share of the items is made to lack, such as visual.", default=None, later=None, roles="features"
+    )
+    missing_share: float = key("The share of the items that lack missing_modality.", ge=0, lt=1, later=0.0, roles="features")
+    missing_seed: int = key("The seed of which items these are.", ge=0, later=0, roles="features")
     end2end: bool = key("true: the model reads raw pictures and texts.", roles="features identity")
 
     # models

@@ -14,9 +14,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
-from mambarec.base.errors import DataError
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.words import command
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions
+from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
 
 _FEATURE_SUFFIX = "_feature_file"
 # The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
@@ -121,21 +123,61 @@ class RecDataset:
         own. Other types are converted in memory, but for float16 where a run with `propagation: sampled` does not train the
         features: that file is mapped too, and is what the array holds.
 
+        Where an item lacks a modality (`masks`), what the key `missing` says stands in for its row.
+
         A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
         go without that modality, as they do there.
         """
+        self._check_feature_files()
         present = [modality for modality in self.modalities if self.feature_files[modality].exists()]
-        missing = [modality for modality in self.modalities if modality not in present]
+        for modality in self.modalities:
+            if modality not in present:
+                path = self.feature_files[modality]
+                self.notes.append(f"1 feature file missing, {path}: the model gets no {modality} features")
+        tables = {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+        for modality, mask in self.masks().items():
+            tables[modality] = with_stand_ins(
+                tables[modality], mask, self.config["missing"] or "mean", self.inter_matrix("csr")
+            )
+        return tables
+
+    def check_features(self) -> None:
+        """DataError where a model whose settings know the key `modalities` would get no features; no file is opened."""
+        reads_some = self.config["is_multimodal_model"] and not self.config["end2end"]
+        if "modalities" in self.config and reads_some and not self.modalities:
+            raise DataError(
+                f"{self.config['model']} reads item features, and the data set {self.name} has none. {self._source('text')}; "
+                f"{self._source('visual')}. Models without features, such as BPR and LightGCN, need none"
+            )
+        self._check_feature_files()
+
+    def _check_feature_files(self) -> None:
+        missing = [modality for modality in self.modalities if not self.feature_files[modality].exists()]
         if missing and "modalities" in self.config:
             there = [modality for modality, path in self.feature_files.items() if path.exists()]
-            hint = f"train without it by --modalities {' '.join(there)}, or " if there else ""
+            without = f"Or train without it: --modalities {' '.join(there)}. " if there else ""
+            path = self.feature_files[missing[0]]
             raise DataError(
-                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md "
-                f"says where to get them; {hint}try `-d demo`, which works without any file"
+                f"{path} does not exist: the {missing[0]} features of {self.name}. {self._source(missing[0])}. {without}"
+                "`-d demo` works without any file"
             )
-        for modality in missing:
-            self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
-        return {modality: self._read_feature(self.feature_files[modality]) for modality in present}
+
+    def _source(self, modality: str) -> str:
+        """Where the features of a modality come from, in words."""
+        if not (self.folder / "items.csv").exists():  # not made here, so of one of the public data sets, most likely
+            return f"data/README.md says where to get the {modality} features of public data sets"
+        words = {"text": ("text", ""), "visual": ("images", " --images FOLDER")}.get(modality)
+        if words is None:
+            return "Save a float array with a row for each item there, with numpy.save"
+        return f"`{command('prepare', words[0], '-d', self.name)}{words[1]}` makes the {modality} features"
+
+    def declared_features(self) -> dict[str, np.ndarray]:
+        """The item features of every declared modality whose file exists, whether this run reads it or not: float32 (I, D)."""
+        return {modality: self._read_feature(path) for modality, path in self.feature_files.items() if path.exists()}
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Of the modalities that the run reads and some item lacks, which items have it: modality -> bool (I,)."""
+        return self._masks
 
     def feature_widths(self) -> dict[str, int]:
         """Width of each declared modality whose file exists, whether this run reads it or not."""
@@ -143,9 +185,34 @@ class RecDataset:
         return {modality: self._open_feature(path, mmap_mode="r").shape[1] for modality, path in paths.items()}
 
     @cached_property
+    def _masks(self) -> dict[str, np.ndarray]:
+        masks = {m: read_mask(path, self.n_items) for m, path in self._mask_files().items()}
+        modality, share = self.config["missing_modality"], self.config["missing_share"] or 0.0
+        if share and modality is None:
+            raise ConfigError(f"missing_share={share}: name the modality that these items lack by missing_modality")
+        if modality is not None and modality not in self.feature_files:
+            declared = ", ".join(self.feature_files) or "none"
+            raise DataError(f"missing_modality: data set {self.name} declares no '{modality}'; it declares: {declared}")
+        if share and modality in self.modalities:
+            mask = masks.setdefault(modality, np.ones(self.n_items, dtype=bool))
+            mask[drawn_missing(self.present_items, share, self.config["missing_seed"])] = False
+            if not mask.any():
+                raise ConfigError(f"missing_share={share} leaves no item with {modality}; use less, or leave the modality out")
+        for name, mask in masks.items():
+            self._note(
+                int((~mask[self.present_items]).sum()), f"items without {name}; {self.config['missing'] or 'mean'} stands in"
+            )
+        return {name: mask for name, mask in masks.items() if not mask[self.present_items].all()}
+
+    def _mask_files(self) -> dict[str, Path]:
+        """The files of masks that are there, of the modalities that the run reads."""
+        files = {m: mask_file(self.feature_files[m]) for m in self.modalities if self.feature_files[m].exists()}
+        return {m: path for m, path in files.items() if path.exists() and path != self.feature_files[m]}
+
+    @cached_property
     def digests(self) -> list[tuple[str, str]]:
         """Name and hash of the content of every file that the run reads: interactions and item features."""
-        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities)]
+        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *self._mask_files().values()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
     @property

@@ -6,16 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mambarec.nn.new_items import NewItemVectors
+
 
 class GeneralRecommender(nn.Module):
     """Base of models over users, items and item features; the interface is MMRec's.
 
-    A model reads its settings from `config[key]` (None when not set) and the training pairs from
-    `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or representations(): user
-    (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes once for all users.
+    A model reads its settings from `config[key]` and declares them in a class `<Model>Settings` (docs/plugin.md). It reads the
+    training pairs from `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or
+    representations(): user (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes
+    once for all users.
 
     features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
+    masks: modality -> bool (I,), false at the items that lack it, for the modalities that some item lacks.
     """
 
     sampling: Any = None  # nn.sampled.Sampling, of a model whose steps are sampled
@@ -33,6 +37,8 @@ class GeneralRecommender(nn.Module):
         tables = dataloader.dataset.features()
         self.features = {modality: torch.from_numpy(table).to(self.device) for modality, table in tables.items()}
         self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
+        masks = dataloader.dataset.masks() if tables else {}
+        self.masks = {modality: torch.from_numpy(mask).to(self.device) for modality, mask in masks.items()}
         self.v_feat, self.t_feat = self.features.get("visual"), self.features.get("text")
 
     def require_features(self) -> dict[str, Tensor]:
@@ -77,3 +83,12 @@ class GeneralRecommender(nn.Module):
         """Scores (B, I) of every item for the users interaction[0] (B,); this one needs `representations`."""
         users, items = self.representations()  # type: ignore[operator]
         return users[interaction[0]] @ items.T
+
+    def for_new_items(self) -> NewItemVectors:
+        """What gives vectors to items outside the data set: a function of their features and links (nn.new_items).
+
+        This one takes the mean of the neighbours' item vectors; a model that can make more of the features says how. It needs
+        `representations`.
+        """
+        items = self.representations()[1]  # type: ignore[operator]
+        return lambda features, links: links.mean(items)

@@ -1,7 +1,7 @@
 """Sparse graphs: building them from interactions and features, and multiplying by them fast in both directions."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -288,17 +288,31 @@ def _mean_of_layers(graph: SparseGraph, embeddings: Tensor, n_layers: int) -> Te
     return _MeanOfLayers.apply(graph, embeddings, n_layers)
 
 
-def knn_graph(features: Tensor, k: int) -> sp.csr_matrix:
+def knn_graph(features: Tensor, k: int, mask: Tensor | None = None) -> sp.csr_matrix:
     """Item-item graph of the k nearest neighbours by cosine: sim_ij / sqrt(deg_i deg_j), deg the row sum of kept sims.
 
-    The item itself is one of the k. A row sum <= 0 gives weight 0. features: (I, D) -> CSR (I, I).
+    The item itself is one of the k. A row sum <= 0 gives weight 0. features: (I, D) -> CSR (I, I). mask: bool (I,); items where
+    it is false have no edge.
     """
-    similarity, neighbour = (part.cpu().numpy() for part in nearest_neighbours(features, k))
-    scale = _inverse_root(similarity.sum(axis=1, dtype=np.float64))
-    rows = np.repeat(np.arange(len(neighbour)), neighbour.shape[1])
+    return scaled_knn_graph(features, k, mask)[0]
+
+
+def scaled_knn_graph(features: Tensor, k: int, mask: Tensor | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
+    """knn_graph, and each item's 1 / sqrt(deg) (I,), 0 where the mask is false."""
+    similarity, neighbour, items = _neighbours(features, k, mask)
+    scale = np.zeros(len(features))
+    scale[items] = _inverse_root(similarity.sum(axis=1, dtype=np.float64))
+    rows = np.repeat(items, neighbour.shape[1])
     columns = neighbour.ravel()
     weights = similarity.ravel() * scale[rows] * scale[columns]
-    return sp.csr_matrix((weights, (rows, columns)), shape=(len(neighbour), len(neighbour)))
+    return sp.csr_matrix((weights, (rows, columns)), shape=(len(features), len(features))), scale
+
+
+def _neighbours(features: Tensor, k: int, mask: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarity and index (M, k) of the neighbours of some items, and these items (M,): all, or those of a mask."""
+    items = torch.arange(len(features), device=features.device) if mask is None else torch.nonzero(mask).flatten()
+    similarity, neighbour = nearest_neighbours(features if mask is None else features[items], k)
+    return similarity.cpu().numpy(), items[neighbour].cpu().numpy(), items.cpu().numpy()
 
 
 def normalized_by_rows(matrix: sp.spmatrix) -> sp.csr_matrix:
@@ -326,25 +340,37 @@ def strongest(graphs: Sequence[sp.csr_matrix]) -> sp.csr_matrix:
     return sp.csr_matrix((values[largest], (rows, columns)), shape=graphs[0].shape)
 
 
-def frozen_item_graph(features: dict[str, Tensor], k: int, visual_weight: float) -> sp.csr_matrix:
+def frozen_item_graph(
+    features: dict[str, Tensor], k: int, visual_weight: float, masks: Mapping[str, Tensor] | None = None
+) -> sp.csr_matrix:
     """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
 
     FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges
-    over sqrt(out-degree of both ends) are 1 / k, as every out-degree is k.
+    over sqrt(out-degree of both ends) are 1 / k, as every out-degree is k. masks: modality -> bool (I,); items where one is
+    false have no edge in that modality.
     """
-    graphs = {modality: neighbour_graph(table, k) for modality, table in features.items()}
+    graphs = {modality: neighbour_graph(table, k, (masks or {}).get(modality)) for modality, table in features.items()}
     if "visual" not in graphs or len(graphs) == 1:
         return sp.csr_matrix(sum(graphs.values()) / len(graphs))
     visual = graphs.pop("visual")
     return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
 
 
-def neighbour_graph(table: Tensor, k: int) -> sp.csr_matrix:
-    """1 / k at the k nearest neighbours of each row by cosine, itself included: (N, D) -> CSR (N, N)."""
-    neighbours = nearest_neighbours(table, k)[1].cpu().numpy()  # (I, k)
-    n_items, k = neighbours.shape
-    offsets = np.arange(0, n_items * k + 1, k)
-    return sp.csr_matrix((np.full(n_items * k, 1 / k), neighbours.ravel(), offsets), shape=(n_items, n_items))
+def graph_shares(modalities: Iterable[str], visual_weight: float) -> dict[str, float]:
+    """What each modality's graph weighs in frozen_item_graph."""
+    names = list(modalities)
+    if "visual" not in names or len(names) == 1:
+        return dict.fromkeys(names, 1 / len(names))
+    return {name: visual_weight if name == "visual" else (1 - visual_weight) / (len(names) - 1) for name in names}
+
+
+def neighbour_graph(table: Tensor, k: int, mask: Tensor | None = None) -> sp.csr_matrix:
+    """1 / k at the k nearest neighbours of each row by cosine, itself included: (N, D) -> CSR (N, N). mask: as in knn_graph."""
+    _, neighbours, items = _neighbours(table, k, mask)  # (M, k)
+    n, k = len(table), neighbours.shape[1]
+    offsets = np.zeros(n + 1, dtype=np.int64)
+    offsets[items + 1] = k
+    return sp.csr_matrix((np.full(neighbours.size, 1 / k), neighbours.ravel(), offsets.cumsum()), shape=(n, n))
 
 
 def most_shared(interactions: sp.spmatrix, k: int, block: int = 1024) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ Yu et al., *Multi-View Graph Convolutional Network for Multimedia Recommendation
 MambaRec, arXiv 2509.09114. U users, I items, D width, M modalities.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.graph import SparseGraph, knn_graph, normalized_adjacency, propagate_mean
+from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean, scaled_knn_graph
+from mambarec.nn.new_items import Links, NewItems
 from mambarec.nn.sampled import (
     Batch,
     Layer,
@@ -52,11 +54,20 @@ class MultiViewEncoder(nn.Module):
     """Id embeddings, purified by each modality and propagated over its item graph, beside LightGCN of the same ids."""
 
     def __init__(
-        self, interactions, features: dict[str, Tensor], dim: int, n_ui_layers: int, n_layers: int, knn_k: int, adjacency=None
+        self,
+        interactions,
+        features: dict[str, Tensor],
+        dim: int,
+        n_ui_layers: int,
+        n_layers: int,
+        knn_k: int,
+        adjacency=None,
+        masks: Mapping[str, Tensor] | None = None,
     ):
         """interactions: SciPy (U, I), training pairs. features: modality -> (I, D_m), from which the item graphs are built.
 
-        adjacency: SciPy CSR (U+I, U+I), of users and items; None: that of the pairs.
+        adjacency: SciPy CSR (U+I, U+I), of users and items; None: that of the pairs. masks: modality -> bool (I,), false at
+        items without it, which have no edge in its graph.
         """
         super().__init__()
         self.n_users, self.n_items = interactions.shape
@@ -71,7 +82,9 @@ class MultiViewEncoder(nn.Module):
         adjacency = normalized_adjacency(interactions) if adjacency is None else adjacency
         self.adjacency = SparseGraph(adjacency)
         self.user_items = SparseGraph(adjacency[: self.n_users, self.n_users :])
-        self.item_graphs = nn.ModuleDict({m: SparseGraph(knn_graph(table, knn_k)) for m, table in features.items()})
+        graphs = {m: scaled_knn_graph(table, knn_k, (masks or {}).get(m)) for m, table in features.items()}
+        self.item_graphs = nn.ModuleDict({m: SparseGraph(graph) for m, (graph, _) in graphs.items()})
+        self.item_scales = {m: torch.from_numpy(scale).float() for m, (_, scale) in graphs.items()}  # (I,) each
 
     def forward(self, modal: dict[str, Tensor]) -> Views:
         """modal: modality -> (I, D), what guides the purifier."""
@@ -140,6 +153,42 @@ class MultiViewEncoder(nn.Module):
 
         in_blocks(of_users, self.n_users, users)
         return users, in_blocks(of_items, self.n_items, items)
+
+    def new_items(self, own: dict[str, Tensor], modal: dict[str, Tensor], views: Views, links: Links) -> Views:
+        """Views, of N items alone, that were not trained on: content (N, D), modal modality -> (N, D).
+
+        own: modality -> (N, D), what guides their purifier. modal, views: what forward was given and returned. Each is linked
+        to its nearest training items by a row of the item graph. Its id embedding, and its place in the user-item view, where
+        it has no edge, are its neighbours' mean.
+        """
+        embedding, new = links.mean(self.item_embedding), {}
+        for m, guide in own.items():
+            vectors = embedding * torch.sigmoid(self.gates[m](guide))
+            others = self.item_embedding * torch.sigmoid(self.gates[m](modal[m]))
+            scale = self.item_scales[m].to(others.device)
+            for _ in range(self.n_layers):
+                vectors, others = links.through_knn_graph(m, vectors, others, scale), self.item_graphs[m](others)
+            new[m] = vectors
+        return Views(links.mean(views.content[self.n_users :]), new)
+
+    def with_new(
+        self,
+        new: NewItems,
+        n_users: int,
+        rows: Tensor,
+        fused: tuple[Tensor, Tensor],
+        modal: dict[str, Tensor],
+        views: Views,
+    ) -> tuple[Tensor, Tensor]:
+        """`fuse` of the rows of a batch (B,), n_users users before the items, with a share of the items as new ones are."""
+
+        def as_new(items: Tensor, links: Links) -> tuple[Tensor, Tensor]:
+            own = {m: F.embedding(items, table) for m, table in modal.items()}
+            return self.fuse(self.new_items(own, modal, views, links))
+
+        dropped = new.dropped(rows[n_users:] - self.n_users, tuple(part[n_users:] for part in fused), as_new)
+        side, content = (torch.cat((part[:n_users], other)) for part, other in zip(fused, dropped, strict=True))
+        return side, content
 
     def fuse(self, views: Views, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return side and content of some rows (B,), or of all: two (B, D), whose sum is the final vector.

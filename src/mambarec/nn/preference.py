@@ -58,7 +58,7 @@ class PreferenceRecommender(GeneralRecommender):
                 self.register_buffer(name, nn.init.xavier_normal_(torch.empty(size, (ids + len(features)) * self.dim)))
 
         self.adjacency = SparseGraph(normalized_adjacency(dataloader.inter_matrix("csr")))
-        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"]))
+        self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"], self.masks))
 
     def new_nets(self) -> nn.ModuleDict:
         """Modality -> net."""

@@ -36,9 +36,14 @@ class Sampling(NamedTuple):
         return self.fanouts[min(layer, len(self.fanouts) - 1)]
 
 
-def sampling_of(config: Mapping[str, Any]) -> Sampling | None:
-    """The settings of `propagation: sampled`, None of `propagation: full`; ValueError where they contradict one another."""
+def sampling_of(config: Mapping[str, Any], new_items: Any = None) -> Sampling | None:
+    """The settings of `propagation: sampled`, None of `propagation: full`; ValueError where they contradict one another.
+
+    new_items: what a model does with these, for which it needs the full graph.
+    """
     if config["propagation"] == "sampled":
+        if new_items:
+            raise ValueError("item_dropout and cold_items need propagation: full; leave them, or propagation: sampled, out")
         return Sampling(config["fanouts"] or [_FANOUT], config["layer_size"] or _LAYER_SIZE)
     for key in ("fanouts", "layer_size"):
         if config[key] is not None:

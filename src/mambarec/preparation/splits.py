@@ -6,6 +6,7 @@ user-time        the same numbers, the latest of each user held out
 leave-one-out    the last of each user is test, the one before validation
 global-time      8:1:1 by time over all users; what has the same time falls into the same part
 cold-item        all interactions of a tenth of the items are validation, of another tenth test
+cold-and-warm    the same, and of the other items' interactions those that `random` holds out, so both kinds can be compared
 
 Users with fewer than 3 interactions are in training only, where the rule goes by users. What is shuffled is put in the order
 of an MD5 of the seed and of the ranks of the ids: the same seed gives the same split, whatever the machine, the version of the
@@ -22,7 +23,7 @@ _FIFTH = (
     "CASE WHEN n < 3 THEN 0 WHEN n < 10 THEN 1 ELSE n // 5 - n // 5 // 2 END",
 )
 _ONE = ("CASE WHEN n < 3 THEN 0 ELSE 1 END",) * 2
-SPLITS = ("random", "user-time", "leave-one-out", "global-time", "cold-item")
+SPLITS = ("random", "user-time", "leave-one-out", "global-time", "cold-item", "cold-and-warm")
 NEED_TIME = ("user-time", "global-time")
 
 
@@ -33,8 +34,10 @@ def split_interactions(engine: Engine, split: str, seed: int, report: Report | N
     """
     if split == "global-time":
         _split_by_time(engine)
-    elif split == "cold-item":
+    elif split in ("cold-item", "cold-and-warm"):
         _split_by_items(engine, seed)
+        if split == "cold-and-warm":
+            _hold_out_warm(engine, seed)
     else:
         shuffled = f"md5_number('{seed} ' || u || ' ' || i), i"
         order, held_out = {
@@ -103,6 +106,21 @@ def _split_by_items(engine: Engine, seed: int) -> None:
                 FROM (SELECT number, row_number() OVER (ORDER BY md5_number('{seed} ' || i), i) AS place,
                       greatest(1, count(*) OVER () // 10) AS held_out FROM items)
             ) AS part ON part.number = itemID"""
+    )
+
+
+def _hold_out_warm(engine: Engine, seed: int) -> None:
+    """Give of each user's interactions in training those to validation and test that the split `random` would."""
+    n_valid, n_test = _FIFTH
+    engine.run(
+        f"""CREATE TABLE warm AS SELECT row,
+                (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT
+                AS x_label
+            FROM (SELECT row,
+                  row_number() OVER (PARTITION BY userID ORDER BY md5_number('{seed} ' || u || ' ' || i), i) AS place,
+                  count(*) OVER (PARTITION BY userID) AS n FROM labelled JOIN users ON users.number = userID
+                  JOIN items ON items.number = itemID WHERE x_label = 0);
+            UPDATE labelled SET x_label = warm.x_label FROM warm WHERE labelled.row = warm.row; DROP TABLE warm"""
     )
 
 

@@ -343,6 +343,9 @@ def _train(
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
             directory.write_json("environment.json", {**_environment(config, dataset), "processes": processes.size})
+            if masks := dataset.masks():
+                arrays: dict[str, Any] = dict(masks)
+                directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
             recorder = _Recorder(config, directory, trainer, watch, judgement)
             processes.from_first({"trains": True, "state": state})
             # Of several processes each ends at once, since no other could finish an epoch without it.
@@ -435,6 +438,7 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
     check_sizes(config, dataset)
+    dataset.check_features()
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:

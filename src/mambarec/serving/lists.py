@@ -1,13 +1,11 @@
 """Recommendations of a finished run as tables, a block of users at a time: what evaluation ranks, with scores and reasons."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.text import read_text, trimmed_text
@@ -16,6 +14,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.running.trained import Trained
 from mambarec.serving.identifiers import Identifiers, item_identifiers, user_identifiers
+from mambarec.serving.vectors import unit_features, vectors
 
 
 def evaluated_users(dataset: RecDataset) -> np.ndarray:
@@ -28,13 +27,26 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
     return np.unique(dataset.users["train"])
 
 
-def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
-    """The users (N,) whose ids are in a text file, one a line, quoted or not, each once, in its order."""
-    lines = read_text(path).splitlines()
-    ids = list(dict.fromkeys(one for line in lines if (one := trimmed_text(line))))
+def listed_users(path: Path) -> list[str]:
+    """The ids in a text file, one a line, quoted or not; DataError where there is none."""
+    ids = [one for line in read_text(path).splitlines() if (one := trimmed_text(line))]
     if not ids:
-        raise DataError(f"{path} names no user; expected one id a line")
-    return user_identifiers(dataset).numbers(ids)
+        raise DataError(f"{path} names no user; expected one id on each line")
+    return ids
+
+
+def known_users(dataset: RecDataset, ids: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """The users (N,) with these ids, each once, in this order, and the ids that the data do not have.
+
+    DataError where the data have none of them.
+    """
+    identifiers, names = user_identifiers(dataset), list(dict.fromkeys(ids))
+    numbers = identifiers.find(names)
+    unknown = [name for name, number in zip(names, numbers, strict=True) if number < 0]
+    if len(unknown) == len(names):
+        some = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
+        raise DataError(f"the data set {dataset.name} has none of these users: {some}; {identifiers.hint}")
+    return numbers[numbers >= 0], unknown
 
 
 @torch.no_grad()
@@ -60,6 +72,25 @@ def recommend(
             block, items = batch[0].cpu().numpy(), items[there]
             columns = {"user": user_ids.of(block[rows]), "item": item_ids.of(items), "rank": ranks + 1, "score": scores[there]}
             yield pd.DataFrame(columns | (reasons.columns(block, rows, items) if reasons else {}))
+
+
+@torch.no_grad()
+def recommend_to_basket(trained: Trained, items: Sequence[str], k: int, include_seen: bool = False) -> pd.DataFrame:
+    """The k best items for a user outside the data set who has these items, named by id: columns item, rank, score.
+
+    The user's vector is the mean of the items' vectors, those that score. It is an approximation: in LightGCN a trained user's
+    vector also has layers of longer walks, and an embedding of its own. RunError where scores are no inner products of vectors.
+    """
+    ids = item_identifiers(trained.dataset)
+    numbers = np.unique(ids.numbers(list(items)))
+    table = vectors(trained)[1]
+    scores = (table[numbers].mean(0) @ table.T)[None]  # (1, I)
+    scores[:, trained.dataset.absent_items] = -torch.inf
+    if not include_seen:
+        scores[:, numbers] = -torch.inf
+    values, best = (part[0].numpy() for part in best_items(scores, k))
+    there = best >= 0
+    return pd.DataFrame({"item": ids.of(best[there]), "rank": np.arange(1, there.sum() + 1), "score": values[there]})
 
 
 class _Reasons:
@@ -95,8 +126,3 @@ class _Reasons:
                 columns[f"{modality}_seen_{place + 1}"] = self.item_ids.of(nearest[:, place])
                 columns[f"{modality}_cosine_{place + 1}"] = cosine[:, place]
         return columns
-
-
-def unit_features(trained: Trained) -> dict[str, Tensor]:
-    """The raw features that the run reads, each row of length 1: modality -> (I, D_m), on the CPU."""
-    return {modality: F.normalize(torch.from_numpy(table)) for modality, table in trained.dataset.features().items()}

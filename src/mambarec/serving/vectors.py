@@ -16,7 +16,6 @@ from mambarec.data.dataloader import user_batches
 from mambarec.evaluation.topk_evaluator import masked_scores
 from mambarec.running.trained import ROUNDING, Trained
 from mambarec.serving.identifiers import item_identifiers, user_identifiers
-from mambarec.serving.lists import unit_features
 
 N_CHECKED = 64  # users whose scores must be the inner products of what is exported
 
@@ -24,18 +23,29 @@ N_CHECKED = 64  # users whose scores must be the inner products of what is expor
 @torch.no_grad()
 def vectors(trained: Trained) -> tuple[Tensor, Tensor]:
     """User (U, D) and item (I, D) vectors whose inner products are the scores, float32 on the CPU; RunError without such."""
-    name, model = trained.config["model"], trained.model
-    if not hasattr(model, "representations"):
+    name = trained.config["model"]
+    if not hasattr(trained.model, "representations"):
         raise RunError(f"{name} has no representations(), only scores, so there are no vectors of its users and items")
+    tables = inner_products(trained)
+    if tables is None:
+        raise RunError(f"{name}: its scores are not the inner products of its representations, so these rank otherwise than it")
+    users, items = (table.detach().float().cpu().contiguous() for table in tables)
+    return users, items
+
+
+@torch.no_grad()
+def inner_products(trained: Trained) -> tuple[Tensor, Tensor] | None:
+    """The model's representations, (U, D) and (I, D), if there are such and their inner products are its scores; else None."""
+    model = trained.model
+    if not hasattr(model, "representations"):
+        return None
     users, items = model.representations()  # type: ignore[operator]
     some = np.linspace(0, trained.dataset.n_users - 1, N_CHECKED).astype(np.int64)
     batch = next(user_batches(trained.dataset, some, trained.config, hide_seen=False))
     present = torch.from_numpy(trained.dataset.present_items).to(items.device)
     scores = masked_scores(model, batch, trained.dataset)[:, present]
     error = (users[batch[0]] @ items[present].T - scores).abs().max()
-    if error > ROUNDING * scores.abs().max():
-        raise RunError(f"{name}: its scores are not the inner products of its representations, so these rank otherwise than it")
-    return tuple(table.detach().float().cpu().contiguous() for table in (users, items))
+    return None if error > ROUNDING * scores.abs().max() else (users, items)
 
 
 def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
@@ -89,3 +99,8 @@ def export_vectors(trained: Trained, form: str, output: Path) -> list[Path]:
             np.savez(whole, allow_pickle=False, **arrays)
             file.write(whole.getbuffer())
     return list(dict.fromkeys((output, archive)))
+
+
+def unit_features(trained: Trained) -> dict[str, Tensor]:
+    """The raw features that the run reads, each row of length 1: modality -> (I, D_m), on the CPU."""
+    return {modality: F.normalize(torch.from_numpy(table)) for modality, table in trained.dataset.features().items()}

@@ -25,6 +25,8 @@ from mambarec.base.bounded import array_head, read_json
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.words import guarded_frame
+from mambarec.data.encoders import record_encoder
 
 SAVE_SECONDS = 5.0  # between two notes of how many rows are done
 _ROWS = 4096  # a pass over the whole table holds this many in memory
@@ -42,6 +44,7 @@ class FeatureFiles:
 
     def __init__(self, folder: Path, modality: str, missing: str):
         """missing: the name of the CSV that lists the items without a row of their own."""
+        self.folder, self.modality = folder, modality
         self.table, self.mask = folder / f"{modality}_feat.npy", folder / f"{modality}_mask.npy"
         self.missing = folder / missing
         self.lock = folder / f".{modality}_feat.lock"
@@ -59,7 +62,8 @@ class FeatureFiles:
     ) -> None:
         """Write the features of items with these ids, `width` numbers each.
 
-        made_by: what the rows depend on, fit for JSON; rows that a stopped command left are kept when it is the same.
+        made_by: what the rows depend on, fit for JSON, model and weights among it, which go into report.json; rows that a
+        stopped command left are kept when it is the same.
         blocks(start): the features of the items from number `start` on, in order. reason(item): why it has none. DataError
         when no item has one or a vector is not finite, RunError when another process is writing them or the disk is full.
         """
@@ -75,6 +79,7 @@ class FeatureFiles:
                 _replace_missing_by_mean(table, mask)
                 missing = np.flatnonzero(~mask)
                 rows = [(item, original_ids[item], reason(item)) for item in missing.tolist()]
+                record_encoder(self.folder, self.modality, str(made_by["model"]), str(made_by["weights"]))
                 self._finish(table, pd.DataFrame(rows, columns=["item_id", "original_id", "reason"]))
         except filelock.Timeout:
             raise RunError(f"another process is writing {self.table}; wait for it") from None
@@ -142,7 +147,7 @@ class FeatureFiles:
     def _finish(self, table: np.memmap, missing: pd.DataFrame) -> None:
         """Give the files their names, the table's last: where it is new, the others are."""
         table.flush()
-        write_text(self.missing, missing.to_csv(index=False, lineterminator="\n"))
+        write_text(self.missing, guarded_frame(missing).to_csv(index=False, lineterminator="\n"))
         with replacing(self.mask) as file:
             file.write(self.partial_mask.read_bytes())
         self.partial_table.replace(self.table)

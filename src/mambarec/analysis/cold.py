@@ -1,0 +1,311 @@
+"""The cold-start protocol: how well finished runs recommend items without a training pair, beside the items that have some.
+
+The data set is of the split cold-and-warm (preparation/splits.py): of a tenth of the items all pairs are test, and of the
+other items some pairs of each user are test too. New items are those without a training pair. A model with the key `cold_items`
+was trained and selected with `cold_items: neighbours`, so its own scores are those of new items. ItemKNN and Pop score any
+item. For any other model the new items get what `for_new_items` says.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mambarec.analysis.breakdown import quantile_groups
+from mambarec.analysis.comparison import ALPHA
+from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name
+from mambarec.analysis.significance import Paired, holm, paired
+from mambarec.analysis.tables import Cell, Table
+from mambarec.base.errors import RunError
+from mambarec.base.words import listed, seeds_text
+from mambarec.data.dataloader import EvalDataLoader
+from mambarec.data.dataset import RecDataset
+from mambarec.evaluation.metrics import METRICS
+from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
+from mambarec.nn.new_items import TrainingItems
+from mambarec.running.trained import Trained, load_trained
+from mambarec.serving.new_items import neighbours_of
+
+K = 20
+NEIGHBOURS = (1, 2, 5, 10, 20, 50)
+METRICS_SHOWN = ("recall", "ndcg")
+ITEM_DROPOUT = 0.5
+SPLIT, ENDING = "cold-and-warm", "-cold"
+VIEWS = {"new": "new items, among all", "only": "new items, among new", "warm": "warm items, among all"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row of the protocol: its label and the settings of its runs."""
+
+    label: str
+    model: str
+    values: dict[str, Any]
+
+
+def points(item_dropout: float = ITEM_DROPOUT) -> list[Point]:
+    """The rows of the protocol, the reference last."""
+    cold = {"cold_items": "neighbours"}
+    return [
+        Point("content kNN", "ItemKNN", {"similarity": "content"}),
+        Point("interactions kNN", "ItemKNN", {"similarity": "interactions"}),
+        Point("popularity", "Pop", {}),
+        *(Point(model, model, cold) for model in ("VBPR", "FREEDOM", "MGCN", "MambaRec")),
+        Point(f"MambaRec, item_dropout {item_dropout:g}", "MambaRec", {**cold, "item_dropout": item_dropout}),
+    ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run. values: ('new' | 'only' | 'warm', metric) -> per user (N,), of the users who have such test pairs.
+
+    hits: of each test pair of a new item, whether it is in the user's list; pairs: their items (P,).
+    """
+
+    values: dict[tuple[str, str], np.ndarray]
+    hits: np.ndarray
+    pairs: np.ndarray
+
+    def mean(self, view: str, metric: str) -> float:
+        return float(self.values[view, metric].mean())
+
+    def ratio(self, metric: str) -> float:
+        """New over warm, among all items."""
+        return self.mean("new", metric) / max(self.mean("warm", metric), 1e-12)
+
+
+def new_items(dataset: RecDataset) -> np.ndarray:
+    """The items that occur and have no training pair (C,); RunError where none is in test, or every test pair is of one."""
+    cold = np.setdiff1d(dataset.present_items, dataset.items["train"])
+    is_new = np.isin(dataset.items["test"], cold)
+    if not is_new.any() or is_new.all():
+        what = "no test pair of an item without training pairs" if not is_new.any() else "no test pair of any other item"
+        raise RunError(f"{dataset.name} has {what}; the protocol needs the split {SPLIT} (`prepare.py resplit`)")
+    return cold
+
+
+@torch.no_grad()
+def measure(trained: Trained, k_neighbours: int | None = None) -> Measured:
+    """Recall and NDCG at 20 of a run on test, for new and warm items.
+
+    k_neighbours: link the new items to so many training items, in place of what the run says; for models that can.
+    """
+    dataset, model = trained.dataset, trained.model
+    cold = new_items(dataset)
+    is_new = np.zeros(dataset.n_items, dtype=bool)
+    is_new[cold] = True
+    replaced = _replacement(trained, cold, k_neighbours)
+    loader = EvalDataLoader(trained.config, dataset, "test")
+    lists: dict[str, list[Tensor]] = {"all": [], "only": []}
+    with representations_once(model):
+        for batch in loader:
+            scores = masked_scores(model, batch, dataset)
+            if replaced is not None:
+                scores[:, cold] = replaced(batch[0])
+            lists["all"].append(best_items(scores, K)[1])
+            scores[:, torch.from_numpy(~is_new)] = -torch.inf
+            lists["only"].append(best_items(scores, K)[1])
+    users = loader.users.cpu().numpy()
+    tables = {name: torch.cat(parts).cpu().numpy() for name, parts in lists.items()}  # (N, K) each
+    values, wanted = {}, np.stack((dataset.users["test"], dataset.items["test"]))
+    for view, table, kind in (("new", "all", True), ("only", "only", True), ("warm", "all", False)):
+        keys = np.sort((wanted[0] * dataset.n_items + wanted[1])[is_new[wanted[1]] == kind])
+        n_relevant = np.bincount(keys // dataset.n_items, minlength=dataset.n_users)[users]
+        rows = n_relevant > 0
+        listed_keys = users[rows, None] * dataset.n_items + tables[table][rows]
+        hits = torch.from_numpy(np.isin(listed_keys, keys) & (tables[table][rows] >= 0))
+        for metric in METRICS_SHOWN:
+            values[view, metric] = METRICS[metric](hits, torch.from_numpy(n_relevant[rows]))[:, -1].numpy()
+    of_new = is_new[wanted[1]]
+    recommended = (users[:, None] * dataset.n_items + tables["all"])[tables["all"] >= 0]
+    hit = np.isin((wanted[0] * dataset.n_items + wanted[1])[of_new], recommended)
+    return Measured(values, hit, wanted[1][of_new])
+
+
+def _replacement(trained: Trained, cold: np.ndarray, k: int | None) -> Callable[[Tensor], Tensor] | None:
+    """Scores (B, C) of the new items for users (B,), where the model's own are not those of new items; else None."""
+    model, has_key = trained.model, "cold_items" in trained.config
+    if not hasattr(model, "representations") or (has_key and trained.config["cold_items"] == "neighbours" and k is None):
+        return None
+    known, features = _known(trained, k or neighbours_of(trained.config))
+    rows = torch.from_numpy(cold)
+    masks = {m: torch.from_numpy(mask[cold]) for m, mask in trained.dataset.masks().items()}
+    some = {m: table[rows] for m, table in features.items()}
+    vectors = model.for_new_items()(some, known.link(some, masks))  # (C, D)
+    users = model.representations()[0]  # type: ignore[operator]
+    return lambda batch: users[batch] @ vectors.T
+
+
+def _known(trained: Trained, k: int) -> tuple[TrainingItems, dict[str, Tensor]]:
+    """The training items, and the features by which new ones are linked to them."""
+    dataset = trained.dataset
+    features = getattr(trained.model, "features", None) or {
+        m: torch.from_numpy(table).to(trained.config["device"]) for m, table in dataset.declared_features().items()
+    }
+    masks = {m: torch.from_numpy(mask) for m, mask in dataset.masks().items()}
+    return TrainingItems(features, torch.from_numpy(np.unique(dataset.items["train"])), k, masks), features
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point with what its runs measured, one a seed; `seeds` has their seeds, `runs` their directories."""
+
+    point: Point
+    seeds: list[int]
+    runs: list[Path]
+    measured: list[Measured]
+
+    def mean(self, view: str, metric: str) -> float:
+        return float(np.mean([one.mean(view, metric) for one in self.measured]))
+
+    def ratio(self, metric: str) -> float:
+        return float(np.mean([one.ratio(metric) for one in self.measured]))
+
+    def per_user(self, view: str, metric: str) -> np.ndarray:
+        """Averaged over seeds, (N,)."""
+        return np.mean([one.values[view, metric] for one in self.measured], axis=0)
+
+
+def measure_rows(runs: Sequence[tuple[Point, Sequence[Path]]], say: Callable[[str], None]) -> list[Row]:
+    """Measure the runs of each point; points without runs are left out."""
+    rows = []
+    for point, paths in runs:
+        if not paths:
+            continue
+        say(f"measuring {point.label}")
+        opened = [load_trained(path) for path in paths]
+        rows.append(Row(point, [one.config["seed"] for one in opened], list(paths), [measure(one) for one in opened]))
+    return rows
+
+
+def tests(rows: Sequence[Row]) -> dict[str, tuple[Paired, float, float]]:
+    """The last row, the reference, against each other by Recall@20 of new items among all: the test, and both p-values
+    adjusted for their number."""
+    reference, others = rows[-1], rows[:-1]
+    found = {row.point.label: paired(reference.per_user("new", "recall"), row.per_user("new", "recall")) for row in others}
+    wilcoxon, t_test = (holm([getattr(test, name) for test in found.values()]) for name in ("wilcoxon", "t_test"))
+    return {label: (test, p, q) for (label, test), p, q in zip(found.items(), wilcoxon, t_test, strict=True)}
+
+
+def cold_table(rows: Sequence[Row], dataset: str, notes: Sequence[str] = ()) -> Table:
+    """A row per model: Recall and NDCG of new items among all and among new ones, of warm items, and new over warm."""
+    found = tests(rows) if len(rows) > 1 else {}
+    cells = []
+    for row in rows:
+        test = found.get(row.point.label)
+        star = test is not None and max(test[1:]) < ALPHA
+        line = [Cell(row.point.label)]
+        for view in VIEWS:
+            line += [
+                Cell(f"{row.mean(view, metric):.4f}", star=star and (view, metric) == ("new", "recall"))
+                for metric in METRICS_SHOWN
+            ]
+        cells.append([*line, *(Cell(f"{row.ratio(metric):.0%}") for metric in METRICS_SHOWN)])
+    names = [metric_name(f"{metric}@{K}") for metric in METRICS_SHOWN]
+    reference = rows[-1].point.label
+    n_users = {view: len(rows[0].measured[0].values[view, "recall"]) for view in ("new", "warm")}
+    caption = [
+        f"Test of {dataset}, {seeds_text(rows[0].seeds)}. New items have no training pair. {n_users['new']:,} users have test "
+        f"pairs of new items, {n_users['warm']:,} of warm ones; each figure is the mean over these users.",
+        f"* differs from {reference} by both tests, paired over users and adjusted for {len(found)} pairs (Holm): p < {ALPHA}."
+        if found
+        else "",
+        *notes,
+    ]
+    return Table(
+        "New items",
+        ["Model", *names, *names, *names, *names],
+        cells,
+        " ".join(part for part in caption if part),
+        [("", 1), *((text, 2) for text in VIEWS.values()), ("new / warm", 2)],
+    )
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each test: how far the reference is from another row, with its interval and p-value."""
+    reference = rows[-1].point.label
+    return [
+        f"{reference} against {label}: {test.difference:+.4f} (95% interval {test.low:+.4f} to {test.high:+.4f}), "
+        f"p = {max(p):.2g}"
+        for label, (test, *p) in (tests(rows) if len(rows) > 1 else {}).items()
+    ]
+
+
+def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
+    """Recall of new items by how many neighbours link them, and by how near the nearest training item is."""
+    linked = [row for row in rows if hasattr(load_trained(row.runs[0]).model, "representations")]
+    by_number = [
+        {"model": row.point.label, "neighbours": k, f"recall@{K}": measure(load_trained(path), k).mean("new", "recall")}
+        for row in linked
+        for path in row.runs
+        for k in NEIGHBOURS
+    ]
+    about = f"{dataset}, test, {seeds_text(rows[0].seeds)}"
+    pictures = []
+    if by_number:
+        number = _over_seeds(pd.DataFrame(by_number), ["neighbours"])
+        panel = [Panel(metric_name(f"recall@{K}"), {f"recall@{K}": ""}, from_zero=True)]
+        pictures.append(
+            Picture(
+                "cold-neighbours",
+                lambda: lines(
+                    number, Axis("neighbours", "training items that a new item is linked to", log=10), panel, by="model"
+                ),
+                number,
+                f"Recall@{K} of new items on test of {dataset}, by how many training items link each of them in each modality. "
+                "The models are as they were trained; only the links change.",
+                f"Recall@{K} of new items by the number of neighbours",
+                about,
+            )
+        )
+    similarity, groups = _groups(load_trained(rows[-1].runs[0]))
+    parts = []
+    for row in rows:
+        for one in row.measured:
+            of_pair = groups[one.pairs]
+            for group in np.unique(of_pair):
+                mean = similarity[groups == group].mean()
+                share = one.hits[of_pair == group].mean()
+                parts.append({"model": row.point.label, "group": group, "similarity": f"{mean:.2f}", f"recall@{K}": share})
+    near = _over_seeds(pd.DataFrame(parts), ["group", "similarity"])
+    axis = Axis("group", "cosine to the nearest training item (mean of each fifth)", ticks="similarity")
+    shown = [Panel("test pairs found", {f"recall@{K}": ""}, from_zero=True)]
+    pictures.append(
+        Picture(
+            "cold-similarity",
+            lambda: lines(near, axis, shown, by="model"),
+            near,
+            f"The share of the test pairs of new items that are in the user's list of {K}, on {dataset}, by how near the "
+            f"nearest training item is: its cosine, the mean over modalities. The new items are split into fifths.",
+            "Test pairs of new items that are found, by the nearest training item",
+            about,
+        )
+    )
+    return pictures
+
+
+def _groups(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Of every item (I,): the cosine to the nearest training item, the mean over modalities, and its fifth; -1 for old ones."""
+    cold = new_items(trained.dataset)
+    known, features = _known(trained, 1)
+    links = known.link({m: table[torch.from_numpy(cold)] for m, table in features.items()})
+    similarity, groups = np.full(trained.dataset.n_items, np.nan), np.full(trained.dataset.n_items, -1)
+    similarity[cold] = torch.stack([part[:, 0] for part in links.similarity.values()]).mean(0).cpu().numpy()
+    groups[cold] = quantile_groups(similarity[cold])
+    return similarity, groups
+
+
+def _over_seeds(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    grouped = frame.groupby(["model", *keys], sort=False)[f"recall@{K}"]
+    return pd.DataFrame({f"recall@{K}": grouped.mean(), f"recall@{K}_std": grouped.std()}).reset_index()
+
+
+def left_out(rows: Sequence[Row], asked: Sequence[Point]) -> list[str]:
+    """A sentence on the points that have no run."""
+    names = [point.label for point in asked if point.label not in {row.point.label for row in rows}]
+    return [f"Without a finished run: {listed(names)}."] if names else []

@@ -1,0 +1,104 @@
+"""`python prepare.py items`: a folder of new items for `recommend.py --new-items`, by the encoders of a data set.
+
+The encoders are those that the data set's report.json names; `prepare.py text` and `prepare.py images` write their names there.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.files import real
+from mambarec.base.logger import get_logger
+from mambarec.data.encoders import encoder_text, read_encoders
+from mambarec.data.id_maps import read_table
+from mambarec.preparation.features.backbones import load_backbone
+from mambarec.preparation.features.feature_table import weights_digest
+from mambarec.preparation.features.images import COLUMN, extract_features
+from mambarec.preparation.features.items import FILE
+from mambarec.preparation.features.packing import STORE
+from mambarec.preparation.features.text import encode_texts, load_encoder
+from mambarec.preparation.folder import new_folder
+from mambarec.preparation.options import add_dataset, dataset_folder
+
+
+def add_parser(commands) -> None:
+    """The command `items` of prepare.py."""
+    text = "encode new items for `recommend.py --new-items`"
+    description = f"{text.capitalize()}, by the encoders that the data set's report.json names."
+    parser = commands.add_parser("items", help=text, description=description, allow_abbrev=False)
+    add_dataset(parser)
+    columns = "CSV with the columns original_id, text (for text features) and, without --images, image (paths of pictures)"
+    parser.add_argument("--items", type=Path, required=True, metavar="FILE", help=columns)
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="pictures named by original_id, or where paths start")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
+    parser.add_argument("--text-model", metavar="MODEL", help="where the text encoder lies now (as report.json names it)")
+    parser.add_argument("--image-model", metavar="MODEL", help="where the image encoder lies now (as report.json names it)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image encoder")
+    parser.add_argument("--download", action="store_true", help="fetch encoders that are not in the cache")
+    parser.set_defaults(does=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the folder, or nothing where an encoder is another one."""
+    data = dataset_folder(options)
+    known = read_encoders(data)
+    if not known:
+        raise ConfigError(
+            f"{data / 'report.json'} names no encoder. `prepare.py text` and `prepare.py images` write it there; features made "
+            "elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
+        )
+    items = _read_items(options.items)
+    models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
+    _check(options, known, models)
+    with new_folder(real(options.output), options.overwrite) as folder:
+        items.to_csv(folder / FILE, index_label="item_id", lineterminator="\n")
+        if "text" in known:
+            encode_texts(folder, models["text"], download=options.download)
+        if "image" in known:
+            column = COLUMN if COLUMN in items else None
+            if column is None and options.images is None:
+                raise ConfigError(
+                    f"where are the pictures? {options.items} has no column '{COLUMN}'; name their folder by --images"
+                )
+            start = options.images or real(options.items).parent
+            extract_features(
+                folder,
+                models["image"],
+                options.weights,
+                download=options.download,
+                images=start,
+                column=column,
+                allow_unmatched=True,
+            )
+            shutil.rmtree(folder / STORE)
+    get_logger().info("%s", real(options.output))
+
+
+def _read_items(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected a CSV of the new items")
+    frame = read_table(path, ",")
+    if "original_id" not in frame:
+        raise DataError(f"{path} has no column original_id; it has: {', '.join(frame.columns)}")
+    if frame.empty:
+        raise DataError(f"{path} has a header but no rows")
+    return frame.drop(columns="item_id", errors="ignore")
+
+
+def _check(options: argparse.Namespace, known: dict, models: dict[str, str]) -> None:
+    """ConfigError where an encoder has other weights than the one that made the data set's features."""
+    for kind, model in models.items():
+        if kind == "text":
+            weights = weights_digest(load_encoder(model, options.download))
+        else:
+            weights = weights_digest(load_backbone(model, options.weights, options.download).model)
+        if weights != known[kind]["weights"]:
+            here = encoder_text({"model": model, "weights": weights})
+            raise ConfigError(
+                f"the {kind} features of {options.dataset} are of {encoder_text(known[kind])}, and this is {here}: its numbers "
+                f"mean something else. Name the same encoder by --{kind}-model" + " and --weights" * (kind == "image")
+            )

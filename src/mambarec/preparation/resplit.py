@@ -1,0 +1,91 @@
+"""`python prepare.py resplit`: a data set of the same interactions and features as another one, split in another way."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+import mambarec.config.configurator as configurator
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.files import write_text
+from mambarec.base.logger import get_logger
+from mambarec.base.places import DATA
+from mambarec.data.interactions import read_interactions
+from mambarec.preparation.engine import Engine, quoted
+from mambarec.preparation.folder import new_folder
+from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.splits import SPLITS, split_interactions
+
+OF_INTERACTIONS = ("random", "cold-item", "cold-and-warm")  # these ask for no time
+
+
+def add_parser(commands) -> None:
+    """The command `resplit` of prepare.py."""
+    text = "split the interactions of a data set anew, as another data set"
+    parser = commands.add_parser("resplit", help=text, description=text.capitalize(), allow_abbrev=False)
+    add_dataset(parser)
+    parser.add_argument("--split", choices=OF_INTERACTIONS, required=True, help="preparation/splits.py describes them")
+    parser.add_argument("--seed", type=int, default=999, metavar="N", help="of the split (999)")
+    parser.add_argument("--name", metavar="NAME", help="of the new data set (<data set>-<split>)")
+    parser.add_argument("--output", type=Path, default=DATA, metavar="FOLDER", help="where its folder goes (data)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    parser.set_defaults(does=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    name = options.name or f"{options.dataset}-{options.split}"
+    resplit(dataset_folder(options), name, options.split, options.seed, options.output, options.overwrite)
+
+
+def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwrite: bool = False) -> Path:
+    """Write the data set `name` into `output`, of the data set in `folder`, and its YAML; returns its folder.
+
+    Users, items and their numbers stay, and so do all files but the interactions. ConfigError without a YAML of the data set,
+    DataError without its interactions, or when `name` is there and may not be overwritten.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split={split}; expected one of {', '.join(SPLITS)}")
+    source = configurator.config_file(f"dataset/{folder.name}.yaml")
+    if source is None:
+        raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds")
+    described = configurator.read_yaml(source)
+    path = folder / str(described.get("inter_file_name"))
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected the interactions of {folder.name}")
+    target = output / name
+    with new_folder(target, overwrite) as temporary, Engine(temporary / "spill", 2.8, os.cpu_count() or 1) as engine:
+        frame = _interactions(path, described)
+        engine.run("CREATE TABLE kept (row BIGINT, userID BIGINT, itemID BIGINT, rating DOUBLE, time BIGINT)")
+        engine.insert("kept", {column: frame[column] for column in ("row", "userID", "itemID", "rating", "time")})
+        for table, column, code in (("users", "userID", "u"), ("items", "itemID", "i")):
+            engine.run(f"CREATE TABLE {table} AS SELECT DISTINCT {column} AS number, {column} AS {code} FROM kept")
+        counts = split_interactions(engine, split, seed)
+        engine.run(
+            "COPY (SELECT userID, itemID, rating, time AS timestamp, x_label FROM labelled ORDER BY row) "
+            f"TO {quoted(temporary / f'{name}.inter')} (FORMAT csv, HEADER, DELIMITER '\t')"
+        )
+        for file in folder.iterdir():
+            if file.is_file() and file != path and file.suffix != ".inter" and not file.name.startswith("."):
+                shutil.copyfile(file, temporary / file.name)
+        shutil.rmtree(temporary / "spill", ignore_errors=True)
+        # what the YAML says of the columns holds no longer
+        columns = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_separator", "inter_file_name")
+        yaml_text = yaml.safe_dump(
+            {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in columns}
+        )
+        about = f"# Written by prepare.py: {folder.name}, split anew ({split}, seed {seed}).\n"
+        write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
+    get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))
+    return target
+
+
+def _interactions(path: Path, described: dict) -> pd.DataFrame:
+    """Each pair once, in the order of the file: row, userID, itemID, rating and time, all 1 and 0."""
+    overall = configurator.read_yaml(configurator.CONFIGS / "overall.yaml") | described
+    columns = [overall[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label")]
+    users, items, _ = read_interactions(path, columns, overall["field_separator"])
+    frame = pd.DataFrame({"userID": users, "itemID": items}).drop_duplicates(ignore_index=True)
+    return frame.assign(row=frame.index, rating=1.0, time=0)

@@ -1,0 +1,124 @@
+"""The cold-start protocol: recall by hand, replaced scores, tests, table and figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import mambarec.config.configurator as configurator
+from mambarec.analysis import cold
+from mambarec.base.errors import RunError
+from mambarec.cli import report
+from mambarec.data.dataset import RecDataset
+from mambarec.running.trained import load_trained
+
+NEW = [3, 11, 40, 41, 52]
+
+
+@pytest.fixture
+def split(toy):
+    """The toy data in which some items have test pairs alone."""
+    frame = pd.read_csv(toy / "toy.inter", sep="\t")
+    frame.loc[frame["itemID"].isin(NEW), "x_label"] = 2
+    frame.to_csv(toy / "toy.inter", sep="\t", index=False)
+    return toy
+
+
+def by_hand(trained, scores, users_items, candidates):
+    """Mean Recall@20 over the users of some pairs, when these candidates are ranked."""
+    history = trained.dataset.inter_matrix("csr").toarray() > 0
+    values = []
+    for user, wanted in users_items.items():
+        row = np.where(candidates & ~history[user], scores[user], -np.inf)
+        best = np.argsort(-row, kind="stable")[:20]
+        values.append(np.isin(best[np.isfinite(row[best])], list(wanted)).sum() / len(wanted))
+    return np.mean(values)
+
+
+def pairs(dataset, keep):
+    found = {}
+    for user, item in zip(dataset.users["test"].tolist(), dataset.items["test"].tolist(), strict=True):
+        if keep(item):
+            found.setdefault(user, set()).add(item)
+    return found
+
+
+@pytest.mark.parametrize(("model", "settings"), [("MGCN", {"cold_items": "neighbours"}), ("ItemKNN", {}), ("LightGCN", {})])
+def test_recall_of_new_and_warm_items_is_that_of_a_naive_loop(make_run, split, model, settings):
+    trained = load_trained(make_run(model, **settings))
+    measured = cold.measure(trained)
+    with torch.no_grad():
+        everyone = torch.arange(trained.dataset.n_users)
+        scores = trained.model.full_sort_predict([everyone, torch.zeros(2, 0, dtype=torch.long)]).numpy()
+        if model == "LightGCN":
+            scores[:, NEW] = cold._replacement(trained, np.array(NEW), None)(everyone).numpy()
+    every, only = np.ones(64, dtype=bool), np.isin(np.arange(64), NEW)
+    new, warm = pairs(trained.dataset, lambda item: item in NEW), pairs(trained.dataset, lambda item: item not in NEW)
+    for view, wanted, candidates in (("new", new, every), ("only", new, only), ("warm", warm, every)):
+        assert measured.mean(view, "recall") == pytest.approx(by_hand(trained, scores, wanted, candidates))
+        assert len(measured.values[view, "ndcg"]) == len(wanted)
+    assert len(measured.pairs) == sum(map(len, new.values()))
+
+
+def test_data_without_new_items_cannot_be_measured(make_config):
+    with pytest.raises(RunError, match="the protocol needs the split cold-and-warm"):
+        cold.new_items(RecDataset(make_config("BPR")))
+
+
+def test_links_may_have_another_number_of_neighbours(make_run, split):
+    trained = load_trained(make_run("VBPR", cold_items="neighbours"))
+    own, ten, one = (cold.measure(trained, k) for k in (None, 10, 1))
+    assert all((own.values[key] == ten.values[key]).all() for key in own.values)
+    assert any((own.values[key] != one.values[key]).any() for key in own.values)
+
+
+@pytest.fixture
+def elsewhere(configs, tmp_path, monkeypatch):
+    """Data and YAMLs go where the test may write."""
+    monkeypatch.setattr(report, "DATA", tmp_path / "data")
+    monkeypatch.setattr(configurator, "HOME", configurator.CHECKOUT)
+    return tmp_path
+
+
+def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(elsewhere, toy, in_this_process, capsys):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    words = [
+        "cold",
+        "-d",
+        "toy",
+        "-m",
+        "ItemKNN",
+        "Pop",
+        "VBPR",
+        "--data_path",
+        str(toy.parent),
+        "--epochs",
+        "1",
+        "--seed",
+        "1",
+    ]
+    words += ["--results_dir", str(elsewhere / "results"), "--threads", "1", "--use_gpu", "false"]
+    assert report.main(words) == 0
+    assert (elsewhere / "data" / "toy-cold" / "toy-cold.inter").is_file()
+    figures = elsewhere / "results" / "toy-cold" / "figures"
+    assert {path.name for path in figures.glob("*.csv")} == {"cold-neighbours.csv", "cold-similarity.csv"}
+    assert pd.read_csv(figures / "cold-neighbours.csv")["neighbours"].tolist() == list(cold.NEIGHBOURS)
+    text = (figures / "cold.txt").read_text()
+    places = [text.index(f"\n{label} ") for label in ("content kNN", "interactions kNN", "popularity", "VBPR")]
+    assert places == sorted(places) and "VBPR against popularity" in text
+    assert report.main([*words, "--cold_items", "own"]) == 2 and report.main([*words, "--item_dropout", "0"]) == 2
+
+
+def test_missing_modalities_are_trained_beside_a_model_of_everything(toy, elsewhere, in_this_process, make_config, capsys):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    words = ["missing", "--train", "-d", "toy", "-m", "VBPR", "--data_path", str(toy.parent), "--epochs", "1", "--seed", "1"]
+    words += ["--results_dir", str(elsewhere / "results"), "--threads", "1", "--use_gpu", "false"]
+    assert report.main(words) == 0
+    table = pd.read_csv(elsewhere / "results" / "toy" / "figures" / "missing-trained.csv")
+    assert table["model"].unique().tolist() == ["VBPR, trained on everything", "VBPR, trained with masks"]
+    assert table["share"].tolist() == 2 * [0.0, 0.25, 0.5, 0.75]
+    at_zero = table[table["share"] == 0]
+    assert at_zero["recall@20 without visual"].nunique() == at_zero["recall@20 without text"].nunique() == 1
+    capsys.readouterr()
+    assert report.main([*words, "--missing_share", "0.1"]) == 2
+    assert "the study sets missing_share itself" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""Items without a modality: masks of files and seeds, what stands in, and what models make of them."""
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from mambarec.base.errors import ConfigError, DataError
+from mambarec.data.dataset import RecDataset
+from mambarec.data.missing import with_stand_ins
+from mambarec.nn.alignment import mmd
+from mambarec.running.run import load_model_class, run
+from mambarec.running.trained import load_trained
+from mambarec.training.trainer import init_seed
+
+MASKED = ("MambaRec", "MGCN", "FREEDOM", "VBPR", "GUME", "SMORE", "LATTICE", "PGL", "DRAGON")
+EVEN = np.arange(64) % 2 == 0
+
+
+@pytest.fixture
+def masked(toy):
+    np.save(toy / "image_mask.npy", EVEN)
+    return toy
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("mean", None), ("zero", 0.0)])
+def test_what_stands_in_for_a_picture(make_config, masked, kind, expected):
+    table = RecDataset(make_config("MGCN", missing=kind)).features()["visual"]
+    raw = np.load(masked / "image_feat.npy")
+    np.testing.assert_array_equal(table[EVEN], raw[EVEN])
+    np.testing.assert_allclose(
+        table[~EVEN], np.tile(raw[EVEN].mean(0) if expected is None else np.zeros(24), (32, 1)), atol=1e-6
+    )
+
+
+def test_neighbours_pass_features_on_over_the_pairs():
+    pairs = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]))
+    table = np.array([[1.0], [9.0], [9.0], [3.0], [9.0]], dtype=np.float32)
+    mask = np.array([True, False, False, True, False])
+    found = with_stand_ins(table, mask, "neighbours", pairs)
+    assert found[[0, 3], 0].tolist() == [1, 3]
+    np.testing.assert_allclose(found[[1, 2], 0], 1, atol=1e-6)  # item 0 is all that reaches them
+    assert found[4, 0] == 2  # nothing does: the mean row
+
+
+def test_a_share_is_drawn_from_the_seed_and_kept_with_the_run(make_config, toy):
+    settings = {"missing_modality": "visual", "missing_share": 0.5, "epochs": 1}
+    quarter = RecDataset(make_config("MGCN", **{**settings, "missing_share": 0.25})).masks()["visual"]
+    result = run(make_config("MGCN", **settings))
+    with np.load(f"{result['directory']}/masks.npz") as kept:
+        half = kept["visual"]
+    assert (~half).sum() == 32 and (~quarter).sum() == 16 and not half[~quarter].any()
+    assert (load_trained(result["directory"]).dataset.masks()["visual"] == half).all()
+    other = RecDataset(make_config("MGCN", **settings, missing_seed=1)).masks()["visual"]
+    assert (other != half).any()
+
+
+def test_a_mask_belongs_to_the_data_of_a_run(make_config, toy):
+    before = RecDataset(make_config("MGCN")).fingerprint
+    np.save(toy / "image_mask.npy", EVEN)
+    assert RecDataset(make_config("MGCN")).fingerprint != before
+    assert RecDataset(make_config("BPR")).fingerprint == RecDataset(make_config("LightGCN")).fingerprint
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_items_have_no_edge_and_every_model_trains(name, make_config, make_loader, masked):
+    config = make_config(name)
+    loader = make_loader(config)
+    init_seed(config["seed"])
+    model = load_model_class(name, None)(config, loader)
+    model.train()
+    model.pre_epoch_processing()
+    losses = model.calculate_loss(next(iter(loader)))
+    assert all(part.isfinite().all() for part in (losses if isinstance(losses, tuple) else (losses,)))
+    owner = getattr(model, "encoder", model)
+    graphs = getattr(owner, "item_graphs", None) or getattr(model, "raw_graphs", None)
+    if graphs is not None:
+        rows = graphs["visual"](torch.eye(64))
+        assert not rows[~EVEN].any() and not rows[:, ~EVEN].any() and rows[EVEN].any()
+
+
+def test_alignment_is_of_the_items_that_have_both(make_config, make_loader, masked, monkeypatch):
+    """What is aligned does not depend on what stands in for a picture that is not there."""
+
+    def distances(kind):
+        config = make_config("MambaRec", missing=kind, use_local_alignment=False)
+        loader = make_loader(config)
+        init_seed(config["seed"])
+        model = load_model_class("MambaRec", None)(config, loader)
+        file, seen = sys.modules[type(model).__module__], []
+        with monkeypatch.context() as context:
+            context.setattr(file, "mmd", lambda *rest, **options: seen.append(mmd(*rest, **options)) or seen[-1])
+            model.calculate_loss(next(iter(loader)))
+        return [value.item() for value in seen]
+
+    assert distances("mean") == distances("zero") and distances("mean")[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.ones(64), r"image_mask.npy is float64 \(64,\); expected bool \(64,\)"),
+        (np.ones(63, dtype=bool), r"expected bool \(64,\)"),
+        (np.zeros(64, dtype=bool), "is false for every item"),
+        (np.array([{}] * 64, dtype=object), "cannot be read"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused(make_config, toy, content, message):
+    np.save(toy / "image_mask.npy", content)
+    with pytest.raises(DataError, match=message):
+        RecDataset(make_config("MGCN")).features()
+
+
+def test_settings_that_mean_nothing_are_refused(make_config):
+    with pytest.raises(ConfigError, match="name the modality"):
+        RecDataset(make_config("MGCN", missing_share=0.5)).features()
+    with pytest.raises(DataError, match="declares no 'sound'"):
+        RecDataset(make_config("MGCN", missing_modality="sound", missing_share=0.5)).features()
+    for key, value in (("missing", "guess"), ("missing_share", 1.0), ("missing_share", -0.1)):
+        with pytest.raises(ConfigError, match=f"{key}="):
+            make_config("MGCN", **{key: value})
