@@ -219,7 +219,7 @@ class MambaRec(GeneralRecommender):
         return self._loss(batch.interaction, batch.sizes[0], modal, guides, views, masks)
 
     def _loss(self, interaction: Tensor, n_users: int, modal, guides, views: Views, masks: dict[str, Tensor]) -> Tensor:
-        """views: of n_users users, then of the items; modal, masks: of these items, or of the positive ones, which are first."""
+        """views: of n_users users, then of the items; modal, masks: of these items, or of the positive ones, which lead."""
         users, positives, negatives = interaction
         parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
         rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
