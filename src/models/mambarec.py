@@ -86,13 +86,15 @@ class MambaRecSettings(NewItemSettings):
 class SampledStep(NamedTuple):
     """The encoder's sampled layers of a batch, and of each modality the items (N,) whose features are read.
 
-    guiding, aligned: the places among these of the items that the encoder starts from, and of the batch's positive items.
+    guiding, aligned: the places among these of the items that the encoder starts from, and of the batch's positive items, whose
+    ids are in `positives`.
     """
 
     views: SampledViews
     items: dict[str, Tensor]
     guiding: dict[str, Tensor]
     aligned: dict[str, Tensor]
+    positives: Tensor
 
 
 class MambaRec(GeneralRecommender):
@@ -154,7 +156,7 @@ class MambaRec(GeneralRecommender):
 
     def modal_vectors(self) -> dict[str, Tensor]:
         """v_i, t_i of every item: modality -> (I, D); dimensionality optimisation (12)-(13), then DREAM (1)-(6)."""
-        return {modality: encoder(self.feature_tables[modality]) for modality, encoder in self.modal_encoders.items()}
+        return {modality: encoder(self.feature_tables[modality].float()) for modality, encoder in self.modal_encoders.items()}
 
     def forward(self):
         """Return the modal vectors, their form that guides the encoder, and the encoder's Views."""
@@ -191,14 +193,13 @@ class MambaRec(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
-        modal, guides, views = self.forward()
-        return self._loss(interaction, self.n_users, modal, guides, views, self.masks)
+        return self._loss(interaction, self.n_users, *self.forward(), self.masks)
 
     def sample(self, interaction: Tensor, generator) -> SampledStep:
         """The sampled layers of a batch (3, B), and the items whose features they need."""
         batch = Batch.of(interaction)
         views = self.encoder.sample(batch, self.samplers, self.sampling, generator)
-        step = SampledStep(views, {}, {}, {})
+        step = SampledStep(views, {}, {}, {}, torch.from_numpy(batch.items[: batch.n_positives]))
         for modality, items in views.items.items():
             rows, places = np.unique(np.concatenate((items, batch.items[: batch.n_positives])), return_inverse=True)
             step.items[modality] = torch.from_numpy(rows)
@@ -214,11 +215,11 @@ class MambaRec(GeneralRecommender):
             modal[modality] = F.embedding(sample.aligned[modality], vectors)
         batch = sample.views.propagation
         views = self.encoder.sampled_views(guides, sample.views)
-        masks = {m: mask[sample.items[m]][sample.aligned[m]] for m, mask in self.masks.items()}
+        masks = {modality: mask[sample.positives] for modality, mask in self.masks.items()}
         return self._loss(batch.interaction, batch.sizes[0], modal, guides, views, masks)
 
-    def _loss(self, interaction: Tensor, n_users: int, modal, guides, views: Views, masks) -> Tensor:
-        """views: of n_users users and then the items; modal, masks: of these items, or of the positives, which come first."""
+    def _loss(self, interaction: Tensor, n_users: int, modal, guides, views: Views, masks: dict[str, Tensor]) -> Tensor:
+        """views: of n_users users, then of the items; modal, masks: of these items, or of the positive ones, which lead."""
         users, positives, negatives = interaction
         parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
         rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]

@@ -5,7 +5,6 @@ paper: the raw features are trained too, and L2 is over the batch's final embedd
 U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -91,13 +90,7 @@ class MGCN(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
-        modal, views = self.forward()
-
-        def vectors(rows: Tensor, n_users: int) -> tuple[Tensor, Tensor]:
-            fused = self.encoder.fuse(views, rows)
-            return self.encoder.with_new(self.new_items, n_users, rows, fused, modal, views) if self.new_items else fused
-
-        return self._loss(interaction, self.n_users, vectors)
+        return self._loss(interaction, self.n_users, *self.forward())
 
     def sample(self, interaction: Tensor, generator) -> SampledViews:
         """The sampled layers of a batch (3, B)."""
@@ -108,14 +101,16 @@ class MGCN(GeneralRecommender):
         modal = {m: project(take_rows(self.feature_tables[m], sample.items[m])) for m, project in self.projections.items()}
         views = self.encoder.sampled_views(modal, sample)
         batch = sample.propagation
-        return self._loss(batch.interaction, batch.sizes[0], lambda rows, _: self.encoder.fuse(views, rows))
+        return self._loss(batch.interaction, batch.sizes[0], modal, views)
 
-    def _loss(self, interaction: Tensor, n_users: int, vectors: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Tensor:
-        """vectors: side and content of rows (N,), users before items, and the number of the users among them."""
+    def _loss(self, interaction: Tensor, n_users: int, modal: dict[str, Tensor], views: Views) -> Tensor:
+        """modal, views: what `forward` returns, of the rows that the ids of the batch number; n_users: of the views' rows."""
         users, positives, negatives = interaction
         parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
-        sizes = [len(part.values) for part in parts]
-        side, content = vectors(torch.cat([part.values for part in parts]), sizes[0])
+        rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
+        side, content = self.encoder.fuse(views, rows)
+        if self.new_items:
+            side, content = self.encoder.with_new(self.new_items, sizes[0], rows, (side, content), modal, views)
         user, positive, negative = final = [
             part.expand(rows) for part, rows in zip(parts, (side + content).split(sizes), strict=True)
         ]  # (B, D) each

@@ -93,42 +93,6 @@ class MultiViewEncoder(nn.Module):
         embeddings = torch.cat((self.user_embedding, self.item_embedding))
         return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
 
-    def new_items(self, own: dict[str, Tensor], modal: dict[str, Tensor], views: Views, links: Links) -> Views:
-        """Views, of N items alone, that were not trained on: content (N, D), modal modality -> (N, D).
-
-        own: modality -> (N, D), what guides their purifier. modal, views: what forward was given and returned. Each is linked
-        to its nearest training items by a row of the item graph. Its id embedding, and its place in the user-item view, where
-        it has no edge, are its neighbours' mean.
-        """
-        embedding, new = links.mean(self.item_embedding), {}
-        for m, guide in own.items():
-            vectors = embedding * torch.sigmoid(self.gates[m](guide))
-            others = self.item_embedding * torch.sigmoid(self.gates[m](modal[m]))
-            scale = self.item_scales[m].to(others.device)
-            for _ in range(self.n_layers):
-                vectors, others = links.through_knn_graph(m, vectors, others, scale), self.item_graphs[m](others)
-            new[m] = vectors
-        return Views(links.mean(views.content[self.n_users :]), new)
-
-    def with_new(
-        self,
-        new: NewItems,
-        n_users: int,
-        rows: Tensor,
-        fused: tuple[Tensor, Tensor],
-        modal: dict[str, Tensor],
-        views: Views,
-    ) -> tuple[Tensor, Tensor]:
-        """`fuse` of the rows of a batch (B,), n_users users before the items, with a share of the items as new ones are."""
-
-        def as_new(items: Tensor, links: Links) -> tuple[Tensor, Tensor]:
-            own = {m: F.embedding(items, table) for m, table in modal.items()}
-            return self.fuse(self.new_items(own, modal, views, links))
-
-        dropped = new.dropped(rows[n_users:] - self.n_users, tuple(part[n_users:] for part in fused), as_new)
-        side, content = (torch.cat((part[:n_users], other)) for part, other in zip(fused, dropped, strict=True))
-        return side, content
-
     def samplers(self) -> dict[str, NeighbourSampler]:
         """A sampler for each graph: 'adjacency', 'user_items', and each modality's."""
         graphs: dict[str, Any] = {"adjacency": self.adjacency, "user_items": self.user_items, **self.item_graphs}
@@ -189,6 +153,42 @@ class MultiViewEncoder(nn.Module):
 
         in_blocks(of_users, self.n_users, users)
         return users, in_blocks(of_items, self.n_items, items)
+
+    def new_items(self, own: dict[str, Tensor], modal: dict[str, Tensor], views: Views, links: Links) -> Views:
+        """Views, of N items alone, that were not trained on: content (N, D), modal modality -> (N, D).
+
+        own: modality -> (N, D), what guides their purifier. modal, views: what forward was given and returned. Each is linked
+        to its nearest training items by a row of the item graph. Its id embedding, and its place in the user-item view, where
+        it has no edge, are its neighbours' mean.
+        """
+        embedding, new = links.mean(self.item_embedding), {}
+        for m, guide in own.items():
+            vectors = embedding * torch.sigmoid(self.gates[m](guide))
+            others = self.item_embedding * torch.sigmoid(self.gates[m](modal[m]))
+            scale = self.item_scales[m].to(others.device)
+            for _ in range(self.n_layers):
+                vectors, others = links.through_knn_graph(m, vectors, others, scale), self.item_graphs[m](others)
+            new[m] = vectors
+        return Views(links.mean(views.content[self.n_users :]), new)
+
+    def with_new(
+        self,
+        new: NewItems,
+        n_users: int,
+        rows: Tensor,
+        fused: tuple[Tensor, Tensor],
+        modal: dict[str, Tensor],
+        views: Views,
+    ) -> tuple[Tensor, Tensor]:
+        """`fuse` of the rows of a batch (B,), n_users users before the items, with a share of the items as new ones are."""
+
+        def as_new(items: Tensor, links: Links) -> tuple[Tensor, Tensor]:
+            own = {m: F.embedding(items, table) for m, table in modal.items()}
+            return self.fuse(self.new_items(own, modal, views, links))
+
+        dropped = new.dropped(rows[n_users:] - self.n_users, tuple(part[n_users:] for part in fused), as_new)
+        side, content = (torch.cat((part[:n_users], other)) for part, other in zip(fused, dropped, strict=True))
+        return side, content
 
     def fuse(self, views: Views, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return side and content of some rows (B,), or of all: two (B, D), whose sum is the final vector.

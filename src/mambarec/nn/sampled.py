@@ -39,11 +39,11 @@ class Sampling(NamedTuple):
 def sampling_of(config: Mapping[str, Any], new_items: Any = None) -> Sampling | None:
     """The settings of `propagation: sampled`, None of `propagation: full`; ValueError where they contradict one another.
 
-    new_items: what the model does with new items (nn.new_items), which needs the whole graph.
+    new_items: what a model does with these, for which it needs the full graph.
     """
     if config["propagation"] == "sampled":
         if new_items:
-            raise ValueError("item_dropout and cold_items need propagation: full; leave them out, or propagation: sampled")
+            raise ValueError("item_dropout and cold_items need propagation: full; leave them, or propagation: sampled, out")
         return Sampling(config["fanouts"] or [_FANOUT], config["layer_size"] or _LAYER_SIZE)
     for key in ("fanouts", "layer_size"):
         if config[key] is not None:
