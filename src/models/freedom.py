@@ -23,7 +23,7 @@ from mambarec.nn.graph import (
     propagate_mean,
 )
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, at_length
 from mambarec.nn.sampled import (
     Batch,
     NeighbourSampler,
@@ -113,23 +113,23 @@ class FREEDOM(GeneralRecommender):
         """User (U, D) and item (I, D) vectors."""
         users, items, view = self.forward()
         both = items + view
-        return users, self.new_items.with_cold(both, self._of_new_items(items)) if self.new_items else both
+        return users, self.new_items.with_cold(both, self._of_new_items(items, view)) if self.new_items else both
 
     def for_new_items(self) -> NewItemVectors:
         """Vectors of new items: their neighbours' mean, to which their row of the item-item graph is added."""
-        return self._of_new_items(self.forward()[1])
+        return self._of_new_items(*self.forward()[1:])
 
-    def _of_new_items(self, items: Tensor) -> NewItemVectors:
-        """items: (I, D), LightGCN's."""
+    def _of_new_items(self, items: Tensor, view: Tensor) -> NewItemVectors:
+        """items, view: (I, D), of forward."""
+        return lambda features, links: at_length(self.as_new(items, links), links, items + view)
 
-        def vectors(features, links: Links) -> Tensor:
-            view, others = links.mean(self.item_embedding), self.item_embedding
-            for _ in range(self.n_mm_layers):
-                rows = [share * links.through_neighbour_graph(m, view, others) for m, share in self.shares.items()]
-                view, others = torch.stack(rows).sum(0), self.item_graph(others)
-            return links.mean(items) + view
-
-        return vectors
+    def as_new(self, items: Tensor, links: Links) -> Tensor:
+        """What new items have in the place of items + view, (N, D). items: (I, D), LightGCN's."""
+        view, others = links.mean(self.item_embedding), self.item_embedding
+        for _ in range(self.n_mm_layers):
+            rows = [share * links.through_neighbour_graph(m, view, others) for m, share in self.shares.items()]
+            view, others = torch.stack(rows).sum(0), self.item_graph(others)
+        return links.mean(items) + view
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * BPR of each modality's projected features, on a batch (3, B); a scalar."""
@@ -158,8 +158,7 @@ class FREEDOM(GeneralRecommender):
         pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
         vectors = F.embedding(pairs, items + view)  # (2B, D)
         if self.new_items:
-            as_new = self._of_new_items(items)
-            (vectors,) = self.new_items.dropped(pairs, (vectors,), lambda _, links: (as_new({}, links),))
+            (vectors,) = self.new_items.dropped(pairs, (vectors,), lambda _, links: (self.as_new(items, links),))
         loss = bpr_logistic(user, *vectors.chunk(2))
         for modality, project in self.projections.items():
             projected = project(F.embedding(pairs, features[modality]))  # (2B, D)

@@ -28,7 +28,7 @@ from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
-from mambarec.nn.new_items import NewItems, NewItemSettings, moved
+from mambarec.nn.new_items import NewItems, NewItemSettings, at_length, moved
 from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 Variant = Literal["paper", "released"]
@@ -172,17 +172,21 @@ class MambaRec(GeneralRecommender):
         _, guides, views = self.forward()
         side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
-        return users, self.new_items.with_cold(items, self._of_new_items(guides, views)) if self.new_items else items
+        return users, self.new_items.with_cold(items, self._of_new_items(guides, views, items)) if self.new_items else items
 
     def for_new_items(self):
         """Vectors of new items by their features: reduction, DREAM and gates, then content + side (nn.new_items)."""
-        return self._of_new_items(*self.forward()[1:])
+        _, guides, views = self.forward()
+        return self._of_new_items(guides, views, sum(self.encoder.fuse(views))[self.n_users :])
 
-    def _of_new_items(self, guides, views):
+    def _of_new_items(self, guides, views, items: Tensor):
+        """guides, views: of forward. items: the vectors (I, D) of the data set's."""
+
         def vectors(features, links) -> Tensor:
             tables = {m: moved(features[m], links, m, self.feature_tables[m], self.features[m]) for m in guides}
             own = {m: self.dropout(self.norm(encoder(tables[m]))) for m, encoder in self.modal_encoders.items()}
-            return sum(self.encoder.fuse(self.encoder.new_items(own, guides, views, links)))
+            new = sum(self.encoder.fuse(self.encoder.new_items(own, guides, views, links)))
+            return at_length(new, links, items)
 
         return vectors
 

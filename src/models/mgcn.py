@@ -16,7 +16,7 @@ from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
-from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, moved
+from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, at_length, moved
 from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
@@ -72,19 +72,23 @@ class MGCN(GeneralRecommender):
         modal, views = self.forward()
         side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
-        return users, self.new_items.with_cold(items, self._of_new_items(modal, views)) if self.new_items else items
+        return users, self.new_items.with_cold(items, self._of_new_items(modal, views, items)) if self.new_items else items
 
     def for_new_items(self) -> NewItemVectors:
         """Vectors of new items by their features: content + side, the encoder's for new items."""
-        return self._of_new_items(*self.forward())
+        modal, views = self.forward()
+        return self._of_new_items(modal, views, sum(self.encoder.fuse(views))[self.n_users :])
 
-    def _of_new_items(self, modal: dict[str, Tensor], views: Views) -> NewItemVectors:
+    def _of_new_items(self, modal: dict[str, Tensor], views: Views, items: Tensor) -> NewItemVectors:
+        """items: the vectors (I, D) of the data set's."""
+
         def vectors(features, links: Links) -> Tensor:
             tables = self.feature_tables
             own = {
                 m: project(moved(features[m], links, m, tables[m], self.features[m])) for m, project in self.projections.items()
             }
-            return sum(self.encoder.fuse(self.encoder.new_items(own, modal, views, links)))
+            new = sum(self.encoder.fuse(self.encoder.new_items(own, modal, views, links)))
+            return at_length(new, links, items)
 
         return vectors
 

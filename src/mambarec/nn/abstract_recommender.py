@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mambarec.nn.new_items import NewItemVectors
+from mambarec.nn.new_items import NewItemVectors, at_length
 
 
 class GeneralRecommender(nn.Module):
@@ -87,8 +87,8 @@ class GeneralRecommender(nn.Module):
     def for_new_items(self) -> NewItemVectors:
         """What gives vectors to items outside the data set: a function of their features and links (nn.new_items).
 
-        This one takes the mean of the neighbours' item vectors; a model that can make more of the features says how. It needs
-        `representations`.
+        This one takes the mean of the neighbours' item vectors, at their mean length. A model that can make more of the
+        features says how. It needs `representations`.
         """
         items = self.representations()[1]  # type: ignore[operator]
-        return lambda features, links: links.mean(items)
+        return lambda features, links: at_length(links.mean(items), links, items)

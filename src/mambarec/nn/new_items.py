@@ -3,7 +3,8 @@
 A new item has features and nothing else. What a model keeps for each item, such as its id embedding, is taken from the nearest
 training items by the cosine of the raw features: their mean, weighed by the inverse of the squared distance of the unit vectors
 (Shepard, *A two-dimensional interpolation function for irregularly-spaced data*, ACM 1968), then the mean over modalities. So
-an item with the features of a training item gets what that one has.
+an item with the features of a training item gets what that one has. A mean of vectors that point apart is shorter than they
+are, and scores are inner products: so the vector that scores gets the mean length of the neighbours' (`at_length`).
 
 DropoutNet (Volkovs, Yu and Poutanen, NeurIPS 2017) trains a model for such items: `item_dropout` puts, in each batch, a share
 of the items in the place of new ones. N new items, I items, k neighbours, D width.
@@ -21,7 +22,7 @@ from mambarec.base.settings import Settings, key
 
 NEIGHBOURS = 10  # of a model without the key knn_k
 _CLOSEST = 1e-4  # added to squared distances, which may be 0
-_BLOCK = 1024  # new items that are compared at a time
+_BLOCK = 256  # new items that are compared at a time
 
 
 class NewItemSettings(Settings):
@@ -181,6 +182,11 @@ class NewItems:
             return items
         features = {m: table[self.cold] for m, table in self.features.items()}
         return items.index_copy(0, self.cold, vectors(features, self.links.rows(self.cold)))
+
+
+def at_length(vectors: Tensor, links: Links, items: Tensor) -> Tensor:
+    """Vectors of new items (N, D) at the mean length of their neighbours' vectors among the items' (I, D)."""
+    return F.normalize(vectors, dim=1) * links.mean(torch.linalg.vector_norm(items, dim=1, keepdim=True))
 
 
 def moved(features: Tensor, links: Links, modality: str, trained: Tensor, raw: Tensor) -> Tensor:
