@@ -197,7 +197,8 @@ class MambaRec(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
-        return self._loss(interaction, self.n_users, *self.forward(), self.masks)
+        modal, guides, views = self.forward()
+        return self._loss(interaction, self.n_users, modal, guides, views, self.masks)
 
     def sample(self, interaction: Tensor, generator) -> SampledStep:
         """The sampled layers of a batch (3, B), and the items whose features they need."""
