@@ -32,6 +32,11 @@ def test_no_file_that_mmrec_has_is_copied():
     assert not names & MMREC_FILES
 
 
+def test_what_is_copied_needs_no_declaration_of_keys():
+    for path, text in export_plugin.files().items():
+        assert "pydantic" not in text and "Settings" not in text, path
+
+
 def test_it_trains_there_as_here_on_the_same_batches(checkout, make_config, toy, tmp_path):
     config = make_config("MambaRec", embedding_size=64)
     init_seed(config["seed"])

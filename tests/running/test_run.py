@@ -167,11 +167,11 @@ def test_a_first_epoch_that_was_the_best_is_said_loudly(make_config):
 
 
 def test_unread_keys_are_reported_with_the_nearest_name(make_config, configs):
-    with (configs / "model" / "BPR.yaml").open("a") as file:
+    with (configs / "dataset" / "toy.yaml").open("a") as file:
         file.write("bedding_size: 32\n")
     directory = Path(run(make_config("BPR"))["directory"])
     log = (directory / "train.log").read_text()
-    assert "BPR.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in log
+    assert "toy.yaml sets 'bedding_size', but nothing read it; did you mean 'embedding_size'?" in log
     assert log.count("nothing read it") == 1
 
 

@@ -14,6 +14,7 @@ from mambarec.base.files import real, write_text
 from mambarec.base.places import CODE, PACKAGE
 
 MODEL = "mambarec.models.mambarec"
+_SETTINGS = "Settings"
 _FOR_SETTINGS = ("mambarec.base.settings", "pydantic")  # modules that only a declaration of keys imports from
 THEIRS = frozenset({"mambarec.nn.abstract_recommender"})  # modules that MMRec has too, with the same interface
 _ROOMS = {"mambarec.models": "models", "mambarec.nn": "common", "mambarec.base": "utils"}  # ours, and MMRec's
@@ -37,7 +38,7 @@ def files() -> dict[Path, str]:
 
 
 def without_settings(text: str) -> str:
-    """A module's text without its `Settings` classes, and without what is imported for them alone."""
+    """A module's text without its `Settings` classes, whose names end so, and without what is imported for them alone."""
     tree, lines = ast.parse(text), text.splitlines(keepends=True)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_settings(node)]
     if not classes:
@@ -48,14 +49,16 @@ def without_settings(text: str) -> str:
         span = slice(node.lineno - 1, node.end_lineno)
         if node in classes or (isinstance(node, ast.ImportFrom) and node.module in _FOR_SETTINGS):
             lines[span] = []
-        elif isinstance(node, ast.ImportFrom) and node.module == "typing":
-            needed = [alias.name for alias in node.names if alias.name in used]
-            lines[span] = [f"from typing import {', '.join(needed)}\n"] if needed else []
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            needed = [name for name in names if name in used and not name.endswith(_SETTINGS)]
+            if needed != names:
+                lines[span] = [f"from {node.module} import {', '.join(needed)}\n"] if needed else []
     return re.sub(r"\n{4,}", "\n\n\n", "".join(lines))
 
 
 def _is_settings(node: ast.ClassDef) -> bool:
-    return any(isinstance(base, ast.Name) and base.id == "Settings" for base in node.bases)
+    return any(isinstance(base, ast.Name) and base.id.endswith(_SETTINGS) for base in node.bases)
 
 
 def _source(name: str) -> Path:
