@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Its lines show what is downloaded and installed.
+PIP := @$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
 .PHONY: run test test-all faults check docs plugin bench bench-epochs bench-growth clean
 
@@ -12,7 +14,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/installed-test
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray,browser]' -c constraints.txt
+	$(PIP) -e '.[ray,browser]' -c constraints.txt
 	@command -v chromium chromedriver >/dev/null \
 	    || echo "The test in a real browser is skipped without Chromium: apt-get install chromium chromium-driver"
 	$(BIN)/python -m pytest -m "slow or not slow"
@@ -53,13 +55,16 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e . -c constraints.txt
+	@echo "Installing MambaRec and the packages it needs into $(VENV). The first time, this downloads torch and takes some minutes."
+	$(PIP) -e . -c constraints.txt
 	@touch $@
 
 $(VENV)/installed-test: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,tracking,search,serving,prepare,report,features]' -c constraints.txt
+	@echo "Installing MambaRec with the packages of the tests into $(VENV). The first time, this takes some minutes."
+	$(PIP) -e '.[test,tracking,search,serving,prepare,report,features]' -c constraints.txt
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-docs: setup.cfg constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	@echo "Installing the packages of the site into $(VENV)."
+	$(PIP) -e '.[docs]' -c constraints.txt
 	@touch $@ $(VENV)/installed

@@ -2,6 +2,9 @@
 
 Synthetic catalogues of 1 to 16 times the users, items and interactions of Baby, each measured in a process of its own, then
 data sets that one has. The exponent p of a cost is the slope of log cost over log size: cost grows as size^p.
+
+With --sampled the steps are those of `propagation: sampled`, of features that stay on disk as float16; 64 and 160 times Baby
+are for these. Seconds are those of one processor then, which other processes lengthen little, and a step includes its draw.
 """
 
 import argparse
@@ -23,16 +26,31 @@ from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import Steps, generated_features, source, with_features
 from mambarec.base.memory import process_peak_mb
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, representations_once
-from mambarec.nn.neighbours import Neighbours, approximate, exact
+from mambarec.nn.neighbours import Neighbours, approximate, exact, recall
 
 N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
 FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
 WIDTHS = {"image_feat.npy": 4096, "text_feat.npy": 384}
+ROWS = 2**17  # of features that are generated at a time
 USERS = 4096  # of the evaluation that are timed
+EVALUATED = 20_000  # users of the evaluation of a sampled model
 COSTS = {"step": "s/step", "user": "µs/user", "graph": "s exact", "approximate": "s approx.", "peak": "peak MB"}
 
 
-def write_catalogue(folder: Path, scale: float, widths: dict[str, int] = WIDTHS) -> Path:
+SAMPLED_COSTS = {
+    "step": "s/step",
+    "examples": "pairs/s",
+    "rows": "rows/step",
+    "resident": "MB trained",
+    "vectors": "s vectors",
+    "user": "µs/user",
+    "approximate": "s approx.",
+    "recall": "recall",
+    "peak": "MB in all",
+}
+
+
+def write_catalogue(folder: Path, scale: float, widths: dict[str, int] = WIDTHS, dtype: type = np.float32) -> Path:
     """A data set of `scale` times Baby's size: users with 5 or more interactions, items by a power law, split 8:1:1."""
     rng = np.random.default_rng(0)
     n_users, n_items = round(scale * N_USERS), round(scale * N_ITEMS)
@@ -45,8 +63,17 @@ def write_catalogue(folder: Path, scale: float, widths: dict[str, int] = WIDTHS)
     folder.mkdir(parents=True)
     frame.to_csv(folder / f"{folder.name}.inter", sep="\t", index=False)
     for name, width in widths.items():
-        np.save(folder / name, generated_features(frame["itemID"].max() + 1, width))
+        write_features(folder / name, frame["itemID"].max() + 1, width, dtype)
     return folder
+
+
+def write_features(path: Path, n_items: int, width: int, dtype: type) -> None:
+    """Generated features (I, width) as a file, some rows at a time."""
+    table = np.lib.format.open_memmap(path, "w+", dtype, (int(n_items), width))
+    for start in range(0, n_items, ROWS):
+        rows = generated_features(min(ROWS, n_items - start), width, start if n_items > ROWS else None)
+        table[start : start + len(rows)] = rows
+    table.flush()
 
 
 def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[str, float]:
@@ -77,6 +104,55 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     }
 
 
+def measure_sampled(folder: Path, run: str, n_steps: int, search: bool) -> dict[str, float]:
+    """Sizes and SAMPLED_COSTS of sampled steps, then of an evaluation, by the clock of the processor.
+
+    resident: memory after the steps, without the pages of files, such as the features. peak: the most, with these pages.
+    search: find the neighbours of the text features approximately; the model's graphs are of random ones, as in `measure`.
+    """
+    mambarec.nn.graph.nearest_neighbours = _random_neighbours
+    steps = Steps(run, folder, propagation="sampled", threads=1)
+    model, test, size = steps.trainer.model, steps.test, steps.loader.batch_size
+    times = in_turn({"step": steps}, n_steps, warm_up=3, clock=time.process_time)["step"]
+    rows = [len(one.grad._values()) for one in model.parameters() if one.grad is not None and one.grad.is_sparse]
+    resident = _resident_mb()
+
+    model.eval()
+    evaluator = TopKEvaluator(steps.trainer.config)
+    test.users, test.n_relevant = test.users[:EVALUATED], test.n_relevant[:EVALUATED]
+    with torch.no_grad():
+        started = time.process_time()
+        with representations_once(model):
+            vectors = time.process_time() - started
+            users = in_turn({"user": lambda: evaluator.evaluate(model, test)}, 1, 0, time.process_time)["user"].median
+    text = model.features.get("text")
+    found, share = math.nan, math.nan
+    if search and text is not None:
+        started = time.process_time()
+        neighbours = approximate(text, 10)
+        found, share = time.process_time() - started, recall(text, neighbours[1])
+    return {
+        "users": test.dataset.n_users,
+        "items": test.dataset.n_items,
+        "pairs": sum(map(len, test.dataset.users.values())),
+        "step": times.median,
+        "examples": size / times.median,
+        "rows": sum(rows),
+        "resident": resident,
+        "vectors": vectors,
+        "user": users / len(test.users) * 1e6,
+        "approximate": found,
+        "recall": share,
+        "peak": process_peak_mb(),
+    }
+
+
+def _resident_mb() -> float:
+    """Memory of this process without the pages of files; of Linux."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 2**10
+
+
 def _random_neighbours(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     n = len(features)
     return torch.rand(n, k), torch.randint(n, (n, k), generator=torch.Generator().manual_seed(0))
@@ -101,30 +177,43 @@ def main() -> None:
     parser.add_argument("--scales", type=float, nargs="+", default=[1, 2, 4, 8, 16], metavar="N", help="times Baby")
     parser.add_argument("--data_path", type=Path, default=ROOT / "data", help="the folder above the data sets (data/)")
     parser.add_argument("-d", "--datasets", nargs="+", default=[], metavar="NAME", help="data sets beside them")
+    parser.add_argument("--sampled", action="store_true", help="steps of propagation: sampled; scales up to 160")
+    parser.add_argument("--run", default="MambaRec/fixed", metavar="NAME", help="with --sampled: MambaRec/fixed or LightGCN")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="with --sampled: steps that are timed (20)")
+    parser.add_argument("--search", action="store_true", help="with --sampled: search neighbours of the text features, too")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where the catalogues lie while they are measured")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.alone and options.sampled:
+        print(json.dumps(measure_sampled(options.alone, options.run, options.steps, options.search)))
+        return
     if options.alone:
         print(json.dumps(measure(options.alone)))
         return
+    costs = SAMPLED_COSTS if options.sampled else COSTS
+    dtype = np.float16 if options.sampled else np.float32
+    words = ["--sampled", "--run", options.run, "--steps", str(options.steps)] if options.sampled else []
+    words += ["--search"] if options.search else []
     sources = {name: source(options.data_path, name) for name in options.datasets}
 
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {threads} threads, torch {torch.__version__}; load {load:.1f}")
-    print(f"{'':12}{'users':>9}{'items':>9}{'pairs':>11}" + "".join(f"{title:>10}" for title in COSTS.values()))
+    print(f"{'':12}{'users':>9}{'items':>9}{'pairs':>11}" + "".join(f"{title:>12}" for title in costs.values()))
 
     def row(name: str, folder: Path) -> dict[str, float]:
-        measured = json.loads(fresh_process("benchmarks.growth", "--alone", str(folder)))
+        measured = json.loads(fresh_process("benchmarks.growth", "--alone", str(folder), *words))
         sizes = f"{measured['users']:9,}{measured['items']:9,}{measured['pairs']:11,}"
-        print(f"{name:12}{sizes}" + "".join(f"{measured[cost]:10,.3f}" for cost in COSTS), flush=True)
+        print(f"{name:12}{sizes}" + "".join(f"{measured[cost]:12,.3f}" for cost in costs), flush=True)
         return measured
 
     rows = []
     for scale in sorted(options.scales):
-        with tempfile.TemporaryDirectory() as scratch:
-            rows.append(row(f"{scale:g} x Baby", write_catalogue(Path(scratch) / "baby", scale)))
+        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+            folder = write_catalogue(Path(scratch) / "baby", scale, dtype=dtype)
+            rows.append(row(f"{scale:g} x Baby", folder))
     if len(rows) > 1:
-        slopes = [exponent([one["items"] for one in rows], [one[cost] for one in rows]) for cost in COSTS]
-        print(f"{'exponent':12}{'':29}" + "".join(f"{slope:10.2f}" for slope in slopes))
+        slopes = [exponent([one["items"] for one in rows], [one[cost] for one in rows]) for cost in costs]
+        print(f"{'exponent':12}{'':29}" + "".join(f"{slope:12.2f}" for slope in slopes))
     for name, folder in sources.items():
         with tempfile.TemporaryDirectory() as scratch:
             row(name, with_features(folder, Path(scratch)))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -47,10 +48,14 @@ def with_features(folder: Path, scratch: Path, image_width: int = 4096, text_wid
     return copy
 
 
-def generated_features(n_items: int, width: int) -> np.ndarray:
-    """Noise around 64 latent dimensions, as strong as they are: float32 (I, width), the same for the same shape."""
-    rng = np.random.default_rng(width)
-    latent, basis = rng.standard_normal((n_items, 64), np.float32), rng.standard_normal((64, width), np.float32) / 8
+def generated_features(n_items: int, width: int, first: int | None = None) -> np.ndarray:
+    """Noise around 64 latent dimensions, as strong as they are: float32 (I, width), the same for the same shape.
+
+    first: the number of the first of the items, for a table that is made in parts.
+    """
+    rng = np.random.default_rng(width if first is None else [width, first])
+    latent = rng.standard_normal((n_items, 64), np.float32)
+    basis = (rng if first is None else np.random.default_rng(width)).standard_normal((64, width), np.float32) / 8
     return latent @ basis + rng.standard_normal((n_items, width), np.float32)
 
 
@@ -88,12 +93,16 @@ class Steps:
         self.trainer: Trainer
         self.trainer.model.train()
         self.trainer.model.pre_epoch_processing()
-        self.batches = iter(self.loader)
+        self.batches = self._epoch()
+
+    def _epoch(self) -> Iterator[Any]:
+        """The batches of an epoch. What a sampled step draws is drawn within the step, not in a thread beside it."""
+        return self.trainer._samples(self.loader, 0) if self.trainer.is_sampled else iter(self.loader)
 
     def __call__(self) -> float:
         batch = next(self.batches, None)
         if batch is None:
-            self.batches = iter(self.loader)
+            self.batches = self._epoch()
             batch = next(self.batches)
         return self.trainer._train_step(batch, 0).item()
 

@@ -3,6 +3,9 @@
 import sys
 
 if __name__ == "__main__":
+    from mambarec.base.environment import check_environment
+
+    check_environment()
     from mambarec.base.stopping import stop
 
     stop.listen()  # before what takes long to import

@@ -22,7 +22,7 @@ ALLOWED = {
     "preparation": ["base", "config", "data", "evaluation"],
     "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
     "experiments": ["base", "config", "data", "running"],
-    "serving": ["base", "config", "data", "evaluation", "nn.new_items", "running"],
+    "serving": ["base", "config", "data", "evaluation", "nn.new_items", "preparation.features.pictures", "running"],
     "analysis": [
         "base",
         "config",
@@ -82,6 +82,7 @@ def test_no_import_leads_in_a_circle():
 def test_a_program_only_starts_a_command():
     for name in PROGRAMS:
         assert imports(name) <= {
+            "mambarec.base.environment",
             "mambarec.base.stopping",
             f"mambarec.cli.{name}",
             "mambarec.cli.train",

@@ -18,6 +18,7 @@ import mambarec as mr
 from mambarec.base.errors import UserError
 from mambarec.cli import COMMANDS, prepare, recommend, report, train
 from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
+from mambarec.experiments.grid import is_every
 from mambarec.mmrec import export
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,7 +168,7 @@ def understand(program: str, words: list[str]) -> None:
         return  # the folder is the reader's
     overrides = override_pairs(rest)
     overrides.pop("tuned", None)  # its files are the reader's
-    for model in available_models() if "all" in models else models:
+    for model in available_models() if is_every(models) else models:
         for dataset in datasets:
             Config(model, dataset if dataset in available_datasets() else "demo", overrides)
 

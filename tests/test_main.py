@@ -84,10 +84,10 @@ def test_model_names_may_be_spelled_in_any_case(call):
         (["-m", "BPR", "-d", "nowhere"], "no data set 'nowhere' in src/configs/dataset; there are: baby, clothing, demo"),
         (["--learning_rat", "0.1"], "MambaRec has no key 'learning_rat'; did you mean '--learning_rate'?"),
         (["--embedding_size", "abc"], "embedding_size='abc'; expected an integer"),
-        (["--embedding_size", "0"], "embedding_size=0; expected a number above 0"),
+        (["--embedding_size", "0"], "embedding_size=0; expected an integer above 0"),
         (["--reduction_factor", "100000"], "reduction_factor=100000: min(24, 16) // 100000 = 0 dimensions; use at most 16"),
         (["--feature_map", "[3, 1, 1]"], "feature_map=[3, 1, 1]: expected C, H, W whose product is the reduced width 2"),
-        (["--variant", "other"], "variant=other; expected one of paper, released"),
+        (["--variant", "other"], "variant='other'; expected one of paper, released"),
         (["--variant", "released", "--contrast", "both"], "contrast=both has no effect with variant: released"),
         (["--modalities", "audio"], "declares no 'audio'; it declares: visual, text"),
         (["--valid_metric", "Recall@7"], "valid_metric=Recall@7 is not computed"),
@@ -110,6 +110,56 @@ def test_a_missing_modality_suggests_the_one_that_is_there(call, toy):
     assert status == 2 and "image_feat.npy does not exist" in err and "--modalities text" in err and "-d demo" in err
     assert call("-m", "MambaRec", "--modalities", "text")[0] == 0
     assert call("-m", "LightGCN")[0] == 0
+
+
+@pytest.mark.parametrize("words", [["-m", "all"], ["-m", "BPR", "MambaRec", "VBPR"], ["-m", "VBPR", "--seed", "1", "2"]])
+def test_what_is_missing_is_said_before_anything_is_trained(call, toy, tmp_path, words):
+    (toy / "text_feat.npy").unlink()
+    status, _, err = call(*words)
+    assert status == 2 and not (tmp_path / "results").exists()
+    assert err.startswith("error: nothing is trained, since something is missing.") and "text_feat.npy does not exist" in err
+    assert err.count("\n") == 2  # models that lack the same thing share a line
+    if "BPR" in words or "all" in words:
+        assert "give -m usable, or name the others: -m BPR" in err
+
+
+def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy, tmp_path):
+    for modality in ("image", "text"):
+        (toy / f"{modality}_feat.npy").unlink()
+    folder = tmp_path / "models"
+    folder.mkdir()
+    source = (SRC / "models" / "bpr.py").read_text(encoding="utf-8").replace("class BPR", "class Other")
+    (folder / "other.py").write_text(f"import no_such_package\n{source}", encoding="utf-8")
+    (folder / "Other.yaml").write_text("is_multimodal_model: false\nreg_weight: 0.1\n")
+    older = "import missing_too\nclass Older:\n    def __init__(self, config, dataset): pass\n"  # of MMRec, it declares no keys
+    (folder / "older.py").write_text(older)
+    (folder / "Older.yaml").write_text("is_multimodal_model: false\n")
+    status, out, err = call("-m", "usable", "--model-path", str(folder))
+    assert status == 0, err
+    assert "left out: Other: " in out and "imports no_such_package, which is not installed: pip install no_such_package" in out
+    assert "Older on toy: Older: " in out and "imports missing_too, which is not installed: pip install missing_too" in out
+    trained = {path.name for path in (tmp_path / "results" / "toy").iterdir() if any(path.iterdir())}
+    assert trained == {"BPR", "LightGCN"}
+    status, out, _ = call("-m", "usable", "--modalities", "text", "--epochs", "1")
+    assert status == 0 and "text_feat.npy does not exist" in out
+
+
+def test_a_data_set_without_features_says_which_models_need_none(call, toy, configs):
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
+    status, _, err = call("-m", "MambaRec")
+    assert status == 2 and "error: MambaRec reads item features, and the data set toy has none" in err
+    (toy / "items.csv").write_text("item_id,original_id,text\n")  # as `prepare table` writes it
+    status, _, err = call("-m", "VBPR")
+    assert status == 2 and "`mambarec prepare text -d toy` makes the text features" in err
+    assert "`mambarec prepare images -d toy --images FOLDER` makes the visual features" in err
+
+
+def test_a_missing_feature_file_of_ones_own_data_names_the_command_that_makes_it(call, toy):
+    (toy / "items.csv").write_text("item_id,original_id,text\n")
+    (toy / "image_feat.npy").unlink()
+    status, _, err = call("-m", "MambaRec")
+    assert status == 2 and "`mambarec prepare images -d toy --images FOLDER` makes the visual features" in err
+    assert "Or train without it: --modalities text" in err
 
 
 def test_a_third_modality_needs_one_line(call, toy):

@@ -20,7 +20,11 @@ def test_every_file_that_is_no_module_goes_into_the_wheel():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     patterns = {room: text.split(", ") for room, text in parser["options.package_data"].items()}
-    places = {"mambarec.configs": CODE / "configs", "mambarec.analysis": PACKAGE / "analysis"}
+    places = {
+        "mambarec.configs": CODE / "configs",
+        "mambarec.analysis": PACKAGE / "analysis",
+        "mambarec.serving": PACKAGE / "serving",
+    }
     assert patterns.keys() == places.keys()
     included = {path for room, place in places.items() for pattern in patterns[room] for path in place.glob(pattern)}
     files = [path for place in (PACKAGE, CODE / "models", CODE / "configs") for path in place.rglob("*") if path.is_file()]

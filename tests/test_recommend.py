@@ -92,7 +92,7 @@ def test_similar_items_and_vectors(call, make_run, tmp_path):
         (["similar", "--run", "{run}", "--item", "x"], "error: there is no item 'x'"),
         (["--run", "{run}", "--format", "parquet"], "error: --format parquet is not for the console"),
         (["--run", "{run}", "--data_path", "/nowhere"], "error: /nowhere/toy/toy.inter does not exist"),
-        (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a number above 0"),
+        (["--run", "{run}", "-k", "0"], "argument -k: 0; expected a whole number above 0"),
         (["--run", "{run}", "--explain"], "error: BPR reads no item features"),
         (["similar", "--run", "{run}"], "the following arguments are required: --item"),
         ([], "error: name a finished run: --run DIRECTORY, or -m NAME -d NAME --seed N"),
@@ -102,6 +102,45 @@ def test_a_mistake_ends_with_one_message_and_status_2(call, make_run, words, mes
     directory = make_run("BPR", epochs=1)
     status, _, err = call(*(word.format(run=directory) for word in words))
     assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_users_by_id_and_those_the_data_do_not_have_are_passed_over(call, make_run, tmp_path):
+    directory = make_run("BPR")
+    status, out, err = call("--run", directory, "--user", 7, "nobody", 3, -4, "-k", 2)
+    assert status == 0 and [line.split(",")[0] for line in out.splitlines()] == ["user", "7", "7", "3", "3"]
+    assert err == "passed over, since the data set toy has no such users: nobody, -4\n4 recommendations for 2 users\n"
+    (tmp_path / "ids.txt").write_text("9\nnobody\n")
+    status, out, err = call("--run", directory, "--users", tmp_path / "ids.txt", "-k", 1)
+    assert status == 0 and out.count("\n") == 2 and "passed over" in err
+    status, _, err = call("--run", directory, "--user", "nobody", "-k", 1)
+    assert status == 2 and "error: the data set toy has none of these users: 'nobody'" in err
+
+
+def test_titles_stand_beside_the_ids(call, make_run, toy):
+    directory = make_run("BPR")
+    status, _, err = call("--run", directory, "--user", 7, "--titles")
+    assert status == 2 and "items.csv gives no titles" in err
+    texts = ["=1+1 is a formula" if item == 0 else f"thing {item}" for item in range(64)]
+    pd.DataFrame({"item_id": range(64), "original_id": range(64), "text": texts}).to_csv(toy / "items.csv", index=False)
+    status, out, _ = call("--run", directory, "--user", 7, "--titles", "-k", 64)
+    rows = [line.split(",") for line in out.splitlines()]
+    assert status == 0 and rows[0] == ["user", "item", "title", "rank", "score"]
+    assert all(title == ("'=1+1 is a formula" if item == "0" else f"thing {item}") for _, item, title, *_ in rows[1:])
+    status, out, _ = call("similar", "--run", directory, "--item", 3, "--titles", "-k", 2)
+    assert status == 0 and out.splitlines()[0] == "by,item,title,rank,cosine"
+
+
+def test_a_page_of_lists(call, make_run, tmp_path):
+    directory = make_run("VBPR")
+    status, out, err = call("--run", directory, "--user", 7, 3, "--html", tmp_path / "lists.html", "-k", 4)
+    page = (tmp_path / "lists.html").read_text()
+    assert status == 0 and err == "" and out == f"{tmp_path / 'lists.html'}\n"
+    assert page.count("<section>") == 2 and "<th>Reasons</th>" in page
+    words = ("--html", tmp_path / "lists.html", "--output", tmp_path / "lists.csv", "-k", 4)
+    status, _, err = call("--run", directory, "--user", 7, *words)
+    assert status == 0 and "4 recommendations for 1 user\n" in err and len(pd.read_csv(tmp_path / "lists.csv")) == 4
+    status, _, err = call("--run", directory, "--images", tmp_path)
+    assert status == 2 and "--images is for --html" in err
 
 
 READER = """

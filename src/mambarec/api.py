@@ -23,7 +23,7 @@ from mambarec.base.places import RESULTS
 from mambarec.cli import prepare as preparing
 from mambarec.cli import train as training
 from mambarec.config.configurator import Axis
-from mambarec.data.id_maps import read_table
+from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.grid import plan
 from mambarec.experiments.summary import failures
@@ -33,8 +33,7 @@ from mambarec.running.lookup import Described, choose_run, find_runs
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
-
-_TITLE = 80  # characters of an item's text that stand for its title
+from mambarec.serving.titles import item_titles, with_titles
 
 
 class Run(Described):
@@ -68,6 +67,10 @@ class Run(Described):
         """The model at its best epoch, with its data. It is opened when it is first needed, and checked against the run."""
         return load_trained(self.directory)
 
+    @cached_property
+    def _titles(self) -> pd.Series | None:
+        return item_titles(self.trained.dataset)
+
     def recommend(
         self, users: Iterable[Any] | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
     ) -> pd.DataFrame:
@@ -87,14 +90,14 @@ class Run(Described):
         else:
             numbers = user_identifiers(dataset).numbers([str(user) for user in users])
         frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
-        return self._titled(pd.concat(frames, ignore_index=True))
+        return with_titles(pd.concat(frames, ignore_index=True), self._titles)
 
     def similar(self, item: Any, k: int = 10) -> pd.DataFrame:
         """Find the k items that are nearest to one by cosine.
 
         The columns are by (representation or a modality), item, rank and cosine, and title if the texts are known.
         """
-        return self._titled(vectors.similar_items(self.trained, str(item), k))
+        return with_titles(vectors.similar_items(self.trained, str(item), k), self._titles)
 
     def plot(self):
         """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
@@ -106,17 +109,6 @@ class Run(Described):
             axis.set(xlabel="epoch", ylabel=name if name == "loss" else f"validation {name}")
             axis.axvline(self.result["best_epoch"] + 1, color="0.7", linestyle=":")
         return figure
-
-    def _titled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        path = self.trained.dataset.folder / "items.csv"
-        if not path.exists():
-            return frame
-        items = read_table(path, ",")
-        if not {"original_id", "text"} <= set(items):
-            return frame
-        titles = items.drop_duplicates("original_id").set_index("original_id")["text"].str.slice(0, _TITLE)
-        frame.insert(2, "title", frame["item"].astype(str).map(titles))
-        return frame
 
     def __repr__(self) -> str:
         metric = self.valid_metric
@@ -192,7 +184,7 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
 
 def compare(
-    models: Sequence[str],
+    models: str | Sequence[str],
     dataset: str | Sequence[str] = "demo",
     seeds: Sequence[int] = (1, 2, 3),
     *,
@@ -204,6 +196,7 @@ def compare(
 ) -> Table:
     """Train models on the same seeds, and test the differences. Finished runs are not trained again.
 
+    - `models`: names; or "all"; or "usable", which leaves out the models whose features or packages are missing.
     - `dataset`: one or several.
     - `reference`: the model that is tested against the others; MambaRec, if it is there.
     - `name`: a name for the experiment. `mambarec report table --experiment NAME` prints the table again.
@@ -213,7 +206,8 @@ def compare(
     It raises the errors of `train`. RunError names every trial that failed.
     """
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
-    return _table(list(models), datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
+    names = [models] if isinstance(models, str) else list(models)
+    return _table(names, datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
 
 
 def search(
@@ -274,8 +268,9 @@ def _one_or_several(value: Any) -> Any:
 def _table(models, datasets, settings, reference, name, jobs, restart, words=()) -> Table:
     words = [*words, *(["--name", name] if name else []), *(["--reference", reference] if reference else [])]
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
-    configs = plan(options.model, options.dataset, overrides, options.search)
-    outcomes, experiment = training.run_all(configs, options, overrides)
+    read: dict[str, RecDataset] = {}
+    configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
+    outcomes, experiment = training.run_all(configs, options, overrides, read)
     if text := failures(outcomes):
         raise RunError(text)
     if experiment is None:

@@ -5,8 +5,11 @@ arXiv 2211.06924. Departs from the paper: the raw features are trained too, as i
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
 """
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from mambarec.base.settings import key
@@ -21,6 +24,15 @@ from mambarec.nn.graph import (
 )
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, at_length
+from mambarec.nn.sampled import (
+    Batch,
+    NeighbourSampler,
+    SampledChain,
+    SampledPropagation,
+    propagate_blocks,
+    sampling_of,
+    take_rows,
+)
 
 
 class FREEDOMSettings(NewItemSettings):
@@ -35,6 +47,17 @@ class FREEDOMSettings(NewItemSettings):
     mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
     dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
     reg_weight: float = key("Weight of the projected features' own BPR.", ge=0)
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
 
 
 class FREEDOM(GeneralRecommender):
@@ -59,6 +82,9 @@ class FREEDOM(GeneralRecommender):
         self.item_graph = SparseGraph(frozen_item_graph(features, config["knn_k"], config["mm_image_weight"], self.masks))
         self.shares = graph_shares(features, config["mm_image_weight"])
         self.new_items = NewItems.of(config, features, self.interactions, self.masks, config["knn_k"])
+        self.sampling = sampling_of(config, self.new_items)
+        if self.sampling:
+            self.sampler, self.item_sampler = NeighbourSampler(self.adjacency), NeighbourSampler(self.item_graph)
 
     def pre_epoch_processing(self) -> None:
         """Draw the pairs of the epoch's graph, without replacement, in proportion to 1 / sqrt(deg_u deg_i)."""
@@ -66,13 +92,18 @@ class FREEDOM(GeneralRecommender):
             return
         thinned = draw_pairs(self.interactions, max(1, round(self.interactions.nnz * (1 - self.dropout))))
         self.train_adjacency = SparseGraph(normalized_adjacency(thinned)).to(self.user_embedding.device)
+        if self.sampling:
+            self.sampler = NeighbourSampler(self.train_adjacency)
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors of LightGCN, over the epoch's graph while training and over the full one at
         evaluation, and the items' of the item-item graph (I, D)."""
         adjacency = self.train_adjacency if self.training else self.adjacency
-        embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
-        users, items = propagate_mean(adjacency, embeddings, self.n_ui_layers).split((self.n_users, self.n_items))
+        if self.sampling and not self.training:
+            users, items = propagate_blocks(adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
+        else:
+            embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
+            users, items = propagate_mean(adjacency, embeddings, self.n_ui_layers).split((self.n_users, self.n_items))
         view = self.item_embedding
         for _ in range(self.n_mm_layers):
             view = self.item_graph(view)
@@ -102,7 +133,27 @@ class FREEDOM(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR, and reg_weight * BPR of each modality's projected features, on a batch (3, B); a scalar."""
-        users, items, view = self.forward()
+        return self._loss(interaction, *self.forward(), self.feature_tables)
+
+    def sample(self, interaction: Tensor, generator) -> tuple[SampledPropagation, SampledChain, Tensor]:
+        """The sampled layers of both graphs for a batch (3, B), and the items whose features it reads."""
+        batch = Batch.of(interaction)
+        chain, items = SampledChain.draw(batch, batch.items, self.item_sampler, self.n_mm_layers, self.sampling, generator)
+        propagation = SampledPropagation.draw(
+            batch, self.sampler, self.n_users, self.n_ui_layers, self.sampling, generator, [items]
+        )
+        return propagation, chain, torch.from_numpy(batch.items)
+
+    def sampled_loss(self, sample: tuple[SampledPropagation, SampledChain, Tensor]) -> Tensor:
+        """calculate_loss with vectors propagated over the sampled layers."""
+        propagation, chain, numbers = sample
+        table = propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
+        users, items = propagation.mean(table).split(propagation.sizes)
+        view = chain(F.embedding(propagation.extra[0], table))
+        features = {modality: take_rows(rows, numbers) for modality, rows in self.feature_tables.items()}
+        return self._loss(propagation.interaction, users, items, view, features)
+
+    def _loss(self, interaction: Tensor, users: Tensor, items: Tensor, view: Tensor, features) -> Tensor:
         user = F.embedding(interaction[0], users)  # (B, D)
         pairs = interaction[1:].flatten()  # (2B,), positives, then negatives
         vectors = F.embedding(pairs, items + view)  # (2B, D)
@@ -110,6 +161,6 @@ class FREEDOM(GeneralRecommender):
             (vectors,) = self.new_items.dropped(pairs, (vectors,), lambda _, links: (self.as_new(items, links),))
         loss = bpr_logistic(user, *vectors.chunk(2))
         for modality, project in self.projections.items():
-            projected = project(F.embedding(pairs, self.feature_tables[modality]))  # (2B, D)
+            projected = project(F.embedding(pairs, features[modality]))  # (2B, D)
             loss = loss + self.reg_weight * bpr_logistic(user, *projected.chunk(2))
         return loss

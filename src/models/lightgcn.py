@@ -4,14 +4,18 @@ He et al., SIGIR 2020, arXiv 2002.02126. Departs from the paper: norms in place 
 has it.
 """
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import BPRLoss, EmbLoss
+from mambarec.nn.sampled import Batch, NeighbourSampler, SampledPropagation, propagate_blocks, sampling_of
 
 
 class LightGCNSettings(Settings):
@@ -19,6 +23,17 @@ class LightGCNSettings(Settings):
 
     n_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
 
 
 class LightGCN(GeneralRecommender):
@@ -32,22 +47,42 @@ class LightGCN(GeneralRecommender):
         self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, config["embedding_size"])))
         self.adjacency = SparseGraph(normalized_adjacency(dataloader.inter_matrix("coo")))
         self.bpr_loss, self.reg_loss = BPRLoss(), EmbLoss()
+        self.sampling = sampling_of(config)
+        self.sampler = NeighbourSampler(self.adjacency) if self.sampling else None
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors after propagation."""
+        if self.sampling and not self.training:
+            return propagate_blocks(self.adjacency, self.user_embedding, self.item_embedding, self.n_layers)
         embeddings = torch.cat((self.user_embedding, self.item_embedding))  # (U+I, D)
         users, items = propagate_mean(self.adjacency, embeddings, self.n_layers).split((self.n_users, self.n_items))
         return users, items
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR on propagated vectors + reg_weight * EmbLoss on the embeddings of a batch (3, B); shape (1,)."""
-        users, items = self.representations()
+        return self._loss(interaction, *self.representations(), self.user_embedding, self.item_embedding)
+
+    def sample(self, interaction: Tensor, generator) -> SampledPropagation:
+        """The sampled layers of a batch (3, B)."""
+        return SampledPropagation.draw(
+            Batch.of(interaction), self.sampler, self.n_users, self.n_layers, self.sampling, generator
+        )
+
+    def sampled_loss(self, sample: SampledPropagation) -> Tensor:
+        """calculate_loss with vectors propagated over the sampled layers."""
+        table = sample.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
+        propagated, embedded = (rows.split(sample.sizes) for rows in (sample.mean(table), sample.of_batch(table)))
+        return self._loss(sample.interaction, *propagated, *embedded)
+
+    def _loss(
+        self, interaction: Tensor, users: Tensor, items: Tensor, user_embedding: Tensor, item_embedding: Tensor
+    ) -> Tensor:
         user, positive, negative = interaction
         pos_score = (F.embedding(user, users) * F.embedding(positive, items)).sum(-1)  # (B,)
         neg_score = (F.embedding(user, users) * F.embedding(negative, items)).sum(-1)
         layer_0 = (
-            F.embedding(user, self.user_embedding),
-            F.embedding(positive, self.item_embedding),
-            F.embedding(negative, self.item_embedding),
+            F.embedding(user, user_embedding),
+            F.embedding(positive, item_embedding),
+            F.embedding(negative, item_embedding),
         )
         return self.bpr_loss(pos_score, neg_score) + self.reg_weight * self.reg_loss(*layer_0)

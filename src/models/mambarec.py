@@ -15,8 +15,9 @@ of width D with scalar attentions, MMD and the encoder's contrast but not (10), 
 
 from functools import partial
 from itertools import combinations
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -26,8 +27,9 @@ from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
-from mambarec.nn.multiview import MultiViewEncoder
+from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.new_items import NewItems, NewItemSettings, at_length, moved
+from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 Variant = Literal["paper", "released"]
 Contrast = Literal["modality", "behaviour", "both"]
@@ -68,6 +70,31 @@ class MambaRecSettings(NewItemSettings):
         later=None,
     )
     train_features: bool | None = key("Whether the raw item features are trained too. null: true.")
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
+
+
+class SampledStep(NamedTuple):
+    """The encoder's sampled layers of a batch, and of each modality the items (N,) whose features are read.
+
+    guiding, aligned: the places among these of the items that the encoder starts from, and of the batch's positive items, whose
+    ids are in `positives`.
+    """
+
+    views: SampledViews
+    items: dict[str, Tensor]
+    guiding: dict[str, Tensor]
+    aligned: dict[str, Tensor]
+    positives: Tensor
 
 
 class MambaRec(GeneralRecommender):
@@ -124,10 +151,12 @@ class MambaRec(GeneralRecommender):
             self.modal_encoders = _paper_encoders(features, widths, factor, dim, local, shape, reduction)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(setting("dropout", 0.2))
+        self.sampling = sampling_of(config, self.new_items)
+        self.samplers = self.encoder.samplers() if self.sampling else {}
 
     def modal_vectors(self) -> dict[str, Tensor]:
         """v_i, t_i of every item: modality -> (I, D); dimensionality optimisation (12)-(13), then DREAM (1)-(6)."""
-        return {modality: encoder(self.feature_tables[modality]) for modality, encoder in self.modal_encoders.items()}
+        return {modality: encoder(self.feature_tables[modality].float()) for modality, encoder in self.modal_encoders.items()}
 
     def forward(self):
         """Return the modal vectors, their form that guides the encoder, and the encoder's Views."""
@@ -137,6 +166,9 @@ class MambaRec(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
+        if self.sampling and not self.training:
+            modal = modal_in_blocks(self.modal_encoders, self.feature_tables)
+            return self.encoder.final_vectors({modality: self.norm(vectors) for modality, vectors in modal.items()})
         _, guides, views = self.forward()
         side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
@@ -165,9 +197,35 @@ class MambaRec(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """Equation (16) on a batch (3, B) of users, positive and negative items; a scalar."""
+        return self._loss(interaction, self.n_users, *self.forward(), self.masks)
+
+    def sample(self, interaction: Tensor, generator) -> SampledStep:
+        """The sampled layers of a batch (3, B), and the items whose features they need."""
+        batch = Batch.of(interaction)
+        views = self.encoder.sample(batch, self.samplers, self.sampling, generator)
+        step = SampledStep(views, {}, {}, {}, torch.from_numpy(batch.items[: batch.n_positives]))
+        for modality, items in views.items.items():
+            rows, places = np.unique(np.concatenate((items, batch.items[: batch.n_positives])), return_inverse=True)
+            step.items[modality] = torch.from_numpy(rows)
+            step.guiding[modality], step.aligned[modality] = torch.from_numpy(places).split((len(items), batch.n_positives))
+        return step
+
+    def sampled_loss(self, sample: SampledStep) -> Tensor:
+        """Equation (16) over the sampled layers; BatchNorm, MMD and the contrasts see the rows of the sample."""
+        modal, guides = {}, {}
+        for modality, encoder in self.modal_encoders.items():
+            vectors = encoder(take_rows(self.feature_tables[modality], sample.items[modality]))  # (N, D)
+            guides[modality] = self.dropout(self.norm(F.embedding(sample.guiding[modality], vectors)))
+            modal[modality] = F.embedding(sample.aligned[modality], vectors)
+        batch = sample.views.propagation
+        views = self.encoder.sampled_views(guides, sample.views)
+        masks = {modality: mask[sample.positives] for modality, mask in self.masks.items()}
+        return self._loss(batch.interaction, batch.sizes[0], modal, guides, views, masks)
+
+    def _loss(self, interaction: Tensor, n_users: int, modal, guides, views: Views, masks: dict[str, Tensor]) -> Tensor:
+        """views: of n_users users, then of the items; modal, masks: of these items, or of the positive ones, which lead."""
         users, positives, negatives = interaction
-        modal, guides, views = self.forward()
-        parts = [distinct(ids) for ids in (users, positives + self.n_users, negatives + self.n_users)]
+        parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
         rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
         side, content = self.encoder.fuse(views, rows)
         if self.new_items:
@@ -186,10 +244,10 @@ class MambaRec(GeneralRecommender):
         if self.global_alignment and len(modal) > 1:
             aligned = modal
             if self.align_on == "views":
-                aligned = {modality: view[self.n_users :] for modality, view in views.modal.items()}
-            rows, counts = parts[1].values - self.n_users, parts[1].counts
+                aligned = {modality: view[n_users:] for modality, view in views.modal.items()}
+            rows, counts = parts[1].values - n_users, parts[1].counts
             vectors = {m: F.embedding(rows, table) for m, table in aligned.items()}  # (N, D) each
-            there = {m: mask[rows] for m, mask in self.masks.items()}  # (N,) each
+            there = {m: mask[rows] for m, mask in masks.items()}  # (N,) each
             distance = partial(mmd, normalize=self.mmd_normalize)
             loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, there, self.mmd_bandwidth, counts)  # (7)-(9)
             if self.contrast != "behaviour":

@@ -5,15 +5,19 @@ paper: the raw features are trained too, and L2 is over the batch's final embedd
 U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.multiview import MultiViewEncoder, Views
+from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, at_length, moved
+from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 
@@ -26,6 +30,17 @@ class MGCNSettings(NewItemSettings):
     knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
     cl_loss: float = key("Weight of the contrastive loss.", ge=0)
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
 
 
 class MGCN(GeneralRecommender):
@@ -42,6 +57,8 @@ class MGCN(GeneralRecommender):
         self.new_items = NewItems.of(config, features, interactions, self.masks, config["knn_k"])
         self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], dim) for m, table in features.items()})
+        self.sampling = sampling_of(config, self.new_items)
+        self.samplers = self.encoder.samplers() if self.sampling else {}
 
     def forward(self) -> tuple[dict[str, Tensor], Views]:
         """The projected features, modality -> (I, D), and the Views of the encoder that they guide."""
@@ -50,6 +67,8 @@ class MGCN(GeneralRecommender):
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """User (U, D) and item (I, D) vectors, content + side."""
+        if self.sampling and not self.training:
+            return self.encoder.final_vectors(modal_in_blocks(self.projections, self.feature_tables))
         modal, views = self.forward()
         side, content = self.encoder.fuse(views)
         users, items = (side + content).split((self.n_users, self.n_items))
@@ -75,9 +94,23 @@ class MGCN(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR + L2 + the contrast of side with content, on a batch (3, B) of users, positives, negatives; a scalar."""
+        return self._loss(interaction, self.n_users, *self.forward())
+
+    def sample(self, interaction: Tensor, generator) -> SampledViews:
+        """The sampled layers of a batch (3, B)."""
+        return self.encoder.sample(Batch.of(interaction), self.samplers, self.sampling, generator)
+
+    def sampled_loss(self, sample: SampledViews) -> Tensor:
+        """calculate_loss over the sampled layers."""
+        modal = {m: project(take_rows(self.feature_tables[m], sample.items[m])) for m, project in self.projections.items()}
+        views = self.encoder.sampled_views(modal, sample)
+        batch = sample.propagation
+        return self._loss(batch.interaction, batch.sizes[0], modal, views)
+
+    def _loss(self, interaction: Tensor, n_users: int, modal: dict[str, Tensor], views: Views) -> Tensor:
+        """modal, views: what `forward` returns, of the rows that the ids of the batch number; n_users: of the views' rows."""
         users, positives, negatives = interaction
-        parts = [distinct(ids) for ids in (users, positives + self.n_users, negatives + self.n_users)]
-        modal, views = self.forward()
+        parts = [distinct(ids) for ids in (users, positives + n_users, negatives + n_users)]
         rows, sizes = torch.cat([part.values for part in parts]), [len(part.values) for part in parts]
         side, content = self.encoder.fuse(views, rows)
         if self.new_items:

@@ -102,7 +102,7 @@ def test_a_mistake_ends_with_one_message_and_status_2(words, message, call, tmp_
 def test_no_job_at_all_is_refused(call, capsys):
     with pytest.raises(SystemExit):
         call("ablation", "--jobs", "0")
-    assert "--jobs: 0; expected a number above 0" in capsys.readouterr().err
+    assert "--jobs: 0; expected a whole number above 0" in capsys.readouterr().err
 
 
 def test_features_that_are_not_there_are_named_before_anything_is_trained(call, toy, tmp_path):

@@ -1,10 +1,16 @@
 """Numbers in words, and back."""
 
 import argparse
+import ast
+import re
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mambarec.base.words import command_text, count, duration, positive
+import mambarec.base.words as words
+from mambarec.base.words import command, command_text, count, duration, guarded, positive, unguarded
 
 
 @pytest.mark.parametrize(
@@ -20,10 +26,64 @@ def test_a_count_has_its_plural():
 
 def test_an_option_must_be_above_zero():
     assert positive("3") == 3
-    with pytest.raises(argparse.ArgumentTypeError, match="0; expected a number above 0"):
-        positive("0")
+    for text in ("0", "-1", "1_0", "2.5", "many", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"^{text}; expected a whole number above 0"):
+            positive(text)
+
+
+@given(st.text())
+def test_a_guarded_text_comes_back(text):
+    assert unguarded(guarded(text)) == text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "-1+cmd|' /C calc'!A0", "\t=1", "＝1", "'=1"])
+def test_a_formula_is_guarded_and_a_name_in_apostrophes_stays(text):
+    assert guarded(text) == f"'{text}" and unguarded(guarded(text)) == text
+    assert unguarded("'tis") == "'tis" and unguarded("'") == "'"
 
 
 def test_a_command_is_one_to_type():
     assert command_text(["/a/b/src/main.py", "-m", "BPR", "--name", "a b"]) == "python main.py -m BPR --name 'a b'"
     assert command_text(["mambarec train", "-m", "BPR"]) == "mambarec train -m BPR"
+
+
+@pytest.mark.parametrize("started", ["mambarec train", "/usr/lib/ipykernel_launcher.py", "-c"])
+def test_a_message_names_the_command_of_the_package(monkeypatch, started):
+    monkeypatch.setattr("sys.argv", [started])
+    assert command("report", "table") == "mambarec report table"
+
+
+def test_a_message_names_the_program_to_one_who_started_a_program(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/a/src/main.py", "-m", "BPR"])
+    assert command("report", "table") == "python report.py table"
+    assert command("status") == "python report.py runs --unfinished" and command("train") == "python main.py"
+
+
+def test_every_command_has_a_program():
+    from mambarec.cli import COMMANDS
+
+    assert words._PROGRAMS.keys() == COMMANDS.keys()
+
+
+# Where the source may say the name of a program: what a run recorded, and where the programs are described as such.
+DESCRIBED = ("base/words.py", "analysis/selection.py", "cli/__init__.py", "mmrec/export.py")
+
+
+def test_no_message_names_a_program_but_by_command():
+    """Docstrings may; they are no messages."""
+    named = re.compile(
+        r"\b(main|prepare|recommend|report|export_plugin)\.py\b|\bmambarec (train|compare|prepare|recommend|report)\b"
+    )
+    package = Path(words.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).as_posix() in DESCRIBED:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                assert not named.search(node.value), f"{path}, line {node.lineno}: {node.value!r}"

@@ -48,6 +48,9 @@ def test_a_key_that_came_later_names_a_run_only_with_another_value():
         "mmd_normalize": None,
         "item_dropout": 0.0,
         "cold_items": "own",
+        "propagation": "full",
+        "fanouts": None,
+        "layer_size": None,
     }
     assert "mmd_normalize" not in config.identity()
     assert Config("MambaRec", "demo", {"mmd_normalize": False}).identity()["mmd_normalize"] is False

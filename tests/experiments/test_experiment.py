@@ -59,7 +59,7 @@ def tables(text: str) -> str:
 def test_the_command_that_a_comparison_ends_with_prints_the_same_table(call, ask, results):
     more = ["--reference", "BPR", "--legacy-test-selection"]
     _, out, _ = call("-m", "BPR", "LightGCN", "--seed", "1", "2", "--learning_rate", "1e-3", "1e-2", *more)
-    words = shlex.split(out.strip().rpartition("report.py ")[2])
+    words = shlex.split(out.strip().rpartition("mambarec report ")[2])
     assert words[0] == "table" and words[-2:] == ["--results", f"{results}"]
     assert ask(*words[:-2])[1].strip() == tables(out).strip()
 
@@ -82,7 +82,7 @@ def test_an_experiment_whose_run_was_removed_is_unfinished(call, ask, results):
 
 def test_a_comparison_leaves_its_plan_and_its_table_prints_again_whatever_was_run_since(call, ask, results):
     status, out, _ = call("-m", "BPR", "LightGCN", "--seed", "1", "2", "--name", "base", "--reference", "BPR")
-    assert status == 0 and "report.py table --experiment base --reference BPR --results" in out
+    assert status == 0 and "mambarec report table --experiment base --reference BPR --results" in out
     (experiment,) = experiments_in(results)
     assert (experiment.name, experiment.purpose, experiment.models) == ("base", "comparison", ["BPR", "LightGCN"])
     assert experiment.seeds == [1, 2] and experiment.budget["epochs"] == 1 and experiment.points == {"BPR": 1, "LightGCN": 1}

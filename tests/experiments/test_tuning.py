@@ -125,7 +125,7 @@ def test_tuned_without_a_file_is_an_error_that_says_how_to_get_one(make_config, 
     path = configs / "tuned" / "toy" / "LightGCN.yaml"
     path.parent.mkdir(parents=True)
     path.write_text("n_layers: 2\n")
-    with pytest.raises(ConfigError, match=r"toy has tuned values of LightGCN.*main.py -m BPR -d toy --search --save-best"):
+    with pytest.raises(ConfigError, match=r"toy has tuned values of LightGCN.*mambarec search -m BPR -d toy --save-best"):
         make_config("BPR", tuned=True)
     path.write_text("n_layer: 2\n")
     with pytest.raises(ConfigError, match=r"LightGCN.yaml: LightGCN has no key 'n_layer'; did you mean '--n_layers'"):

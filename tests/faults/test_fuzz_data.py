@@ -14,7 +14,7 @@ from mambarec.preparation.features.items import read_items
 from mambarec.preparation.validation import check as check_dataset
 from mambarec.running.run import assemble, open_dataset
 from mambarec.serving.identifiers import item_identifiers, user_identifiers
-from mambarec.serving.lists import listed_users
+from mambarec.serving.lists import known_users, listed_users
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -122,6 +122,6 @@ def test_a_damaged_list_of_users_is_refused_or_used(make_config, tmp_path, toy):
     @given(mutated("".join(f"{n}\n" for n in range(48)).encode()))
     def check(content):
         path.write_bytes(content)
-        accepts("list of users", lambda: listed_users(dataset, path))
+        accepts("list of users", lambda: known_users(dataset, listed_users(path)))
 
     check()

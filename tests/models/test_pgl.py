@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 from mambarec.models.pgl import KEPT, PGL, SMALLEST, principal_block
 
+from mambarec.base.errors import ConfigError
 from mambarec.nn.graph import normalized_adjacency, normalized_interactions
 
 
@@ -102,5 +103,5 @@ def test_a_draw_leaves_out_its_share_of_the_coordinates(build):
 
 
 def test_another_mode_is_refused(build):
-    with pytest.raises(ValueError, match="mode=both; expected one of local, global"):
+    with pytest.raises(ConfigError, match="mode='both'; expected one of local, global"):
         build(mode="both")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from mambarec.models.gume import enhanced_adjacency, shared_neighbours
 
+from mambarec.base.errors import ConfigError
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
@@ -117,7 +118,7 @@ def test_masked_features_train_only_if_they_are_asked_to(feature_mask, build):
     if feature_mask == "trained":
         loss.backward()
         assert vectors.grad.any() and model.predict.weight.grad.any()
-    with pytest.raises(ValueError, match="feature_mask=no; expected one of trained, constant"):
+    with pytest.raises(ConfigError, match="feature_mask='no'; expected one of constant, trained"):
         build("MENTOR", feature_mask="no")
 
 
@@ -160,9 +161,9 @@ def test_layers_are_weighed_by_their_cosine_with_the_first(build):
     torch.testing.assert_close(model.propagate([first]), total)
 
 
-@pytest.mark.parametrize("name", ["MENTOR", "COHESION", "PGL"])
+@pytest.mark.parametrize("name", ["MENTOR", "COHESION", "PGL", "FREEDOM"])
 def test_a_share_out_of_range_is_refused(name, build):
-    with pytest.raises(ValueError, match="expected 0 <= dropout < 1"):
+    with pytest.raises(ConfigError, match="expected a number not below 0 and below 1"):
         build(name, dropout=1.0)
 
 

@@ -99,8 +99,3 @@ def test_short_lists_that_stay_draw_nothing(interactions):
     state = torch.get_rng_state()
     UserGraph(interactions, 6, "none").resample(torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_an_unknown_padding_is_refused(interactions):
-    with pytest.raises(ValueError, match="user_graph_pad=wrap; expected one of none, resample"):
-        UserGraph(interactions, 6, "wrap")

@@ -1,6 +1,8 @@
 """Image models by name: what each gives for a picture, and what is said when it cannot be had."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.preparation.features.backbones import load_backbone
+
+SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 @pytest.fixture
@@ -54,15 +58,20 @@ def test_a_convolution_gives_one_number_a_channel(transformers, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "--model resnet: expected vgg16, timm:NAME or transformers:NAME"),
-        ("timm:", "--model timm:: expected"),
+        ("resnet", "the image model resnet is not known. Expected statistics .*, vgg16, timm:NAME or transformers:NAME"),
+        ("timm:", "the image model timm: is not known"),
         ("transformers:no/such-model", r"no/such-model cannot be loaded.*preprocessor_config.json.*--download"),
-        ("transformers:/nowhere", "/nowhere cannot be loaded"),
+        ("transformers:/nowhere", "/nowhere cannot be loaded.*The image model statistics needs no weights"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_named(transformers, name, message):
     with pytest.raises(ConfigError, match=message):
         load_backbone(name)
+
+
+def test_a_folder_of_weights_is_a_model_of_transformers(tiny_vit, picture):
+    one, other = (load_backbone(name) for name in (str(tiny_vit), f"transformers:{tiny_vit}"))
+    torch.testing.assert_close(one.features([one.prepare(picture)]), other.features([other.prepare(picture)]))
 
 
 def test_weights_in_the_wrong_place_are_an_error(transformers, tmp_path):
@@ -91,15 +100,59 @@ def test_without_the_library_the_error_says_how_to_get_it(monkeypatch, name):
         load_backbone(name)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "timm:resnet18", "transformers:any/model"])
-def test_a_torchvision_of_another_torch_is_explained(monkeypatch, tmp_path, name):
+@pytest.fixture
+def broken_torchvision(tmp_path):
+    """A folder with a torchvision that belongs to another torch, as pip would have installed it."""
+    folder = tmp_path / "broken"
+    (folder / "torchvision").mkdir(parents=True)
+    text = "import torchvision.ops\nraise RuntimeError('operator torchvision::nms does not exist')\n"
+    (folder / "torchvision" / "__init__.py").write_text(text)
+    (folder / "torchvision" / "ops.py").touch()
+    metadata = folder / "torchvision-0.28.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["vgg16", "timm:resnet18"])
+def test_a_torchvision_of_another_torch_is_explained_where_it_is_needed(monkeypatch, broken_torchvision, name):
     pytest.importorskip("PIL.Image", reason="needs the extra features")
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(broken_torchvision)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    with pytest.raises(ConfigError, match=r"torchvision does not import beside torch .*the pair that belongs together"):
+    with pytest.raises(ConfigError, match=rf"--model {name} cannot start: torchvision does not import beside torch .*nms does"):
         load_backbone(name)
+
+
+@pytest.mark.parametrize("state", ["broken", "absent"])
+def test_texts_and_pictures_are_encoded_beside_a_torchvision_that_is_broken_or_absent(
+    broken_torchvision, write_items, draw, mini_lm, tiny_vit, state
+):
+    folder, pictures = write_items(2, text=["a red shoe", "a blue shoe"]), draw(0, 1)
+    hide = "" if state == "broken" else "sys.modules['torchvision'] = None"
+    code = f"""
+import sys
+sys.path[:0] = [{str(SRC)!r}, {str(broken_torchvision)!r}]
+{hide}
+from pathlib import Path
+from mambarec.preparation.features.images import extract_features
+from mambarec.preparation.features.text import encode_texts
+folder = Path({str(folder)!r})
+encode_texts(folder, {str(mini_lm)!r})
+extract_features(folder, {f"transformers:{tiny_vit}"!r}, images=Path({str(pictures)!r}))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("torchvision does not import beside torch") == (state == "broken")
+    assert np.load(folder / "text_feat.npy").shape == (2, 384) and np.load(folder / "image_feat.npy").shape == (2, 16)
+
+
+def test_the_pinned_torch_and_torchvision_belong_together():
+    """torch 2.N and torchvision 0.(N + 15) are released together."""
+    pins = dict(line.split("==") for line in (SRC.parent / "constraints.txt").read_text().split() if "==" in line)
+    assert pins["torch"].split(".")[0] == "2" and pins["torchvision"].split(".")[0] == "0"
+    assert int(pins["torchvision"].split(".")[1]) == int(pins["torch"].split(".")[1]) + 15
+    page = (SRC.parent / "docs" / "install.md").read_text(encoding="utf-8")
+    assert page.count(f"pip install torch=={pins['torch']} torchvision=={pins['torchvision']}") == 2
 
 
 @pytest.fixture
@@ -111,7 +164,7 @@ def torchvision():
 @pytest.mark.slow  # 138 million numbers, made and written
 def test_vgg16_gives_its_second_fully_connected_layer(torchvision, picture, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"Put vgg16-397923af.pth.*into .*checkpoints, name it by --weights"):
+    with pytest.raises(ConfigError, match=r"vgg16-397923af.pth into .*checkpoints, or name it with --weights"):
         load_backbone("vgg16")
     model = torchvision.models.vgg16().eval()
     torch.save(model.state_dict(), tmp_path / "vgg16.pth")

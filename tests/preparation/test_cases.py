@@ -10,6 +10,7 @@ import pytest
 from mambarec.cli import prepare as program
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
+from mambarec.preparation.features.items import read_items
 from mambarec.preparation.validation import popularity
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -167,7 +168,7 @@ def test_ties_are_broken_by_the_seed(made, tmp_path, configs):
     assert (other[other.x_label == 2].set_index("user")["item"][test.index] != test).mean() > 0.5
 
 
-@pytest.mark.parametrize("spelled", ["nan", "", "NULL", "None", "\\N", "NA", " null ", "NaN"])
+@pytest.mark.parametrize("spelled", ["nan", "", "NULL", "None", "\\N", "NA", " null ", "NaN", "nan.0", "-nan.0"])
 def test_rows_without_a_user_are_left_out_and_counted(made, tmp_path, spelled):
     path = tmp_path / "guests.csv"
     path.write_text((CASES / "guests_nan.csv").read_text().replace("\nnan,", f"\n{spelled},"))
@@ -391,3 +392,28 @@ def test_bytes_in_a_parquet_file_are_text(made, tmp_path):
     frame.to_parquet(tmp_path / "v.parquet")
     found, _ = made("table", "--interactions", tmp_path / "v.parquet", *UI, "--k-core", 1)
     assert set(found.user) == {f"\u00fcu{n}" for n in range(9)}
+
+
+@pytest.mark.parametrize("column", ["--rating-column", "--time-column"])
+@pytest.mark.parametrize("spelled", ["1_0", "1_0.5", "0x1F", "0b11", "1_500_000_000", "ten"])
+def test_what_only_a_programming_language_takes_for_a_number_is_refused(call, tmp_path, column, spelled):
+    rows = [f"u{u},i{i},{5 + i}" for u in range(12) for i in range(12)]
+    rows[20] = rows[20].rpartition(",")[0] + f",{spelled}"
+    (tmp_path / "visits.csv").write_text("user,item,number\n" + "\n".join(rows) + "\n")
+    words = ("table", "--interactions", tmp_path / "visits.csv", *UI, column, "number")
+    status, out, _ = call(*words)
+    what = "rating is not a number" if column == "--rating-column" else "time is neither a number nor a date"
+    assert status == 0 and f"refused: {what}: 1 (line 22)" in out
+
+
+def test_a_text_that_is_a_formula_is_guarded_in_items_csv_and_comes_back(made, tmp_path):
+    titles = ["=1+1", "-5% off", "'tis", "'=1", "plain", "@me", "ＡＢ", "＝1", "+49 30 1", "-abc"]
+    pd.DataFrame({"item": [f"i{n}" for n in range(20)], "title": titles * 2}).to_csv(tmp_path / "items.csv", index=False)
+    files = ("--interactions", CASES / "enc_semicolon.csv", "--items", tmp_path / "items.csv")
+    made("table", *files, *UI, "--time-column", "time", "--text-columns", "title")
+    folder = tmp_path / "data" / "mine"
+    written = pd.read_csv(folder / "items.csv", dtype=str)
+    assert not written["text"].str.match(r"[=+@＝]|-5").any() and written["original_id"].str.fullmatch(r"i\d+").all()
+    found = read_items(folder)
+    expected = dict(zip([f"i{n}" for n in range(20)], titles * 2, strict=True))
+    assert dict(zip(found["original_id"], found["text"], strict=True)) == expected

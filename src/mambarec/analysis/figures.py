@@ -21,6 +21,7 @@ import pandas as pd
 
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing, write_text
+from mambarec.base.words import guarded_frame
 
 WIDTH = 3.3  # inches, a column of a two-column paper
 DARK = "-dark"  # ends the name of the form for dark pages
@@ -135,7 +136,7 @@ class Picture:
             self.figure.savefig(file, format="png", metadata={"Software": None})
         write_text(paths[1], self.svg(LIGHT))
         write_text(paths[2], self.svg(NIGHT))
-        write_text(paths[3], self.numbers.to_csv(index=False))
+        write_text(paths[3], guarded_frame(self.numbers).to_csv(index=False))
         write_text(paths[4], self.caption + "\n")
         return paths
 

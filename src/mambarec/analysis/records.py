@@ -20,6 +20,7 @@ import mambarec.running.schema as schema
 from mambarec.base.bounded import parse_json, read_arrays, read_bytes
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
+from mambarec.base.words import command
 from mambarec.config import configurator
 from mambarec.config.configurator import config_file, read_yaml, tuned_file
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
@@ -194,6 +195,8 @@ def load_records(paths: Iterable[Path]) -> list[Record]:
             runs = sorted(Path(place) for place, _, names in walk if "result.json" in names)
             found = [*map(Record.of_run, runs), *map(Record.of_file, sorted(path.rglob(f"*{SUFFIX}")))]
         if not found:
-            raise RunError(f"{path}: no finished run and no *{SUFFIX} there; train with main.py first, or name another place")
+            raise RunError(
+                f"{path}: no finished run and no *{SUFFIX} there. Train first (`{command('train')}`), or name another place"
+            )
         records += found
     return records

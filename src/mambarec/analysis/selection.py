@@ -11,7 +11,7 @@ from typing import Any
 
 from mambarec.analysis.records import SUFFIX, Record, load_records
 from mambarec.base.errors import RunError
-from mambarec.base.words import count, listed
+from mambarec.base.words import command, count, listed
 from mambarec.experiments.experiment import Experiment, experiments_in
 from mambarec.running.lookup import fits, parse_where
 
@@ -234,7 +234,10 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
         unfinished = [plan.name for plan in selection.plans]
         if unfinished:
             raise RunError(f"experiment {unfinished[0]} has no finished run yet; give its command again to go on with it")
-        raise RunError("no finished run; " + (selection.said[0] if selection.said else "train with main.py first"))
+        raise RunError(
+            "no finished run; "
+            + (selection.said[0] if selection.said else f"train one first: {command('train', '-m', 'MambaRec')}")
+        )
     for option, names in (("dataset", wanted.datasets), ("model", wanted.models)):
         if names:
             records = _in_order(records, option, names, selection.plans)
@@ -246,7 +249,7 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
     if not kept:
         asked = [f"--seed {' '.join(map(str, wanted.seeds))}"] * bool(wanted.seeds)
         asked += [f"--where {' '.join(wanted.where)}"] * bool(wanted.where)
-        raise RunError(f"no finished run fits {' '.join(asked)}; report.py runs lists them")
+        raise RunError(f"no finished run fits {' '.join(asked)}. `{command('runs')}` lists them")
     gone = sorted({record.model for record in records} - {record.model for record in kept})
     if gone:
         selection.said.append(f"no run of {listed(gone)} fits --seed and --where, so it has no row")

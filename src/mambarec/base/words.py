@@ -3,12 +3,26 @@
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+# The commands of `mambarec` that are programs of src/ too, in whose words.
+_PROGRAMS = {
+    "train": "main.py",
+    "compare": "main.py",
+    "search": "main.py --search",
+    "prepare": "prepare.py",
+    "recommend": "recommend.py",
+    "report": "report.py",
+    "runs": "report.py runs",
+    "status": "report.py runs --unfinished",
+    "plugin": "export_plugin.py",
+}
 # What a spreadsheet takes for a formula. Of the last three signs a word, a number or a handle does no harm: -abc, +49, @name.
 _FORMULA = re.compile(r"[=\t\r\n＝]|[-+@＋－＠].*[^\w.-]", re.DOTALL)
+FORMULA_SIGNS = "=\t\r\n＝-+@＋－＠"  # with which a formula can begin
 
 
 def guarded(text: str) -> str:
@@ -20,16 +34,22 @@ def guarded(text: str) -> str:
 
 
 def unguarded(text: str) -> str:
-    """What `guarded` was given."""
-    return text.removeprefix("'")
+    """What `guarded` was given. An apostrophe before anything else, as in 'tis, stays."""
+    return text[1:] if text.startswith("'") and text[1:2] and text[1] in FORMULA_SIGNS + "'" else text
+
+
+def guarded_frame(frame: Any) -> Any:
+    """A pandas table with every text in its columns `guarded`."""
+    words = frame.select_dtypes(include=["string", "object"]).columns
+    texts = {name: frame[name].map(lambda value: guarded(value) if isinstance(value, str) else value) for name in words}
+    return frame.assign(**texts)
 
 
 def positive(text: str) -> int:
     """The value of an option that must be a whole number above 0; argparse names the option and what was given."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number above 0")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text}; expected a whole number above 0")
+    return int(text)
 
 
 def count(number: int, thing: str) -> str:
@@ -51,6 +71,16 @@ def command_text(arguments: Sequence[str]) -> str:
     """A program's sys.argv as a command to type: 'mambarec train …', or 'python main.py …'."""
     program, *words = arguments
     return shlex.join([*(program.split() if program.startswith("mambarec ") else ["python", Path(program).name]), *words])
+
+
+def command(name: str, *words: str) -> str:
+    """A command for the reader to type, such as `mambarec report table`. Every message that names a command gets it from here.
+
+    Someone who started a program of src/ reads `python report.py table`.
+    """
+    started = Path(sys.argv[0]).name if sys.argv else ""
+    program = f"python {_PROGRAMS[name]}" if started in {text.split()[0] for text in _PROGRAMS.values()} else f"mambarec {name}"
+    return " ".join([program, *words])
 
 
 def value_text(value: Any) -> str:

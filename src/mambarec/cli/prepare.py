@@ -5,11 +5,13 @@ import importlib
 
 from mambarec.base.console import Parser
 from mambarec.base.errors import exit_status
+from mambarec.base.words import command
 
 # Each command with the module that defines it, imported only where it is needed: some are slow to import.
 COMMANDS = {
     "amazon": "mambarec.preparation.amazon",
     "table": "mambarec.preparation.tabular",
+    "mmssl": "mambarec.preparation.mmssl",
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
     "items": "mambarec.preparation.new_items",
@@ -21,7 +23,7 @@ COMMANDS = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         description="From raw data to a data set, its features, and what is wrong with it.",
-        epilog="`prepare.py COMMAND -h` shows the options of each.",
+        epilog=f"`{command('prepare', 'COMMAND', '-h')}` shows the options of a command.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     named = [name for name in COMMANDS if name in arguments[:1]]

@@ -1,6 +1,7 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,18 +14,20 @@ from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
+from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
-from mambarec.base.words import command_text
+from mambarec.base.processes import local_gpu, started_by_torchrun
+from mambarec.base.words import command, positive
 from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import Experiment, plan_experiment
-from mambarec.experiments.grid import by_model, by_point, plan, sample
+from mambarec.experiments.grid import by_model, by_point, is_every, plan, sample
 from mambarec.experiments.ray_engine import RayCluster
-from mambarec.experiments.summary import failures, run_table, trials_table
+from mambarec.experiments.summary import failed_alike, failures, run_table, trials_table
 from mambarec.experiments.tpe import search
-from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
+from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials, unmet_needs
 from mambarec.experiments.tuning import default_trials, save_best, shared_out
 from mambarec.running.directory import RunDirectory
 from mambarec.running.pruning import PRUNERS, Judge
@@ -42,9 +45,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this text and the keys of the models, and exit")
-    parser.add_argument(
-        "-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help="the models to train, or all (MambaRec)"
-    )
+    models = "the models to train; all: every model; usable: every model whose features and packages are there (MambaRec)"
+    parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help=models)
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
     parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
     parser.add_argument(
@@ -57,7 +59,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help="try the settings under search_space in the model's YAML; with the word wide, those under wide_search_space, "
         "a larger grid that MambaRec has",
     )
-    parser.add_argument("--search-budget", type=int, metavar="N", help="try only N points of each model's grid")
+    parser.add_argument("--search-budget", type=positive, metavar="N", help="try only N points of each model's grid")
     parser.add_argument(
         "--sampler",
         choices=["random", "tpe"],
@@ -79,7 +81,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     parser.add_argument("--name", metavar="NAME", help="a name for the experiment; a report finds its runs by this name")
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
+        "--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
     )
     parser.add_argument(
         "--engine",
@@ -99,9 +101,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.print_help()
         show(f"\n{keys_help(options.model, options.model_path)}", end="")
         raise SystemExit(0)
-    for name, value in {"--jobs": options.jobs, "--search-budget": options.search_budget}.items():
-        if value is not None and value < 1:
-            parser.error(f"{name} {value}: expected a number above 0")
     if options.sampler == "tpe" and not options.search_budget:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
     if options.pruner and options.sampler != "tpe":
@@ -117,7 +116,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def keys_help(models: Sequence[str], model_path: str | None) -> str:
     """The keys of the models and of every run, as --help shows options."""
     folder = model_folder({"model_path": model_path} if model_path else {})
-    names = available_models(folder) if list(models) == ["all"] else models
+    names = available_models(folder) if is_every(models) else models
     texts = []
     for title, keys in described(names, folder):
         parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
@@ -144,7 +143,13 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         overrides.setdefault("threads", threads_each(options.jobs))
     if options.save_best and overrides.get("tuned"):
         raise ConfigError("--save-best finds the tuned values; leave --tuned out")
+    if started_by_torchrun():
+        overrides |= local_gpu()
     configs = plan(options.model, options.dataset, overrides, options.search)
+    if started_by_torchrun() and (len(configs) > 1 or options.engine == "ray"):
+        raise ConfigError("torchrun trains one run with several processes; run several trials without it, with --jobs N")
+    datasets: dict[str, RecDataset] = {}
+    configs = trainable(configs, options.model, datasets)
     if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
         raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")
     if options.name is not None and len(configs) == 1:
@@ -155,9 +160,10 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
             result = run(configs[0], resume=options.resume, restart=options.restart, watch=watch)
-        show(run_table(result))
+        if result:  # of several processes one has it
+            show(run_table(result))
         return 0
-    outcomes, experiment = run_all(configs, options, overrides)
+    outcomes, experiment = run_all(configs, options, overrides, datasets)
     text = failures(outcomes)
     if experiment:
         show(summary(outcomes, experiment, options))
@@ -167,6 +173,29 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         show(text, file=sys.stderr)
         return 1
     return 0
+
+
+def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[str, RecDataset]) -> list[Config]:
+    """The configurations that can be trained; ConfigError before anything is trained where some cannot.
+
+    models: as the command names them; with `usable`, what cannot be trained is left out and said. A single run is left to say
+    itself what it needs. datasets: as in `prepare`, which gets those that are read here.
+    """
+    if len(configs) == 1 and list(models) != ["usable"]:
+        return list(configs)
+    unmet = unmet_needs(configs, datasets)
+    if not unmet:
+        return list(configs)
+    lines = "\n".join(failed_alike(((f"{model} on {name}", why) for (model, name), why in unmet.items()), "model"))
+    kept = [config for config in configs if (config["model"], config["dataset"]) not in unmet]
+    if list(models) == ["usable"] and kept:
+        get_logger().info("left out, since something is missing:\n%s", lines)
+        return kept
+    missing_somewhere = {model for model, _ in unmet}
+    others = list(dict.fromkeys(config["model"] for config in configs if config["model"] not in missing_somewhere))
+    by_name = f", or name the others: -m {' '.join(others)}" if others else ""
+    hint = f" Leave them out: give -m usable{by_name}." if kept else ""
+    raise ConfigError(f"nothing is trained, since something is missing.{hint}\n{lines}")
 
 
 def _check_reference(name: str, configs: Sequence[Config]) -> None:
@@ -200,16 +229,11 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argpar
 
 def _again(experiment: Experiment, options: argparse.Namespace, place: Path) -> str:
     """The command that prints the table of an experiment as this one did."""
-    words = [
-        "mambarec report" if sys.argv[0].startswith("mambarec ") else "report.py",
-        "table",
-        "--experiment",
-        experiment.name,
-    ]
+    words = ["table", "--experiment", experiment.name]
     words += ["--reference", options.reference] if options.reference else []
     words += ["--legacy-test-selection"] if options.legacy_test_selection else []
     words += ["--results", str(place)] if place != RESULTS else []
-    return command_text(words)
+    return command("report", *map(shlex.quote, words))
 
 
 def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> tuple[Comparison | None, str]:
@@ -224,13 +248,15 @@ def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argpa
 
 
 def run_all(
-    configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any]
+    configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any], datasets: dict[str, RecDataset]
 ) -> tuple[list[Outcome], Experiment | None]:
-    """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several."""
+    """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several.
+
+    datasets: those that were read already, as in `prepare`.
+    """
     is_tpe, budget = options.sampler == "tpe", options.search_budget
     defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
 
-    datasets: dict[str, RecDataset] = {}
     trials = prepare([*configs, *defaults], anew=options.restart, datasets=datasets)
     known = {id(trial.config): trial for trial in trials}
     space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults, datasets=datasets)

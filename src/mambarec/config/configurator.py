@@ -32,6 +32,7 @@ from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
 from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
+from mambarec.base.words import command
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
@@ -485,8 +486,9 @@ class Config(Mapping):
             path = config_folders()[0] / name
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
-                f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: python "
-                f"main.py -m {model} -d {path.parent.name} --search --save-best. Without --tuned the model's YAML is used"
+                f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: "
+                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned "
+                "the model's YAML is used"
             )
         content = read_yaml(path)
         for key in content:

@@ -15,6 +15,7 @@ from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.words import command
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
@@ -119,29 +120,56 @@ class RecDataset:
         """The item features of `modalities`, each a float32 array (I, D).
 
         A float32 file is mapped, not read: its pages are fetched as they are used, and those that a model writes to become its
-        own. Other types, of which float16 halves the file, are converted in memory.
+        own. Other types are converted in memory, but for float16 where a run with `propagation: sampled` does not train the
+        features: that file is mapped too, and is what the array holds.
 
         Where an item lacks a modality (`masks`), what the key `missing` says stands in for its row.
 
         A missing file is an error for a model whose settings know the key `modalities`. Other models, which are MMRec's,
         go without that modality, as they do there.
         """
+        self._check_feature_files()
         present = [modality for modality in self.modalities if self.feature_files[modality].exists()]
-        missing = [modality for modality in self.modalities if modality not in present]
-        if missing and "modalities" in self.config:
-            there = [modality for modality, path in self.feature_files.items() if path.exists()]
-            hint = f"train without it by --modalities {' '.join(there)}, or " if there else ""
-            raise DataError(
-                f"{self.feature_files[missing[0]]} does not exist: the {missing[0]} features of {self.name}. data/README.md "
-                f"says where to get them; {hint}try `-d demo`, which works without any file"
-            )
-        for modality in missing:
-            self.notes.append(f"1 feature file missing, {self.feature_files[modality]}: the model gets no {modality} features")
+        for modality in self.modalities:
+            if modality not in present:
+                path = self.feature_files[modality]
+                self.notes.append(f"1 feature file missing, {path}: the model gets no {modality} features")
         tables = {modality: self._read_feature(self.feature_files[modality]) for modality in present}
         for modality, mask in self.masks().items():
-            kind = self.config["missing"] or "mean"
-            tables[modality] = with_stand_ins(tables[modality], mask, kind, self.inter_matrix("csr"))
+            tables[modality] = with_stand_ins(
+                tables[modality], mask, self.config["missing"] or "mean", self.inter_matrix("csr")
+            )
         return tables
+
+    def check_features(self) -> None:
+        """DataError where a model whose settings know the key `modalities` would get no features; no file is opened."""
+        reads_some = self.config["is_multimodal_model"] and not self.config["end2end"]
+        if "modalities" in self.config and reads_some and not self.modalities:
+            raise DataError(
+                f"{self.config['model']} reads item features, and the data set {self.name} has none. {self._source('text')}; "
+                f"{self._source('visual')}. Models without features, such as BPR and LightGCN, need none"
+            )
+        self._check_feature_files()
+
+    def _check_feature_files(self) -> None:
+        missing = [modality for modality in self.modalities if not self.feature_files[modality].exists()]
+        if missing and "modalities" in self.config:
+            there = [modality for modality, path in self.feature_files.items() if path.exists()]
+            without = f"Or train without it: --modalities {' '.join(there)}. " if there else ""
+            path = self.feature_files[missing[0]]
+            raise DataError(
+                f"{path} does not exist: the {missing[0]} features of {self.name}. {self._source(missing[0])}. {without}"
+                "`-d demo` works without any file"
+            )
+
+    def _source(self, modality: str) -> str:
+        """Where the features of a modality come from, in words."""
+        if not (self.folder / "items.csv").exists():  # not made here, so of one of the public data sets, most likely
+            return f"data/README.md says where to get the {modality} features of public data sets"
+        words = {"text": ("text", ""), "visual": ("images", " --images FOLDER")}.get(modality)
+        if words is None:
+            return "Save a float array with a row for each item there, with numpy.save"
+        return f"`{command('prepare', words[0], '-d', self.name)}{words[1]}` makes the {modality} features"
 
     def declared_features(self) -> dict[str, np.ndarray]:
         """The item features of every declared modality whose file exists, whether this run reads it or not: float32 (I, D)."""
@@ -269,6 +297,12 @@ class RecDataset:
                     f"{path} holds nothing above {largest.max():g} in size, where the squares of float32 are 0. Scale the "
                     "features, to a mean of 0 and a deviation of 1 for instance"
                 )
+        if (
+            table.dtype == np.float16
+            and self.config.get("propagation") == "sampled"
+            and self.config.get("train_features") is False
+        ):
+            return table.view(np.ndarray)
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 
     def _open_feature(self, path: Path, mmap_mode: Literal["r", "c"]) -> np.ndarray:

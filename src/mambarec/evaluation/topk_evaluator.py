@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mambarec.base.contract import check_scores, contract
 from mambarec.base.errors import ModelError
+from mambarec.base.processes import current_processes
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
@@ -45,7 +46,7 @@ class TopKEvaluator:
         model.eval()
         try:
             with representations_once(model):
-                topk = torch.cat([self._recommend(model, batch, loader.dataset) for batch in loader])  # (N, K)
+                topk = self._lists(model, loader)  # (N, K)
         finally:
             model.train(was_training)
 
@@ -57,6 +58,17 @@ class TopKEvaluator:
             per_user.update({f"{name}@{k}": values[:, i].copy() for i, k in enumerate(self.cutoffs)})
         means = {name: float(values.mean()) for name, values in per_user.items()}
         return Evaluation(means, per_user, loader.users.cpu().numpy(), topk.to(torch.int32).cpu().numpy())
+
+    def _lists(self, model: Any, loader: EvalDataLoader) -> Tensor:
+        """The lists of all users; each of several processes makes those of some batches."""
+        processes = current_processes()
+        if processes.size == 1:
+            return torch.cat([self._recommend(model, batch, loader.dataset) for batch in loader])
+        topk = loader.users.new_zeros(len(loader.users), self.cutoffs[-1])
+        blocks = topk.split(loader.batch_size)
+        for number, batch in processes.mine(loader):
+            blocks[number].copy_(self._recommend(model, batch, loader.dataset))
+        return processes.sum(topk)
 
     def _recommend(self, model: Any, batch: list[Tensor], dataset: RecDataset) -> Tensor:
         width = self.cutoffs[-1]

@@ -18,7 +18,7 @@ from mambarec.base.bounded import read_json
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command_text, count
+from mambarec.base.words import command, command_text, count
 from mambarec.config.configurator import Config
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.experiments.grid import by_model, by_point, varied
@@ -87,7 +87,8 @@ class Experiment:
             if differing:
                 raise ConfigError(
                     f"--name {self.name}: there is an experiment of this name with another plan: {'; '.join(differing)}. "
-                    f"Give this one another --name. `report.py table --experiment {self.name} OTHER` shows both in one table"
+                    "Give this one another --name. "
+                    f"`{command('report', 'table', '--experiment', self.name, 'OTHER')}` shows both in one table"
                 )
             trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
             plan = replace(plan, started=earlier.started, finished=earlier.finished, trials=trials)

@@ -2,19 +2,41 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from mambarec.base.errors import ConfigError
+from mambarec.base.errors import ConfigError, ModelError
+from mambarec.base.logger import get_logger
 from mambarec.base.words import value_text
-from mambarec.config.configurator import Config, available_models, keys_owners, model_folder, nearest_key
+from mambarec.config.configurator import (
+    Config,
+    available_models,
+    declared_settings,
+    keys_owners,
+    model_files,
+    model_folder,
+    nearest_key,
+)
+
+EVERY = ("all", "usable")  # words for every model there is; `usable` leaves out those whose needs the data do not meet
+
+
+def is_every(models: Sequence[str]) -> bool:
+    """Whether `models` is one of the words that stand for every model."""
+    return list(models) in [[word] for word in EVERY]
 
 
 def plan(
     models: Sequence[str], datasets: Sequence[str], overrides: Mapping[str, Any], search: bool | str = False
 ) -> list[Config]:
-    """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least."""
+    """One Config per trial. With several models, a key goes to those that know it, and must be known to one at least.
+
+    models: names, or one word of EVERY.
+    """
     places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
-    models = available_models(model_folder(overrides)) if list(models) == ["all"] else models
+    if is_every(models):
+        folder = model_folder(overrides)
+        models = _importable(available_models(folder), folder) if list(models) == ["usable"] else available_models(folder)
     trials, used = [], set()
     for dataset in datasets:
         for model in models:
@@ -33,6 +55,19 @@ def plan(
             hint = f"; did you mean '--{near}'?" * bool(near)
         raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'{hint}")
     return trials
+
+
+def _importable(models: Sequence[str], folder: Path | None) -> list[str]:
+    """The models whose keys can be read, which takes an import of their files; the others are said."""
+    kept, files = [], model_files(folder)
+    for model in models:
+        try:
+            declared_settings(model, files[model])
+        except (ConfigError, ModelError) as error:
+            get_logger().info("left out: %s", error)
+        else:
+            kept.append(model)
+    return kept
 
 
 def sample(trials: Sequence[Config], budget: int, kept: Sequence[Config] = ()) -> list[Config]:

@@ -58,8 +58,8 @@ def failures(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([f"error: {len(failed)} of {len(outcomes)} trials failed:", *failed_alike(failed)]) if failed else ""
 
 
-def failed_alike(failed: Iterable[tuple[str, str]]) -> list[str]:
-    """A line per kind of error, from the names of runs and their errors: the names, then the error of the first of them.
+def failed_alike(failed: Iterable[tuple[str, str]], thing: str = "run") -> list[str]:
+    """A line per kind of error, from the names of things and their errors: the names, then the error of the first of them.
 
     Errors are of one kind when they differ only in numbers, in paths and in words of the run's own name, such as its model.
     """
@@ -70,7 +70,7 @@ def failed_alike(failed: Iterable[tuple[str, str]]) -> list[str]:
     for found in kinds.values():
         names, (_, error) = [name for name, _ in found], found[0]
         more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-        which = f"{len(names)} runs ({', '.join(names[:N_NAMED])}{more})" if len(names) > 1 else names[0]
+        which = f"{len(names)} {thing}s ({', '.join(names[:N_NAMED])}{more})" if len(names) > 1 else names[0]
         same = len({error for _, error in found}) == 1
         lines.append(f"  {which}: {error}" if same else f"  {which}, the first of them: {error}")
     return lines

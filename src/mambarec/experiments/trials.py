@@ -19,6 +19,7 @@ from mambarec.config.keys import keys_with
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
 from mambarec.running.directory import RunDirectory
+from mambarec.running.needs import unmet_need
 from mambarec.running.pruning import Judge, Pruned
 from mambarec.running.run import finished_results, open_dataset, paces, run, run_path
 from mambarec.running.watching import Status, Watch, watch_nothing, watching
@@ -85,12 +86,30 @@ def prepare(
     datasets = {} if datasets is None else datasets
     trials: dict[Path, Trial] = {}
     for config in configs:
-        read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
-        if read not in datasets:
-            datasets[read] = open_dataset(config)
-        path = run_path(config, datasets[read])
+        path = run_path(config, _opened(config, datasets))
         trials.setdefault(path, Trial(config, path, describe(config, among or configs), anew))
     return list(trials.values())
+
+
+def _opened(config: Config, datasets: dict[str, RecDataset]) -> RecDataset:
+    """The data set of a configuration, read once for all that read the same of it."""
+    read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
+    if read not in datasets:
+        datasets[read] = open_dataset(config)
+    return datasets[read]
+
+
+def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> dict[tuple[str, str], str]:
+    """Model and data set -> why it cannot be trained there, for those of which this is known before anything is trained.
+
+    datasets: as in `prepare`.
+    """
+    found: dict[tuple[str, str], str] = {}
+    different = {(one["model"], one["dataset"], str(one["modalities"])): one for one in configs}
+    for (model, dataset, _), config in different.items():
+        if why := unmet_need(config, _opened(config, datasets)):
+            found.setdefault((model, dataset), why)
+    return found
 
 
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:

@@ -1,5 +1,8 @@
 """The base class of every model: what a model is given, and what it must provide."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,14 +12,17 @@ from mambarec.nn.new_items import NewItemVectors, at_length
 class GeneralRecommender(nn.Module):
     """Base of models over users, items and item features; the interface is MMRec's.
 
-    A model reads its settings from `config[key]` (None when not set) and the training pairs from
-    `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or representations(): user
-    (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes once for all users.
+    A model reads its settings from `config[key]` and declares them in a class `<Model>Settings` (docs/plugin.md). It reads the
+    training pairs from `dataloader.inter_matrix(form)`. It must define calculate_loss, and either full_sort_predict or
+    representations(): user (U, D) and item (I, D) vectors whose inner products are the scores, which evaluation then computes
+    once for all users.
 
     features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
     masks: modality -> bool (I,), false at the items that lack it, for the modalities that some item lacks.
     """
+
+    sampling: Any = None  # nn.sampled.Sampling, of a model whose steps are sampled
 
     def __init__(self, config, dataloader):
         super().__init__()
@@ -64,6 +70,14 @@ class GeneralRecommender(nn.Module):
     def calculate_loss(self, interaction: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Loss of a training batch, int64 (3, B) users, positives, negatives: a scalar, or several to be added."""
         raise NotImplementedError(f"{type(self).__name__} does not define calculate_loss")
+
+    def sample(self, interaction: Tensor, generator: np.random.Generator) -> Any:
+        """What `sampled_loss` needs of a batch (3, B): the neighbours that are drawn, and the rows they read. On the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} does not define sample")
+
+    def sampled_loss(self, sample: Any) -> Tensor:
+        """calculate_loss of the batch from which `sample` was drawn, estimated from the rows that it names."""
+        raise NotImplementedError(f"{type(self).__name__} does not define sampled_loss")
 
     def full_sort_predict(self, interaction: list[Tensor]) -> Tensor:
         """Scores (B, I) of every item for the users interaction[0] (B,); this one needs `representations`."""

@@ -22,6 +22,10 @@ class SparseGraph(nn.Module):
     buffers outside the state dict, so `.to(device)` moves them and checkpoints stay small.
     """
 
+    _forward_offsets: Tensor
+    _forward_columns: Tensor
+    _forward_values: Tensor
+
     def __init__(self, matrix: sp.spmatrix | sp.sparray):
         super().__init__()
         self.shape = matrix.shape
@@ -38,6 +42,12 @@ class SparseGraph(nn.Module):
     def forward(self, dense: Tensor) -> Tensor:
         """Return the product (N, D) with a dense float32 (M, D)."""
         return _Product.apply(self, dense)
+
+    def product_of_rows(self, rows: slice, dense: Tensor) -> Tensor:
+        """The product (B, D) of some rows, one after another, with a dense float32 (M, D), without a gradient."""
+        offsets = self._forward_offsets[rows.start : rows.stop + 1]
+        edges = slice(int(offsets[0]), int(offsets[-1]))
+        return _csr_product(offsets - offsets[0], self._forward_columns[edges], self._forward_values[edges], dense)
 
     def product(self, dense: Tensor, direction: str) -> Tensor:
         """The product by the matrix ('forward') or by its transpose ('backward'), without a gradient."""

@@ -5,14 +5,26 @@ MambaRec, arXiv 2509.09114. U users, I items, D width, M modalities.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean, scaled_knn_graph
 from mambarec.nn.new_items import Links, NewItems
+from mambarec.nn.sampled import (
+    Batch,
+    Layer,
+    NeighbourSampler,
+    SampledChain,
+    SampledPropagation,
+    Sampling,
+    in_blocks,
+    propagate_blocks,
+)
 
 
 class Views(NamedTuple):
@@ -20,6 +32,22 @@ class Views(NamedTuple):
 
     content: Tensor
     modal: dict[str, Tensor]
+
+
+class SampledViews(NamedTuple):
+    """The sampled layers of an encoder for a batch.
+
+    propagation: of the user-item graph; its extra places are of the items that each modality's chain starts from. chains:
+    modality -> the layers of its item graph. own: places, among the rows of a chain's result, of the batch's items. bought:
+    those of the columns of user_items, (batch's users, these). items: modality -> ids (M,) of the items its chain starts from.
+    """
+
+    propagation: SampledPropagation
+    chains: dict[str, SampledChain]
+    own: Tensor
+    bought: Tensor
+    user_items: SparseGraph
+    items: dict[str, Tensor]
 
 
 class MultiViewEncoder(nn.Module):
@@ -64,6 +92,67 @@ class MultiViewEncoder(nn.Module):
         views = item_views(purified, self.item_graphs, self.user_items, self.n_layers)
         embeddings = torch.cat((self.user_embedding, self.item_embedding))
         return Views(propagate_mean(self.adjacency, embeddings, self.n_ui_layers), views)
+
+    def samplers(self) -> dict[str, NeighbourSampler]:
+        """A sampler for each graph: 'adjacency', 'user_items', and each modality's."""
+        graphs: dict[str, Any] = {"adjacency": self.adjacency, "user_items": self.user_items, **self.item_graphs}
+        return {name: NeighbourSampler(graph) for name, graph in graphs.items()}
+
+    def sample(
+        self, batch: Batch, samplers: dict[str, NeighbourSampler], sampling: Sampling, generator: np.random.Generator
+    ) -> SampledViews:
+        """Draw the layers of all graphs for a batch."""
+        size = batch.layer_size(sampling)
+        bought: Layer = samplers["user_items"].layer(batch.users, sampling.fanout(0), size, generator)
+        rows, places = np.unique(np.concatenate((batch.items, bought.columns)), return_inverse=True)
+        chains, items = {}, {}
+        for modality in self.item_graphs:
+            chains[modality], items[modality] = SampledChain.draw(
+                batch, rows, samplers[modality], self.n_layers, sampling, generator
+            )
+        propagation = SampledPropagation.draw(
+            batch, samplers["adjacency"], self.n_users, self.n_ui_layers, sampling, generator, list(items.values())
+        )
+        own, of_users = torch.from_numpy(places).split((len(batch.items), len(bought.columns)))
+        numbers = {modality: torch.from_numpy(ids) for modality, ids in items.items()}
+        return SampledViews(propagation, chains, own, of_users, bought.graph, numbers)
+
+    def sampled_views(self, modal: dict[str, Tensor], sample: SampledViews) -> Views:
+        """The Views of the batch's users and items. modal: modality -> (M, D), of the items that its chain starts from."""
+        table = sample.propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
+        views = {}
+        for (modality, vectors), places in zip(modal.items(), sample.propagation.extra, strict=True):
+            purified = F.embedding(places, table) * torch.sigmoid(self.gates[modality](vectors))
+            items = sample.chains[modality](purified)
+            users = sample.user_items(F.embedding(sample.bought, items))
+            views[modality] = torch.cat((users, F.embedding(sample.own, items)))
+        return Views(sample.propagation.mean(table), views)
+
+    @torch.no_grad()
+    def final_vectors(self, modal: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """User (U, D) and item (I, D) vectors, side + content, in blocks, so that no view of all users is held."""
+        users, items = propagate_blocks(self.adjacency, self.user_embedding, self.item_embedding, self.n_ui_layers)
+
+        def purified(modality: str, rows: slice) -> Tensor:
+            return self.item_embedding[rows] * torch.sigmoid(self.gates[modality](modal[modality][rows]))
+
+        views = {}
+        for modality in modal:
+            views[modality] = in_blocks(partial(purified, modality), self.n_items)
+            for _ in range(self.n_layers):
+                views[modality] = self.item_graphs[modality](views[modality])
+
+        def of_items(rows: slice) -> Tensor:
+            side, content = self.fuse(Views(items[rows], {m: view[rows] for m, view in views.items()}))
+            return side + content
+
+        def of_users(rows: slice) -> Tensor:
+            bought = {m: self.user_items.product_of_rows(rows, view) for m, view in views.items()}
+            side, content = self.fuse(Views(users[rows], bought))
+            return side + content
+
+        in_blocks(of_users, self.n_users, users)
+        return users, in_blocks(of_items, self.n_items, items)
 
     def new_items(self, own: dict[str, Tensor], modal: dict[str, Tensor], views: Views, links: Links) -> Views:
         """Views, of N items alone, that were not trained on: content (N, D), modal modality -> (N, D).

@@ -35,14 +35,17 @@ _LARGEST = 10**20  # of a time, as preparation.readers.times holds it
 
 def add_parser(commands) -> None:
     """The command `amazon` of prepare.py."""
-    text = "ratings or reviews, metadata and image features of Amazon's dumps of 2014, 2018 and 2023"
-    parser = commands.add_parser("amazon", help=text, description=f"Prepare {text}; plain files or gz.", allow_abbrev=False)
+    text = "Amazon's data of 2014, 2018 or 2023: ratings or reviews, metadata, image features"
+    parser = commands.add_parser("amazon", help=text, description=f"Prepare {text}. Files are plain or gz.", allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ratings", type=Path, metavar="FILE", help="ratings_Baby.csv")
-    source.add_argument("--reviews", type=Path, metavar="FILE", help="reviews_Baby_5.json.gz, a JSON object a line")
-    parser.add_argument("--meta", type=Path, metavar="FILE", help="meta_Baby.json.gz, for the texts of items")
-    parser.add_argument("--image-features", type=Path, metavar="FILE", help="image_features_Baby.b, 4096 numbers an item")
-    columns = "of --ratings without a header (user item rating timestamp, as in 2014; in 2018 item comes first)"
+    source.add_argument("--ratings", type=Path, metavar="FILE", help="a CSV of ratings, such as ratings_Baby.csv")
+    source.add_argument("--reviews", type=Path, metavar="FILE", help="reviews as JSON lines, such as reviews_Baby_5.json.gz")
+    parser.add_argument("--meta", type=Path, metavar="FILE", help="the texts of the items, such as meta_Baby.json.gz")
+    features = "image features of 4096 numbers an item, such as image_features_Baby.b"
+    parser.add_argument("--image-features", type=Path, metavar="FILE", help=features)
+    columns = (
+        "the order of the columns of --ratings, if it has no header: user item rating timestamp in 2014, item user … in 2018"
+    )
     parser.add_argument("--columns", nargs=4, choices=COLUMNS, metavar="COLUMN", help=columns)
     add_options(parser)
     parser.set_defaults(does=run)
@@ -184,6 +187,8 @@ def _interaction(review: dict[str, Any]) -> tuple[str, str, float, str]:
             raise ValueError(f"no field {' or '.join(names)}")
     user, item, rating, time = values
     try:
+        if "_" in f"{rating}{time}":  # Python reads 1_0 as ten
+            raise ValueError
         number, moment = float(rating), Decimal(str(time))  # type: ignore[arg-type]
     except (TypeError, ValueError, ArithmeticError):
         raise ValueError(f"rating {rating!r}, time {time!r}: not numbers") from None

@@ -11,6 +11,7 @@ import mambarec.config.configurator as configurator
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.words import FORMULA_SIGNS, command
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -53,17 +54,25 @@ def write_interactions(engine: Engine, folder: Path, name: str, item_column: str
 def write_items(engine: Engine, folder: Path, columns: Sequence[str] = ("text",)) -> dict[str, int]:
     """items.csv with the columns of the table `about` (name, then these), empty where it has none; returns how many are not.
 
-    The first row of an item that is not empty in a column counts.
+    The first row of an item that is not empty in a column counts. A text that a spreadsheet could run as a formula has an
+    apostrophe before it, which `read_items` takes away. Ids and paths stay exact, since other files are joined by them.
     """
-    values = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    found = ", ".join(f"coalesce({column}, '') AS {column}" for column in columns)
+    written = ", ".join(f"{_guarded(column) if column == 'text' else column} AS {column}" for column in columns)
     first = ", ".join(f"arg_min({column}, rowid) FILTER ({column} <> '') AS {column}" for column in columns)
     engine.run(
-        f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {values} FROM items LEFT JOIN "
+        f"CREATE TABLE listed AS SELECT number AS item_id, items.name AS original_id, {found} FROM items LEFT JOIN "
         f"(SELECT name, {first} FROM about GROUP BY name) "
         "AS first USING (name)"
     )
-    _copy(engine, "SELECT * FROM listed ORDER BY item_id", folder / "items.csv", ",")
+    _copy(engine, f"SELECT item_id, original_id, {written} FROM listed ORDER BY item_id", folder / "items.csv", ",")
     return {column: engine.value(f"SELECT count(*) FROM listed WHERE {column} <> ''") for column in columns}
+
+
+def _guarded(column: str) -> str:
+    """SQL for a text as base.words.guarded writes it, or with an apostrophe more: both are undone by `unguarded`."""
+    signs, apostrophe = quoted(FORMULA_SIGNS + "'"), quoted("'")
+    return f"CASE WHEN {column} <> '' AND contains({signs}, left({column}, 1)) THEN {apostrophe} || {column} ELSE {column} END"
 
 
 def _copy(engine: Engine, query: str, path: Path, delimiter: str) -> None:
@@ -74,22 +83,28 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
 
 
-def describe(name: str, image: bool, text: bool) -> None:
-    """Write src/configs/dataset/<name>.yaml, or add to the one that is there what it does not declare.
+FEATURES = {
+    "image": ("vision_feature_file", "image_feat.npy"),
+    "text": ("text_feature_file", "text_feat.npy"),
+    "audio": ("audio_feature_file", "audio_feat.npy"),
+}
 
-    image, text: whether the data set has or can have features of this kind. ConfigError when the file cannot be written.
+
+def describe(name: str, *modalities: str) -> None:
+    """Write the YAML of a data set, or add to the one that is there what it does not declare.
+
+    modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key is
+    left as it is. ConfigError when the YAML cannot be written.
     """
     path = configurator.dataset_folders()[0] / f"{name}.yaml"
-    wanted = {"inter_file_name": f"{name}.inter"}
-    if image:
-        wanted["vision_feature_file"] = "image_feat.npy"
-    if text:
-        wanted["text_feature_file"] = "text_feat.npy"
-    there = configurator.read_yaml(path) if path.exists() else {}
-    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there]
+    found = configurator.config_file(f"dataset/{name}.yaml")
+    there = configurator.read_yaml(found) if found else {}
+    wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
+    declared = {str(value) for value in there.values()}
+    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there and value not in declared]
     if not lines:
         return
-    start = path.read_text(encoding="utf-8").rstrip("\n") if there else "# Written by prepare.py."
+    start = found.read_text(encoding="utf-8").rstrip("\n") if found else f"# Written by {command('prepare')}."
     try:
         write_text(path, "\n".join([start, *lines]) + "\n")
     except OSError as error:

@@ -8,6 +8,10 @@ from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
 
+IMAGE_MODELS = (
+    "statistics (colours and textures, no weights), vgg16, timm:NAME or transformers:NAME, where NAME may be a folder"
+)
+
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """-d NAME and --data_path, which together name the data set's folder."""

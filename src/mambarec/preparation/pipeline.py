@@ -1,4 +1,4 @@
-"""From a file of interactions to a data set's folder: what `prepare.py amazon` and `prepare.py table` have in common."""
+"""From a file of interactions to a data set's folder: what the commands amazon, table and mmssl have in common."""
 
 import argparse
 import math
@@ -13,11 +13,11 @@ from pathlib import Path
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import positive
+from mambarec.base.words import command, positive
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
-from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.options import IMAGE_MODELS, add_dataset, dataset_folder
 from mambarec.preparation.readers.times import settle_text
 from mambarec.preparation.report import Report
 from mambarec.preparation.splits import NEED_TIME, SPLITS, split_interactions
@@ -42,35 +42,43 @@ class Dump:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of both commands: what is kept, how it is split, which features are made, within which bounds."""
+    """The options of all that read interactions: what is kept, how it is split, which features are made, and the bounds."""
     add_dataset(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    parser.add_argument("--overwrite", action="store_true", help="replace the data set of this name, if there is one")
     kept = parser.add_argument_group("what is kept")
-    kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions with a lower rating")
-    kept.add_argument(
-        "--k-core", type=positive, default=5, metavar="K", help="each user and item has K or more (5; 1 keeps all)"
-    )
-    kept.add_argument("--split", choices=SPLITS, default="random", help="(random); preparation/splits.py describes them")
-    kept.add_argument("--seed", type=int, default=999, help="of the split (999)")
-    kept.add_argument(
-        "--allow-unmatched", action="store_true", help="accept texts, pictures or features of fewer than half of the items"
-    )
-    kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help="of a file's lines, not fatal (0.01)")
-    features = parser.add_argument_group("features, also made later by `prepare.py text` and `prepare.py images`")
-    features.add_argument("--text-model", metavar="MODEL", help="encode the texts by this sentence-transformers model")
-    features.add_argument("--images", type=Path, metavar="FOLDER", help="pictures for it, named by original item id")
-    features.add_argument("--image-model", metavar="MODEL", help="vgg16, timm:NAME or transformers:NAME")
-    features.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image model")
-    features.add_argument("--download", action="store_true", help="fetch models that are not in the cache")
+    kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions with a lower rating (keep all)")
+    core = "drop users and items with fewer than K interactions, until none is left; 1 keeps all (5)"
+    kept.add_argument("--k-core", type=positive, default=5, metavar="K", help=core)
+    rules = "the rule that divides interactions into training, validation and test; see the guide on your own data (random)"
+    kept.add_argument("--split", choices=SPLITS, default="random", help=rules)
+    kept.add_argument("--seed", type=int, default=999, metavar="N", help="the seed of what the split shuffles (999)")
+    unmatched = "go on if fewer than half of the items have a text, a picture or features"
+    kept.add_argument("--allow-unmatched", action="store_true", help=unmatched)
+    malformed = "the share of a file's lines that may be unusable; more is an error (0.01)"
+    kept.add_argument("--max-malformed", type=share, default=0.01, metavar="SHARE", help=malformed)
+    later = f"features; `{command('prepare', 'text')}` and `{command('prepare', 'images')}` make them later too"
+    features = parser.add_argument_group(later)
+    text_model = "encode the texts with this sentence-transformers model, a name or a folder"
+    features.add_argument("--text-model", metavar="MODEL", help=text_model)
+    images = "the folder of the pictures; a picture is named by the original id of its item"
+    features.add_argument("--images", type=Path, metavar="FOLDER", help=images)
+    features.add_argument("--image-model", metavar="MODEL", help=f"encode the pictures with this model: {IMAGE_MODELS}")
+    features.add_argument("--weights", type=Path, metavar="FILE", help="a file with the weights of vgg16 or of a timm model")
+    features.add_argument("--download", action="store_true", help="download a model that is not on this machine")
     bounds = parser.add_argument_group("bounds")
-    bounds.add_argument("--memory", type=gigabytes, default=2.8, metavar="GB", help="tables beyond this spill to disk (2.8)")
-    bounds.add_argument("--threads", type=threads, default=os.cpu_count(), metavar="N", help="(as many as there are cores)")
+    memory = "memory for the tables; larger tables use the disk too (2.8)"
+    bounds.add_argument("--memory", type=gigabytes, default=2.8, metavar="GB", help=memory)
+    cores = "threads of the engine (the number of cores)"
+    bounds.add_argument("--threads", type=threads, default=os.cpu_count(), metavar="N", help=cores)
 
 
 def number(text: str) -> float:
-    value = float(text)
+    try:
+        value = math.nan if "_" in text else float(text)  # Python reads 1_0 as ten
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{value}; expected a finite number")
+        raise argparse.ArgumentTypeError(f"{text}; expected a number")
     return value
 
 
@@ -91,10 +99,10 @@ def threads(text: str) -> int:
 
 
 def share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected a number from 0 to 1")
-    return number
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected a number from 0 to 1")
+    return value
 
 
 def prepare(options: argparse.Namespace, dump: Dump) -> None:
@@ -102,7 +110,7 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
     if options.split in NEED_TIME and not dump.has_time:
         raise ConfigError(f"--split {options.split} needs the time of interactions; name its column by --time-column")
     if options.images and not (options.image_model or "image" in dump.columns):
-        raise ConfigError("--images is for --image-model; name one, or run `prepare.py images` afterwards")
+        raise ConfigError(f"--images is for --image-model: name one, or run `{command('prepare', 'images')}` afterwards")
     if options.image_model and not (options.images or "image" in dump.columns):
         raise ConfigError("--image-model needs pictures; name their folder by --images")
     name, folder = options.dataset, dataset_folder(options)
@@ -123,7 +131,8 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             if dump.about:
                 dump.about(engine, report)
             known = write_items(engine, temporary, dump.columns)
-            kinds = {"image": bool(dump.vectors or options.images or known.get("image")), "text": bool(known["text"])}
+            has_images = bool(dump.vectors or options.images or known.get("image"))
+            kinds = ["image"] * has_images + ["text"] * bool(known["text"])
             n_items = engine.value("SELECT count(*) FROM items")
             report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
             if dump.vectors:
@@ -133,10 +142,10 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
-            describe(name, **kinds)
+            describe(name, *kinds)
     show(report.text())
     get_logger().info("%s", folder)
-    describe(name, **kinds)
+    describe(name, *kinds)
     _features(options, folder, "image" if known.get("image") else None)
 
 

@@ -16,24 +16,21 @@ from mambarec.preparation.report import Report
 
 def add_parser(commands) -> None:
     """The command `table` of prepare.py."""
-    text = "interactions and items of any CSV or Parquet file"
+    text = "interactions and items from any CSV or Parquet file"
     parser = commands.add_parser("table", help=text, description=f"Prepare {text}.", allow_abbrev=False)
-    parser.add_argument(
-        "--interactions", type=Path, required=True, metavar="FILE", help="CSV (, tab ; |, plain or gz) or Parquet"
-    )
-    parser.add_argument("--user-column", required=True, metavar="NAME")
-    parser.add_argument(
-        "--item-column", required=True, metavar="NAME", help="the column of items, in the interactions and in --items"
-    )
+    file = "the interactions: Parquet, or text separated by comma, tab, semicolon or |, plain or gz"
+    parser.add_argument("--interactions", type=Path, required=True, metavar="FILE", help=file)
+    parser.add_argument("--user-column", required=True, metavar="NAME", help="the column of users")
+    both = "the column of items, in --interactions and in --items"
+    parser.add_argument("--item-column", required=True, metavar="NAME", help=both)
     parser.add_argument("--rating-column", metavar="NAME", help="the column of ratings (all ratings are 1)")
     parser.add_argument("--time-column", metavar="NAME", help="the column of times, numbers or dates (all times are 0)")
-    parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with --item-column")
-    parser.add_argument("--text-columns", metavar="NAME,…", help="the columns of --items that together are an item's text")
-    column = "column of --items with the path of an item's picture; of a URL the last part counts, in the folder --images"
-    parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=column)
-    parser.add_argument(
-        "--encoding", type=encoding, metavar="NAME", help="the encoding of the text files, such as latin-1 (UTF-8 or UTF-16)"
-    )
+    parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with their texts or pictures")
+    texts = "the columns of --items that together are an item's text, such as title,description"
+    parser.add_argument("--text-columns", metavar="NAME,…", help=texts)
+    pictures = "the column of --items with the path of a picture; of a URL, the last part is the file's name in --images"
+    parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=pictures)
+    parser.add_argument("--encoding", type=encoding, metavar="NAME", help="the encoding of the files, such as latin-1 (UTF-8)")
     add_options(parser)
     parser.set_defaults(does=run)
 

@@ -119,7 +119,10 @@ def choose_run(
     where_looked = ", ".join(map(str, places))
     if found:
         lines = "\n".join(f"  {run.path}: {run.state()}, {run.progress()}" for run in found[:SHOWN])
-        raise RunError(f"no finished run fits '{asked}'. These are not finished:\n{lines}\nGo on with them by main.py --resume")
+        raise RunError(
+            f"no finished run fits '{asked}'. These are not finished:\n{lines}\n"
+            "Go on with one: give its command again, with --resume"
+        )
     there = sorted({f"{run.model} on {run.dataset}" for run in find_runs(places) if run.result})
     raise RunError(f"no run in {where_looked} fits '{asked}'; there are finished runs of: {', '.join(there) or 'no model'}")
 

@@ -25,9 +25,10 @@ from mambarec.base.bounded import first_line
 from mambarec.base.contract import contract, is_refusal
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.extras import installed_version, optional
-from mambarec.base.logger import get_logger, log_to
+from mambarec.base.logger import get_logger, log_to, silence_console
 from mambarec.base.memory import process_peak_mb, reset_process_peak
 from mambarec.base.places import PACKAGE
+from mambarec.base.processes import Processes, joined_processes
 from mambarec.base.stopping import stop
 from mambarec.base.words import count
 from mambarec.config.configurator import Config
@@ -216,28 +217,80 @@ def run(
     resume: go on from the checkpoint of a run that was stopped. restart: throw away what is there. Without either, an
     unfinished run is an error, so that nothing is lost by accident. extend: a new run goes on from one of the same
     configuration with a smaller cap of epochs, where the result is the same. watch: is told how the run comes on. judge: may
-    end it early, which raises Pruned. Returns result.json's content and 'directory'.
+    end it early, which raises Pruned. Returns result.json's content and 'directory'; nothing, in a process that trains beside
+    the one that writes.
     """
+    with joined_processes(config["device"]) as processes:
+        if processes.is_first:
+            return _run(config, processes, resume, restart, extend, watch, judge)
+        _follow(config, processes)
+        return {}
+
+
+def _run(
+    config: Config,
+    processes: Processes,
+    resume: bool,
+    restart: bool,
+    extend: bool,
+    watch: Watch,
+    judge: Judge | None,
+) -> dict[str, Any]:
+    """`run` in the process that writes."""
     logger = get_logger()
     dataset = open_dataset(config)
+    processes.wait()  # the demo is there by now
     directory = RunDirectory(run_path(config, dataset))
     finished = None if restart else directory.result()
     if finished:
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
+        processes.from_first({"trains": False})
         return {**finished, "directory": str(directory.path)}
 
     stop.folders |= {directory.path, _graphs(config)}
     with _traceback_kept(directory), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
         try:
-            result = _train(config, dataset, directory, resume, restart, extend, watch, judge)
+            result = _train(config, processes, dataset, directory, resume, restart, extend, watch, judge)
         except Pruned as end:
             logger.info("pruned: the search sees no hope after %s. --resume goes on", count(end.epochs, "epoch"))
             raise
     return {**result, "directory": str(directory.path)}
 
 
+class _Silent:
+    """The Recorder of a process that does not write."""
+
+    def step(self, done: int, steps: int) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        pass
+
+    def best(self, model: nn.Module, test: Evaluation) -> None:
+        pass
+
+    def checkpoint(self, trainer: Trainer, last: bool) -> None:
+        pass
+
+
+def _follow(config: Config, processes: Processes) -> None:
+    """Train beside the first of several processes, from the state from which it trains; nothing is written."""
+    silence_console()
+    processes.wait()
+    dataset = open_dataset(config)
+    init_seed(config["seed"])
+    start = processes.from_first(None)
+    if not start["trains"]:
+        return
+    train, valid, test, trainer = assemble(config, dataset)
+    if start["state"] is not None:
+        trainer.load_state_dict(start["state"])
+    trainer.fit(train, valid, test, _Silent())
+
+
 def _train(
     config: Config,
+    processes: Processes,
     dataset: RecDataset,
     directory: RunDirectory,
     resume: bool,
@@ -255,6 +308,7 @@ def _train(
         if restart:
             directory.clear()
         elif finished := directory.result():  # by another process, while this one waited
+            processes.from_first({"trains": False})
             return finished
         if directory.is_stopped and not resume:
             how = "pruned by a search" if directory.is_pruned else "stopped before its end"
@@ -270,6 +324,8 @@ def _train(
             logger.info(
                 "device %s, %s, seed %d", config["device"], count(torch.get_num_threads(), "CPU thread"), config["seed"]
             )
+            if processes.size > 1:
+                logger.info("trained by %d processes", processes.size)
             logger.info("%s", directory.path)
             logger.info("%s", _when_it_ends(config, trainer.cap))
             for note in notes:
@@ -286,12 +342,15 @@ def _train(
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
-            directory.write_json("environment.json", _environment(config, dataset))
+            directory.write_json("environment.json", {**_environment(config, dataset), "processes": processes.size})
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
             recorder = _Recorder(config, directory, trainer, watch, judgement)
-            with stop.guard(recorder.is_unsaved, lambda: recorder.last_words(resume)):
+            processes.from_first({"trains": True, "state": state})
+            # Of several processes each ends at once, since no other could finish an epoch without it.
+            unsaved = recorder.is_unsaved if processes.size == 1 else lambda: False
+            with stop.guard(unsaved, lambda: recorder.last_words(resume)):
                 trainer.fit(train, valid, test, recorder)
                 rows = directory.metrics()
                 health.after(rows)
@@ -379,6 +438,7 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
     """Loaders, model and trainer of a run."""
     check_sizes(config, dataset)
+    dataset.check_features()
     generator = torch.Generator(device=config["device"]).manual_seed(config["seed"])
     train = TrainDataLoader(config, dataset, generator)
     with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:

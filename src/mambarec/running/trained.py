@@ -127,7 +127,9 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
     """
     stored = _read_json(directory, "config.json")
     if not directory.is_finished:
-        raise RunError(f"{directory.path} is not finished: it has no result.json. Go on with it by main.py … --resume")
+        raise RunError(
+            f"{directory.path} is not finished: it has no result.json. Go on with it: give its command again, with --resume"
+        )
     stored["use_gpu"] = stored["device"] != "cpu"
     name = stored["model"], stored["dataset"]
     try:

@@ -61,34 +61,37 @@ class Identifiers:
         names = pd.array(self.names, dtype="string")
         return names.take(np.where(numbers < 0, -1, self._places[numbers]), allow_fill=True)
 
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """The numbers (N,) of some ids, int64; -1 for an id that is not known."""
+        if self.names is None:
+            found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
+            found[self._places[found] < 0] = -1
+            return found
+        places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
+        as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
+        places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
+        return np.where(places < 0, -1, self.present[places]).astype(np.int64)
+
     def numbers(self, ids: Sequence[str]) -> np.ndarray:
         """The numbers (N,) of some ids, int64; DataError names the first that is not known."""
-        found = self._found(ids)
+        found = self.find(ids)
         unknown = np.flatnonzero(found < 0)
         if len(unknown):
-            if self.names is not None:
-                hint = f"ids are the original ones, such as {self.names[0]!r}"
-            else:
-                hint = f"without a map of ids they are the numbers 0 … {self.n - 1}"
             raise DataError(
-                f"there is no {self.kind} '{ids[unknown[0]]}' ({len(unknown)} of {len(ids)} ids are unknown); {hint}"
+                f"there is no {self.kind} '{ids[unknown[0]]}' ({len(unknown)} of {len(ids)} ids are unknown); {self.hint}"
             )
-        return found.astype(np.int64)
+        return found
+
+    @property
+    def hint(self) -> str:
+        """What the ids look like, for messages."""
+        if self.names is None:
+            return f"without a map of ids they are the numbers 0 … {self.n - 1}"
+        return f"ids are the original ones, such as {self.names[0]!r}"
 
     def has(self, ids: Sequence[str]) -> np.ndarray:
         """Which of some ids there are, bool (N,)."""
-        return self._found(ids) >= 0
-
-    def _found(self, ids: Sequence[str]) -> np.ndarray:
-        """The numbers of some ids, -1 where there is none."""
-        if self.names is not None:
-            places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
-            as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
-            places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
-            return np.where(places < 0, -1, self.present[places])
-        found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
-        found[self._places[found] < 0] = -1
-        return found
+        return self.find(ids) >= 0
 
 
 def user_identifiers(dataset: RecDataset) -> Identifiers:

@@ -1,6 +1,6 @@
 """Recommendations of a finished run as tables, a block of users at a time: what evaluation ranks, with scores and reasons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,26 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
     return np.unique(dataset.users["train"])
 
 
-def listed_users(dataset: RecDataset, path: Path) -> np.ndarray:
-    """The users (N,) whose ids are in a text file, one a line, quoted or not, each once, in its order."""
-    lines = read_text(path).splitlines()
-    ids = list(dict.fromkeys(one for line in lines if (one := trimmed_text(line))))
+def listed_users(path: Path) -> list[str]:
+    """The ids in a text file, one a line, quoted or not; DataError where there is none."""
+    ids = [one for line in read_text(path).splitlines() if (one := trimmed_text(line))]
     if not ids:
-        raise DataError(f"{path} names no user; expected one id a line")
-    return user_identifiers(dataset).numbers(ids)
+        raise DataError(f"{path} names no user; expected one id on each line")
+    return ids
+
+
+def known_users(dataset: RecDataset, ids: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """The users (N,) with these ids, each once, in this order, and the ids that the data do not have.
+
+    DataError where the data have none of them.
+    """
+    identifiers, names = user_identifiers(dataset), list(dict.fromkeys(ids))
+    numbers = identifiers.find(names)
+    unknown = [name for name, number in zip(names, numbers, strict=True) if number < 0]
+    if len(unknown) == len(names):
+        some = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
+        raise DataError(f"the data set {dataset.name} has none of these users: {some}; {identifiers.hint}")
+    return numbers[numbers >= 0], unknown
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from mambarec.base.console import printable
 from mambarec.base.errors import ConfigError
 from mambarec.base.extras import optional
 from mambarec.base.files import placed
-from mambarec.base.words import guarded
+from mambarec.base.words import guarded_frame
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -50,7 +50,7 @@ def _write_text(frames: Iterable[pd.DataFrame], file: IO[str], write: Callable[[
 
 def _write_csv(frame: pd.DataFrame, file: IO[str], first: bool) -> None:
     words = frame.select_dtypes(include=["string", "object"]).columns
-    frame = frame.assign(**{name: frame[name].map(guarded, na_action="ignore") for name in words})
+    frame = guarded_frame(frame)
     in_quotes = any(frame[name].str.contains("\r", regex=False).any() for name in words)  # which csv leaves bare before 3.13
     quoting = csv.QUOTE_NONNUMERIC if in_quotes else csv.QUOTE_MINIMAL
     frame.to_csv(file, index=False, header=first, lineterminator="\n", quoting=quoting)

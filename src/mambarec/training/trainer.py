@@ -3,7 +3,7 @@
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,33 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from mambarec.base.contract import contract
-from mambarec.base.errors import ModelError
+from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
+from mambarec.base.processes import current_processes
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.sampled import moved
+from mambarec.training.adam import Adam, LazyAdam
 from mambarec.training.generators import host_generators, restore_host_generators
+from mambarec.training.prefetching import prefetched
 from mambarec.training.recording import RecordedSteps
 from mambarec.training.saved import check_saved
-
-
-def _undecorated(method: Any) -> Any:
-    return getattr(method, "__wrapped__", method)
-
-
-class Adam(torch.optim.Adam):
-    """torch's Adam without the decorators of its methods, which import torch's compiler: a second of every start.
-
-    They keep the optimiser out of compiled graphs, and there are none here.
-    """
-
-    add_param_group = _undecorated(torch.optim.Adam.add_param_group)
-    zero_grad = _undecorated(torch.optim.Adam.zero_grad)
-    state_dict = _undecorated(torch.optim.Adam.state_dict)
-    load_state_dict = _undecorated(torch.optim.Adam.load_state_dict)
-    step = torch.no_grad()(_undecorated(torch.optim.Adam.step))
-
 
 _OPTIMISERS = {
     "adam": Adam,
@@ -92,6 +78,9 @@ class Trainer:
         self.progress = Progress()
         self.on_step: Callable[[int, int], None] = lambda done, steps: None
         self.trains: bool = config["req_training"]
+        self.is_sampled = getattr(model, "sampling", None) is not None
+        if self.is_sampled:
+            _check_sampled(config)
         self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
         if self.trains:
             self.optimizer = self._build_optimizer()
@@ -107,6 +96,8 @@ class Trainer:
         learner = self.config["learner"].lower()
         if learner in ("adam", "sgd"):
             options["fused"] = True  # one pass over memory; the others have no such form on every device
+        if self.is_sampled:
+            return LazyAdam(parameters, **options)
         return _OPTIMISERS[learner](parameters, **options)
 
     def _can_record(self) -> bool:
@@ -114,6 +105,8 @@ class Trainer:
         learner = self.config["learner"].lower()
         if self.device.type != "cuda":
             reason = "this run is on the CPU"
+        elif self.is_sampled:
+            reason = "the steps of propagation: sampled differ from one another"
         elif self.config["mg"]:
             reason = "the steps of mirror gradient differ from one another"
         elif learner not in ("adam", "sgd"):
@@ -170,16 +163,21 @@ class Trainer:
     def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
         """One pass over the training pairs; returns the mean loss of its steps."""
         self.model.train()
+        processes = current_processes()
+        if processes.size > 1:  # each draws for its own part of a batch, and all begin an epoch alike
+            restore_host_generators(processes.from_first(host_generators()))
         with contract(self.name, "pre_epoch_processing"):
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
         recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self._stream) if self.records else None
-        for step, batch in enumerate(loader):
+        for step, batch in enumerate(prefetched(self._samples(loader, epoch)) if self.is_sampled else loader):
             losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
             self.on_step(step + 1, len(loader))
         if recorded and recorded.refusal:
             get_logger().warning("cuda_graphs has no effect: %s", recorded.refusal)
             self.records = False
+        processes.agree(self.model, average=self.is_sampled)
+        losses = processes.mean(losses)
         with contract(self.name, "post_epoch_processing"):
             message = self.model.post_epoch_processing()
         if message:
@@ -193,23 +191,34 @@ class Trainer:
             )
         return float(values.mean())
 
-    def _train_step(self, batch: Tensor, step: int) -> Tensor:
-        """One update of the parameters; returns the detached loss."""
+    def _samples(self, loader: TrainDataLoader, epoch: int) -> Iterator[Any]:
+        """What is drawn for each batch. Each draw has a generator of its own, so a resumed epoch draws the same."""
+        processes = current_processes()
+        self.model.batch_size = self.config["train_batch_size"] // processes.size
+        for step, batch in enumerate(loader):
+            generator = np.random.default_rng([self.config["seed"], epoch, step, processes.rank])
+            with contract(self.name, "sample"):
+                yield moved(self.model.sample(processes.part(batch), generator), self.device)
+
+    def _train_step(self, batch: Any, step: int) -> Tensor:
+        """One update of the parameters; returns the detached loss. batch: int64 (3, B), or what is drawn for one."""
         loss = self._backward(batch)
         self._update()
         return loss
 
-    def _backward(self, batch: Tensor, factor: float = 1.0) -> Tensor:
+    def _backward(self, batch: Any, factor: float = 1.0) -> Tensor:
         self.optimizer.zero_grad()
-        with contract(self.name, "calculate_loss"):
+        with contract(self.name, "sampled_loss" if self.is_sampled else "calculate_loss"):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config["precision"] == "bf16"):
-                losses = self.model.calculate_loss(batch)
+                losses = self.model.sampled_loss(batch) if self.is_sampled else self.model.calculate_loss(batch)
             parts = losses if isinstance(losses, tuple) else (losses,)
             loss = torch.stack([part.sum() for part in parts]).sum()  # some return shape (1,)
             (loss if factor == 1.0 else factor * loss).backward()
         return loss.detach()
 
     def _update(self) -> None:
+        if self.is_sampled:
+            current_processes().average_gradients(self.model)
         clip = self.config["clip_grad_norm"]
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), **(clip if isinstance(clip, dict) else {"max_norm": clip}))
@@ -279,6 +288,19 @@ class MirrorGradientTrainer(Trainer):
         self._backward(batch, -self.config["alpha2"])
         self._update()
         return loss
+
+
+def _check_sampled(config: Config) -> None:
+    """ConfigError for settings that would visit every row of a table in a step that is sampled."""
+    visits = {
+        "learner": config["learner"].lower() != "adam" and "adam, whose lazy form visits the sampled rows alone",
+        "weight_decay": config["weight_decay"] and "0: it would move every row",
+        "clip_grad_norm": config["clip_grad_norm"] and "null",
+        "mg": config["mg"] and "false",
+    }
+    for key, expected in visits.items():
+        if expected:
+            raise ConfigError(f"{key}={config[key]}: propagation: sampled needs {expected}")
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Image models by name: `vgg16` of torchvision, `timm:NAME` and `transformers:NAME`, each with its own view of a picture."""
+"""Image models by name: `statistics`, `vgg16` of torchvision, `timm:NAME`, `transformers:NAME`."""
 
 import pickle
 from collections.abc import Callable
@@ -12,18 +12,24 @@ from torch import Tensor, nn
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
+from mambarec.preparation.features.statistics import describe_picture
+from mambarec.preparation.options import IMAGE_MODELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MODEL = "vgg16"
+MODEL, STATISTICS = "vgg16", "statistics"
+_WITHOUT_WEIGHTS = f"The image model {STATISTICS} needs no weights"
 # What torch.load and load_state_dict raise for a file of something else.
 _UNFIT = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An image model. model: pixels (B, 3, H, W) -> features (B, D). prepare: an RGB picture -> pixels (3, H, W)."""
+    """An image model. prepare: an RGB picture -> pixels (3, H, W). model: pixels (B, 3, H, W) -> features (B, D).
+
+    Where a model has no weights, `prepare` computes the features (D,) itself, and `model` passes them on.
+    """
 
     name: str
     model: nn.Module
@@ -42,17 +48,19 @@ class Backbone:
 
 
 def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool = False) -> Backbone:
-    """The image model `name`, on the GPU where there is one.
+    """The image model `name`, on the GPU where there is one. A name that is a folder is a model of transformers.
 
     weights: a file of its parameters, for vgg16 and timm; without it they come from the library's cache, or are fetched
     where `download` is true. Raises ConfigError when the model or its weights cannot be had, DataError when a file does not
     fit.
     """
-    family, _, rest = name.partition(":")
+    family, _, rest = f"transformers:{name}".partition(":") if Path(name).is_dir() else name.partition(":")
     if weights is not None and not weights.is_file():
         raise ConfigError(f"--weights {weights} is no file")
     library("PIL", "reading pictures")
-    if name == "vgg16":
+    if name == STATISTICS:
+        backbone = _statistics(weights)
+    elif name == "vgg16":
         backbone = _vgg16(weights, download)
     elif family == "timm" and rest:
         backbone = _timm(rest, weights, download)
@@ -64,9 +72,15 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
             )
         backbone = _transformers(rest, download)
     else:
-        raise ConfigError(f"--model {name}: expected vgg16, timm:NAME or transformers:NAME (a name on the hub, or a folder)")
+        raise ConfigError(f"the image model {name} is not known. Expected {IMAGE_MODELS}")
     backbone.model.float().eval().to(device())
     return backbone
+
+
+def _statistics(weights: Path | None) -> Backbone:
+    if weights is not None:
+        raise ConfigError(f"the image model {STATISTICS} has no weights; leave --weights out")
+    return Backbone(STATISTICS, nn.Identity(), lambda picture: torch.from_numpy(describe_picture(picture)))
 
 
 def _vgg16(weights: Path | None, download: bool) -> Backbone:
@@ -77,8 +91,8 @@ def _vgg16(weights: Path | None, download: bool) -> Backbone:
     if weights is None and not cached.exists():
         if not download:
             raise ConfigError(
-                f"the weights of vgg16 are not on this machine. Put {cached.name}, torchvision's file, into {cached.parent}, "
-                "name it by --weights FILE, or let it be fetched with --download"
+                f"the weights of vgg16 are not on this machine. Put torchvision's file {cached.name} into {cached.parent}, or "
+                f"name it with --weights FILE, or allow a download with --download. {_WITHOUT_WEIGHTS}"
             )
         try:
             torch.hub.load_state_dict_from_url(recipe.url, map_location="cpu", check_hash=True, weights_only=True)
@@ -120,8 +134,8 @@ def _of_hub(name: str, repository: str | None, filename: str, download: bool) ->
         return Path(hub.hf_hub_download(repository, filename, local_files_only=not download))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"the weights of timm:{name} are not in the cache {hub_cache()}. Name {filename} of {repository} by --weights, "
-            f"or let it be fetched with --download. The library says: {first_words(error)}"
+            f"the weights of timm:{name} are not in the cache {hub_cache()}. Name the file {filename} of {repository} with "
+            f"--weights, or allow a download with --download. {_WITHOUT_WEIGHTS}. The library says: {first_words(error)}"
         ) from None
 
 
@@ -134,9 +148,9 @@ def _transformers(name: str, download: bool) -> Backbone:
         model, loading = transformers.AutoModel.from_pretrained(name, **options, output_loading_info=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"--model transformers:{name} cannot be loaded: it is no folder of an image model, and not in the cache "
-            f"{hub_cache()}. Name such a folder (config.json, preprocessor_config.json, model.safetensors), or let it be "
-            f"fetched with --download. The library says: {first_words(error)}"
+            f"the image model transformers:{name} cannot be loaded. It is not a folder of an image model, and it is not in the "
+            f"cache {hub_cache()}. Name such a folder (with config.json, preprocessor_config.json and model.safetensors), or "
+            f"allow a download with --download. {_WITHOUT_WEIGHTS}. The library says: {first_words(error)}"
         ) from None
     missing = sorted(loading["missing_keys"])
     random_pooler = bool(missing) and all("pooler." in key for key in missing)

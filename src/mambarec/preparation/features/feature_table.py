@@ -25,6 +25,7 @@ from mambarec.base.bounded import array_head, read_json
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.words import guarded_frame
 from mambarec.data.encoders import record_encoder
 
 SAVE_SECONDS = 5.0  # between two notes of how many rows are done
@@ -146,7 +147,7 @@ class FeatureFiles:
     def _finish(self, table: np.memmap, missing: pd.DataFrame) -> None:
         """Give the files their names, the table's last: where it is new, the others are."""
         table.flush()
-        write_text(self.missing, missing.to_csv(index=False, lineterminator="\n"))
+        write_text(self.missing, guarded_frame(missing).to_csv(index=False, lineterminator="\n"))
         with replacing(self.mask) as file:
             file.write(self.partial_mask.read_bytes())
         self.partial_table.replace(self.table)

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -22,12 +21,10 @@ from mambarec.preparation.features.backbones import MODEL, Backbone, load_backbo
 from mambarec.preparation.features.feature_table import Block, FeatureFiles, weights_digest
 from mambarec.preparation.features.items import read_items
 from mambarec.preparation.features.packing import STORE, pack_images
+from mambarec.preparation.features.pictures import upright_rgb
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.folder import describe
-from mambarec.preparation.options import add_dataset, dataset_folder
-
-if TYPE_CHECKING:
-    from PIL import Image
+from mambarec.preparation.options import IMAGE_MODELS, add_dataset, dataset_folder
 
 COLUMN = "image"  # of items.csv: the path of the item's picture
 _LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory
@@ -103,55 +100,24 @@ def _prepare(content: bytes | None, backbone: Backbone) -> Tensor | str:
         return f"unreadable: {error}"
 
 
-def upright_rgb(picture: "Image.Image") -> "Image.Image":
-    """A picture as one sees it: turned as its EXIF data say, of an animation the first frame, what is transparent on white.
-
-    Sixteen bits become eight, black and white staying what they are.
-    """
-    from PIL import Image, ImageOps
-
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        picture = _eight_bits(picture)
-    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
-
-
-def _eight_bits(picture: "Image.Image") -> "Image.Image":
-    """Whole numbers up to 65535, or fractions up to 1, become grey levels; others are stretched to the whole range."""
-    from PIL import Image
-
-    values = np.asarray(picture, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("NaN or Inf among its pixels")
-    low, high = values.min(), values.max()
-    is_fraction = picture.mode == "F" and high <= 1
-    if low < 0 or high > 65535:
-        values, top = values - low, high - low
-    elif is_fraction:
-        top = 1
-    else:
-        top = 255 if picture.mode != "I;16" and high <= 255 else 65535
-    return Image.fromarray(np.rint(values * (255 / (top or 1))).astype(np.uint8))
-
-
 def add_parser(commands) -> None:
     """The command `images` of prepare.py."""
-    text = "pack pictures into images.lmdb and write their features into image_feat.npy"
-    parser = commands.add_parser("images", help=text, description=text, allow_abbrev=False)
+    text = "pack pictures into images.lmdb, and write their features to image_feat.npy"
+    parser = commands.add_parser("images", help=text, description=text.capitalize(), allow_abbrev=False)
     add_dataset(parser)
-    images = "pictures named by original id (without: those of --image-column, or what was packed before)"
+    images = "the folder of the pictures; a picture is named by the original id of its item (the pictures packed before)"
     parser.add_argument("--images", type=Path, metavar="FOLDER", help=images)
-    column = f"the column of items.csv with paths, which start at --images or the data set's folder ({COLUMN}, if it is there)"
+    column = (
+        f"the column of items.csv with the path of each picture, below --images or the data set's folder ({COLUMN}, if there)"
+    )
     parser.add_argument("--image-column", metavar="COLUMN", help=column)
-    parser.add_argument("--allow-unmatched", action="store_true", help="accept pictures of fewer than half of the items")
-    models = f"vgg16 (torchvision), timm:NAME or transformers:NAME, where NAME is on the hub or a folder ({MODEL})"
-    parser.add_argument("--model", default=MODEL, help=models)
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of vgg16 or of a timm model")
-    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(64)")
-    parser.add_argument("--download", action="store_true", help="fetch weights that the library's cache does not have")
+    unmatched = "go on if fewer than half of the items have a picture"
+    parser.add_argument("--allow-unmatched", action="store_true", help=unmatched)
+    parser.add_argument("--model", "--image-model", default=MODEL, help=f"{IMAGE_MODELS} ({MODEL})")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a file with the weights of vgg16 or of a timm model")
+    batch = "pictures that the model gets at a time (64)"
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
+    parser.add_argument("--download", action="store_true", help="download weights that are not on this machine")
     parser.set_defaults(does=_run)
 
 
@@ -162,8 +128,8 @@ def _run(options: argparse.Namespace) -> None:
         column = COLUMN if COLUMN in read_items(folder) else None
         if column is None and not (folder / STORE).exists():
             raise ConfigError(
-                f"where are the pictures? {folder / 'items.csv'} has no column '{COLUMN}'; name a folder of pictures by "
-                "--images, or the column with their paths by --image-column"
+                f"where are the pictures? {folder / 'items.csv'} has no column '{COLUMN}'. Name the folder of the pictures "
+                "with --images, or the column of their paths with --image-column"
             )
     extract_features(
         folder,
@@ -175,4 +141,4 @@ def _run(options: argparse.Namespace) -> None:
         column,
         options.allow_unmatched,
     )
-    describe(options.dataset, image=True, text=False)
+    describe(options.dataset, "image")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import command, unguarded
 from mambarec.data.id_maps import read_table
 
 FILE = "items.csv"
@@ -13,14 +14,17 @@ FILE = "items.csv"
 def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
     """Read items.csv: a row per item in the order of the numbers 0 … I-1, which are the index; every column is text.
 
+    The column `text` is as it was before it was guarded against spreadsheets (preparation.folder.write_items).
+
     column: one that must be there beside item_id and original_id. DataError when the file is missing or does not number
     all items once.
     """
     path = folder / FILE
     if not path.exists():
         raise DataError(
-            f"{path} does not exist. `prepare.py table` and `prepare.py amazon` write it beside the interactions; for a data "
-            "set from elsewhere write one, a comma-separated row per item: item_id (0, 1, 2, …), original_id, text"
+            f"{path} does not exist. `{command('prepare', 'table')}` and `{command('prepare', 'amazon')}` write it beside the "
+            "interactions. For a data set from elsewhere write one: a header item_id,original_id,text and a row for each item, "
+            "separated by commas; item_id counts from 0"
         )
     frame = read_table(path, ",")
     missing = [name for name in ("item_id", "original_id", column) if name is not None and name not in frame]
@@ -40,4 +44,6 @@ def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
     twice = frame["original_id"].duplicated()
     if twice.any():
         raise DataError(f"{path}: the original_id '{frame['original_id'][twice].iloc[0]}' is there twice")
+    if "text" in frame:
+        frame["text"] = frame["text"].map(unguarded)
     return frame.set_index(numbers.astype("int64").rename(None)).sort_index().drop(columns="item_id")

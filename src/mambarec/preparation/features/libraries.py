@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,33 +10,58 @@ import torch
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.extras import pip_install
+from mambarec.base.logger import get_logger
 
 _PACKAGES = {"PIL": "pillow", "sentence_transformers": "sentence-transformers"}  # where it has another name
+_VISION = ("torchvision", "timm")  # these do not work without a torchvision that belongs to the installed torch
 
 
 def library(name: str, purpose: str) -> ModuleType:
     """Import an optional library for a purpose, which messages name.
 
-    ConfigError says how to install it, or that torchvision is there but belongs to another torch.
+    ConfigError says how to install it, or that torchvision is there but belongs to another torch. Libraries that do not need
+    torchvision get along without it then.
     """
-    if name not in ("PIL", "torchvision") and importlib.util.find_spec("torchvision"):
-        library("torchvision", purpose)  # the others import it where it is installed, and hide why that fails
+    if name not in ("PIL", "torchvision"):
+        _without_broken_torchvision(needed=name in _VISION, purpose=purpose)
     try:
         module = importlib.import_module(name)
-    except ImportError:
-        extra = "vision" if name in ("torchvision", "timm") else "features"
+    except ImportError as error:
+        if name == "torchvision" and error.name != name:
+            raise _unfit(purpose, error) from None
+        extra = "vision" if name in _VISION else "features"
         package = _PACKAGES.get(name, name)
         raise ConfigError(f"{purpose} needs the package {package}: {pip_install(extra)}") from None
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{purpose} cannot start: {name} does not import beside torch {torch.__version__} ({error}). Install the pair that "
-            f"belongs together (pip install --upgrade torch torchvision), or uninstall {name}: sentence-transformers and "
-            "transformers do without"
-        ) from None
+    except (RuntimeError, OSError) as error:
+        if name != "torchvision":
+            raise
+        raise _unfit(purpose, error) from None
     if name == "transformers":
         module.utils.logging.set_verbosity_error()
         module.utils.logging.disable_progress_bar()
     return module
+
+
+def _without_broken_torchvision(needed: bool, purpose: str) -> None:
+    """Hide a torchvision that does not import from the libraries that would use it; ConfigError where it is needed."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # of another torch, it fails in many ways
+        if needed:
+            raise _unfit(purpose, error) from None
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        sys.modules["torchvision"] = None  # type: ignore[assignment] # as if it were not installed
+        get_logger().warning("torchvision does not import beside torch %s; going on without it", torch.__version__)
+
+
+def _unfit(purpose: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{purpose} cannot start: torchvision does not import beside torch {torch.__version__} ({first_words(error)}). Install "
+        "the two that belong together; the page Install has the commands for CPU and CUDA"
+    )
 
 
 def hub_cache() -> Path:

@@ -9,10 +9,10 @@ from tqdm import tqdm
 from mambarec.base.errors import DataError
 from mambarec.base.logger import get_logger
 from mambarec.base.text import trimmed_text
+from mambarec.preparation.features.pictures import SUFFIXES
 from mambarec.preparation.features.store import ImageStore
 
 STORE = "images.lmdb"
-SUFFIXES = frozenset(".avif .bmp .gif .jfif .jpeg .jpg .png .tif .tiff .webp".split())
 _LARGEST = 2**28  # bytes of a picture
 _BYTES, _PICTURES = 2**26, 1024  # a write to the store holds at most as many, or one picture
 

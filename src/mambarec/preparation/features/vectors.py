@@ -9,6 +9,7 @@ from tqdm import tqdm
 from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.files import mapped
+from mambarec.base.words import guarded_frame
 from mambarec.preparation.readers.ids import unmatched
 from mambarec.preparation.report import Report
 
@@ -61,7 +62,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     np.save(folder / "image_mask.npy", mask)
     missing = np.flatnonzero(~mask)
     frame = pd.DataFrame({"item_id": missing, "original_id": names[missing], "reason": reasons[missing]})
-    frame.to_csv(folder / "missing_images.csv", index=False, lineterminator="\n")
+    guarded_frame(frame).to_csv(folder / "missing_images.csv", index=False, lineterminator="\n")
     report.note(f"items with image features: {mask.sum():,} of {len(names):,}")
     if n_known > found.sum():
         source.note(f"{n_known - found.sum():,} further records of an item; the last that is finite counts")

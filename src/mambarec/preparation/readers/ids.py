@@ -11,10 +11,12 @@ from mambarec.base.text import BLANK, trimmed_text
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import LISTED, Source
 
-MISSING = (
+_SPELLED = (
     *("", "nan", "-nan", "null", "none", "nil", "undefined", "\\n", "na", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "nat"),
     *("-", "?", "(null)", "<null>", "[null]", "<nil>", "#null!", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
 )
+# As numbers, some programs write them with a fraction: nan.0.
+MISSING = (*_SPELLED, *(f"{word}.0" for word in _SPELLED if word.strip("-").isalpha()))
 _WHOLE = "-?[0-9]+(\\.0*)?"
 _SCIENTIFIC = "-?[0-9](\\.[0-9]+)?[eE]\\+?[0-9]{1,2}"
 _FRACTION = "-?[0-9]*\\.[0-9]*[^0].*"

@@ -23,7 +23,8 @@ NO_RATING = {"rating IS NULL OR NOT isfinite(rating)": "rating is not a number"}
 
 def rating(text: str, decimal_comma: bool = False) -> str:
     """SQL for the number in a column of text; NULL where it is none."""
-    return f"TRY_CAST(replace({text}, ',', '.') AS DOUBLE)" if decimal_comma else f"TRY_CAST(trim({text}) AS DOUBLE)"
+    number = f"replace({text}, ',', '.')" if decimal_comma else f"trim({text})"
+    return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({number} AS DOUBLE) END"  # 1_0 is no ten
 
 
 def is_parquet(path: Path) -> bool:

@@ -22,7 +22,9 @@ def columns(text: str) -> dict[str, str]:
 
     Most columns of times have nothing else, and exact decimals would cost half of a preparation.
     """
-    whole = f"CASE WHEN NOT (contains({text}, '.') OR contains(lower({text}), 'e')) THEN TRY_CAST({text} AS BIGINT) END"
+    marks = "'.'", "'_'", "'e'", "'x'", "'b'", "'o'"  # of fractions, of 1_000, 1e3, 0x1F and their like: `exact` looks at these
+    has_mark = " OR ".join(f"contains(lower({text}), {mark})" for mark in marks)
+    whole = f"CASE WHEN NOT ({has_mark}) THEN TRY_CAST({text} AS BIGINT) END"
     return {"time": whole, "other": f"CASE WHEN {whole} IS NULL THEN {text} END"}
 
 
@@ -42,7 +44,8 @@ def read(engine: Engine, table: str, decimal_comma: bool = False) -> None:
 
 def exact(text: str, decimal_comma: bool = False) -> dict[str, str]:
     """SQL for the columns `time` and `zone` of a column of text; time is NULL where the text is neither a number nor a date."""
-    number = f"TRY_CAST({f'replace({text}, chr(44), chr(46))' if decimal_comma else text} AS {TYPE})"
+    plain = f"CASE WHEN NOT contains({text}, '_') THEN {f'replace({text}, chr(44), chr(46))' if decimal_comma else text} END"
+    number = f"TRY_CAST({plain} AS {TYPE})"
     date = f"regexp_replace(trim({text}), '([0-9])t([0-9].*)', '\\1T\\2')"
     date = f"regexp_replace(regexp_replace({date}, '([0-9])z$', '\\1Z'), '(:[0-9]+),([0-9])', '\\1.\\2')"
     date = f"regexp_replace({date}, '\\s+([+-][0-9])', '\\1')"

@@ -1,0 +1,88 @@
+"""`python -m benchmarks.processes`: pairs a second of sampled steps by one process with one thread, and by several.
+
+The processes are started by torchrun, in turn with a single one, on a synthetic catalogue of benchmarks.growth. Other load
+lengthens the seconds on the clock, so the seconds of the processor stand beside them: those of one step in one process,
+draw and messages included. On cores of their own the two are the same, but for what a process waits.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+import mambarec.nn.graph
+from benchmarks.growth import _random_neighbours, write_catalogue
+from benchmarks.measure import ROOT
+from benchmarks.workloads import Steps
+from mambarec.base.processes import joined_processes
+from mambarec.training.prefetching import prefetched
+
+
+def measure(folder: Path, run: str, n_steps: int, warm_up: int = 3) -> tuple[float, float] | None:
+    """Seconds of a step on the clock and of the processor, in this process; None but in the first of several."""
+    torch.set_num_threads(1)
+    mambarec.nn.graph.nearest_neighbours = _random_neighbours
+    with joined_processes(torch.device("cpu")) as processes:
+        steps = Steps(run, folder, propagation="sampled", threads=1)
+        samples = prefetched(steps.trainer._samples(steps.loader, 0))
+        times = []
+        for step, sample in enumerate(itertools.islice(samples, warm_up + n_steps)):
+            if step == warm_up:
+                processor = time.process_time()
+            started = time.perf_counter()
+            steps.trainer._train_step(sample, step)
+            times.append(time.perf_counter() - started)
+        processor = (time.process_time() - processor) / n_steps
+        samples.close()  # type: ignore[attr-defined]
+        return (median(times[warm_up:]), processor) if processes.is_first else None
+
+
+def started(n: int, *words: str) -> tuple[float, float]:
+    """What `measure` returns in the first of n processes."""
+    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)] if n > 1 else []
+    command = [sys.executable, *many, "-m", "benchmarks.processes", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.processes", description="Pairs a second by several processes.")
+    parser.add_argument("--kind", default="MambaRec/fixed", metavar="NAME", help="MambaRec/fixed or LightGCN")
+    parser.add_argument("--scale", type=float, default=1, metavar="N", help="times Baby (1)")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many work together (2)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (3)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps that are timed (10)")
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        seconds = measure(options.alone, options.kind, options.steps)
+        if seconds is not None:
+            print(json.dumps(seconds))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_catalogue(Path(scratch) / "baby", options.scale, dtype=np.float16)
+        print(f"one process, and {options.processes}; {os.cpu_count()} cores", flush=True)
+        words = ["--alone", str(folder), "--kind", options.kind, "--steps", str(options.steps)]
+        ratios = []
+        for _ in range(options.rounds):
+            one, several = started(1, *words), started(options.processes, *words)
+            ratios.append([first / second for first, second in zip(one, several, strict=True)])
+            for kind, first, second, ratio in zip(("clock", "processor"), one, several, ratios[-1], strict=True):
+                pairs = f"{2048 / first:9,.0f} and {2048 / second:9,.0f} pairs/s"
+                print(f"{options.kind}, {kind:9}: {first:.3f} and {second:.3f} s/step, {pairs}: {ratio:.2f} times", flush=True)
+        clock, processor = (median(column) for column in zip(*ratios, strict=True))
+        print(f"medians {clock:.2f} and {processor:.2f} times; load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The processes that train one model together, as torchrun starts them; without torchrun there is one.
+
+torchrun sets RANK, LOCAL_RANK and WORLD_SIZE. Processes talk by gloo on CPUs and by NCCL on GPUs.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mambarec.base.errors import RunError
+
+_PATIENCE = timedelta(hours=2)  # for a process that searches neighbours or writes while the others wait
+_ENDED = (
+    "another process of this training has ended, so this one ends too. What is saved stays: the same command with --resume "
+    "goes on, with any number of processes"
+)
+
+T = TypeVar("T")
+
+
+class Processes:
+    """This process among those of a training: number `rank` of `size`. Alone, each method returns what it is given."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes the run and speaks to the user."""
+        return self.rank == 0
+
+    def part(self, batch: Tensor) -> Tensor:
+        """The columns of a batch (..., B) that this process computes; all, where there are fewer columns than processes."""
+        return batch if batch.shape[-1] < self.size else batch[..., self.rank :: self.size]
+
+    def mine(self, values: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """Those of the values that this process computes, with their numbers."""
+        return ((number, value) for number, value in enumerate(values) if number % self.size == self.rank)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes of a tensor of one shape, written into it."""
+        if self.size > 1:
+            _together(dist.all_reduce, values)
+        return values
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes of a float tensor of one shape, written into it."""
+        return values if self.size == 1 else self.sum(values).div_(self.size)
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process gives; from the others any value is taken."""
+        if self.size == 1:
+            return value
+        box = [value]
+        _together(dist.broadcast_object_list, box, src=0)
+        return box[0]
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            _together(dist.barrier)
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Replace each gradient by its mean over the processes: dense ones in one message, sparse ones by their rows."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        dense = [gradient for gradient in gradients if not gradient.is_sparse]
+        if dense:
+            flat = self.mean(torch.cat([gradient.flatten() for gradient in dense]))
+            for gradient, part in zip(dense, flat.split([gradient.numel() for gradient in dense]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+        for parameter in model.parameters():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = self._mean_of_rows(parameter.grad)
+
+    def _mean_of_rows(self, gradient: Tensor) -> Tensor:
+        """Of sparse (N, D) gradients with rows of their own: each row's sum over the processes, over their number."""
+        ids, rows = gradient._indices()[0], gradient._values()
+        ids, numbers = torch.cat(self._all(ids)).unique(return_inverse=True)
+        total = rows.new_zeros(len(ids), rows.shape[1]).index_add_(0, numbers, torch.cat(self._all(rows)))
+        return torch.sparse_coo_tensor(ids[None], total.div_(self.size), gradient.shape, check_invariants=False)
+
+    def _all(self, rows: Tensor) -> list[Tensor]:
+        """The rows (N, ...) of every process, each with its own N."""
+        lengths = [rows.new_empty(1, dtype=torch.int64) for _ in range(self.size)]
+        _together(dist.all_gather, lengths, torch.tensor([len(rows)], device=rows.device))
+        longest = max(int(length) for length in lengths)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        _together(dist.all_gather, parts, padded)
+        return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
+
+    def agree(self, model: nn.Module, average: bool) -> None:
+        """Give all processes one model. average: parameters are the same already, and statistics become their mean."""
+        if self.size == 1:
+            return
+        for name, value in model.state_dict().items():
+            if not average:
+                _together(dist.broadcast, value, src=0)
+            elif value.is_floating_point() and name not in dict(model.named_parameters()):
+                self.mean(value)
+
+
+_current = Processes()
+
+
+def current_processes() -> Processes:
+    """This process among those of the training that runs."""
+    return _current
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def local_gpu() -> dict[str, int]:
+    """The key gpu_id of a process that torchrun has started: its number on this machine, where there are GPUs."""
+    return {"gpu_id": int(os.environ.get("LOCAL_RANK", "0"))} if torch.cuda.is_available() else {}
+
+
+@contextmanager
+def joined_processes(device: torch.device) -> Iterator[Processes]:
+    """While open, the processes that torchrun has started are joined; this one alone, where it has started no others."""
+    global _current
+    if not started_by_torchrun():
+        yield _current
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    before, _current = _current, Processes(dist.get_rank(), dist.get_world_size())
+    try:
+        yield _current
+        _current.wait()  # so that none leaves while another still speaks to it
+    finally:
+        _current = before
+        dist.destroy_process_group()
+
+
+def _together(collective: Callable, *arguments: Any, **options: Any) -> None:
+    """A collective call; RunError where another process is gone."""
+    try:
+        collective(*arguments, **options)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(_ENDED) from error
