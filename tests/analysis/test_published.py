@@ -53,9 +53,14 @@ def test_every_published_figure_is_complete_and_stands_once():
 
 
 def test_ratio_and_distance_are_of_the_mean_and_the_deviation_over_seeds(record):
-    found, _ = rows([record(recall=0.05), record(recall=0.07, seed=2)], [figure(value=0.05)])
-    assert list(found[0].values())[2:7] == ["0.0500", "0.0600 ± 0.0141", "1, 2", "1.200", "+0.7"]
+    found, _ = rows([record(recall=0.05), record(recall=0.06, seed=2), record(recall=0.07, seed=3)], [figure(value=0.05)])
+    assert list(found[0].values())[2:7] == ["0.0500", "0.0600 ± 0.0100", "1, 2, 3", "1.200", "+1.0"]
     assert found[0]["Note"] == "beyond 5%: no known difference explains it"
+
+
+def test_two_seeds_have_no_distance(record):
+    found, _ = rows([record(recall=0.05), record(recall=0.05001, seed=2)], [figure(value=0.06)])
+    assert (found[0]["Seeds"], found[0]["Distance"]) == ("1, 2", "–")
 
 
 def test_one_seed_has_no_distance_and_a_ratio_within_five_percent_is_not_marked(record):

@@ -26,6 +26,7 @@ from mambarec.running.lookup import find_runs
 FILE = Path(__file__).with_name("published.csv")
 REASONS = "reasons.csv"  # in a folder of records: why a model was not run
 FAR = 0.05  # a ratio further from 1 than this is marked
+FEWEST_SEEDS = 3  # of which a distance is measured in deviations: two may agree by chance
 # What leaves a part of a model out, or trains it otherwise. A figure that does not name such a key is of the whole model.
 _PARTS = ("modalities", "mg", "use_local_alignment", "use_global_alignment")
 _NOT_RUN = "not run"
@@ -271,7 +272,8 @@ def published_table(
     """A line per published figure and per row of runs that it belongs to, those of a model together.
 
     Ratio: mean over seeds divided by the published value, bold where it is further from 1 than 5%. Distance: the difference in
-    standard deviations over seeds. A figure without runs has dashes and a reason. reasons: by model and setting.
+    standard deviations over FEWEST_SEEDS seeds or more. A figure without runs has dashes and a reason. reasons: by model and
+    setting.
     """
     found, unshown = rows_alone(records, dataset, figures) if records else (Comparison({}, [], [dataset], None, [], False), [])
     lines, several = [], len({one.metric for one in figures}) > 1
@@ -303,7 +305,8 @@ def _is_far(entry: Entry, figure: Figure) -> bool:
 
 
 def _line(figure: Figure, entry: Entry, head: list[str], words: list[str]) -> list[Cell]:
-    own, deviation = entry.mean(figure.metric), entry.deviation(figure.metric)
+    own = entry.mean(figure.metric)
+    deviation = entry.deviation(figure.metric) if len(entry.seeds) >= FEWEST_SEEDS else 0.0
     far = _is_far(entry, figure)
     note = f"beyond 5%: {', '.join(words) or 'no known difference explains it'}" if far else "within 5%"
     return [
@@ -337,7 +340,7 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
             parts.append("The features are not the original ones: their widths differ.")
     parts.append(
         "Ratio: ours divided by the published figure, bold where the two differ by more than 5%. Distance: ours minus the "
-        "published figure, in standard deviations over our seeds; a dash where there is one seed. Of two or three seeds the "
+        "published figure, in standard deviations over our seeds; a dash where there are fewer than three. Of three seeds the "
         "deviation is rough."
     )
     chosen = {figure.selected_on for figure in figures}
