@@ -5,11 +5,8 @@ arXiv 2211.06924. Departs from the paper: the raw features are trained too, as i
 U users, I items, B batch, E training pairs, D embedding_size, D_m width of a raw feature.
 """
 
-from typing import Annotated, Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from mambarec.base.settings import key
@@ -29,13 +26,14 @@ from mambarec.nn.sampled import (
     NeighbourSampler,
     SampledChain,
     SampledPropagation,
+    SampledSettings,
     propagate_blocks,
     sampling_of,
     take_rows,
 )
 
 
-class FREEDOMSettings(NewItemSettings):
+class FREEDOMSettings(NewItemSettings, SampledSettings):
     """The keys of FREEDOM."""
 
     feat_embed_dim: int | None = key(
@@ -47,17 +45,6 @@ class FREEDOMSettings(NewItemSettings):
     mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
     dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
     reg_weight: float = key("Weight of the projected features' own BPR.", ge=0)
-    propagation: Literal["full", "sampled"] = key(
-        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
-    )
-    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
-        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
-        min_length=1,
-        later=None,
-    )
-    layer_size: int | None = key(
-        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
-    )
 
 
 class FREEDOM(GeneralRecommender):

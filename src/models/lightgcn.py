@@ -4,36 +4,22 @@ He et al., SIGIR 2020, arXiv 2002.02126. Departs from the paper: norms in place 
 has it.
 """
 
-from typing import Annotated, Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import BPRLoss, EmbLoss
-from mambarec.nn.sampled import Batch, NeighbourSampler, SampledPropagation, propagate_blocks, sampling_of
+from mambarec.nn.sampled import Batch, NeighbourSampler, SampledPropagation, SampledSettings, propagate_blocks, sampling_of
 
 
-class LightGCNSettings(Settings):
+class LightGCNSettings(SampledSettings):
     """The keys of LightGCN."""
 
     n_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
-    propagation: Literal["full", "sampled"] = key(
-        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
-    )
-    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
-        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
-        min_length=1,
-        later=None,
-    )
-    layer_size: int | None = key(
-        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
-    )
 
 
 class LightGCN(GeneralRecommender):

@@ -29,7 +29,7 @@ from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.new_items import NewItems, NewItemSettings, at_length, moved
-from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
+from mambarec.nn.sampled import Batch, SampledSettings, modal_in_blocks, sampling_of, take_rows
 
 Variant = Literal["paper", "released"]
 Contrast = Literal["modality", "behaviour", "both"]
@@ -37,7 +37,7 @@ Aligned = Literal["dream", "views"]
 FIXED_WHEN_RELEASED = ("contrast", "align_on", "feature_map", "attention_reduction", "train_features", "mmd_normalize")
 
 
-class MambaRecSettings(NewItemSettings):
+class MambaRecSettings(NewItemSettings, SampledSettings):
     """The keys of MambaRec."""
 
     variant: Variant = key("paper: its equations. released: what the authors' code computes.")
@@ -70,17 +70,6 @@ class MambaRecSettings(NewItemSettings):
         later=None,
     )
     train_features: bool | None = key("Whether the raw item features are trained too. null: true.")
-    propagation: Literal["full", "sampled"] = key(
-        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
-    )
-    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
-        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
-        min_length=1,
-        later=None,
-    )
-    layer_size: int | None = key(
-        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
-    )
 
 
 class SampledStep(NamedTuple):

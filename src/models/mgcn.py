@@ -5,10 +5,7 @@ paper: the raw features are trained too, and L2 is over the batch's final embedd
 U users, I items, B batch, D embedding_size, D_m width of a raw feature.
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mambarec.base.settings import key
@@ -17,12 +14,12 @@ from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.new_items import Links, NewItems, NewItemSettings, NewItemVectors, at_length, moved
-from mambarec.nn.sampled import Batch, modal_in_blocks, sampling_of, take_rows
+from mambarec.nn.sampled import Batch, SampledSettings, modal_in_blocks, sampling_of, take_rows
 
 TEMPERATURE = 0.2  # of the contrast; fixed in the authors' code
 
 
-class MGCNSettings(NewItemSettings):
+class MGCNSettings(NewItemSettings, SampledSettings):
     """The keys of MGCN."""
 
     n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
@@ -30,17 +27,6 @@ class MGCNSettings(NewItemSettings):
     knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
     cl_loss: float = key("Weight of the contrastive loss.", ge=0)
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
-    propagation: Literal["full", "sampled"] = key(
-        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
-    )
-    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
-        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
-        min_length=1,
-        later=None,
-    )
-    layer_size: int | None = key(
-        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
-    )
 
 
 class MGCN(GeneralRecommender):

@@ -11,18 +11,36 @@ All is NumPy on the host, without a loop over nodes. A draw depends on the gener
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.graph import SparseGraph, propagate_mean
 
 _FANOUT, _LAYER_SIZE = 10, 4  # where fanouts and layer_size are null
 _BLOCK, _COLUMNS = 8192, 16  # rows, or columns, that are computed at a time where all are
+
+
+class SampledSettings(Settings):
+    """The keys of models whose steps can be sampled."""
+
+    propagation: Literal["full", "sampled"] = key(
+        "sampled: a step reads the batch and a draw of its neighbours. full: the whole graph.", later="full"
+    )
+    fanouts: list[Annotated[int, Field(gt=0)]] | None = key(
+        "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
+        min_length=1,
+        later=None,
+    )
+    layer_size: int | None = key(
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+    )
 
 
 class Sampling(NamedTuple):
@@ -45,10 +63,10 @@ def sampling_of(config: Mapping[str, Any], new_items: Any = None) -> Sampling | 
         if new_items:
             raise ValueError("item_dropout and cold_items need propagation: full; leave them, or propagation: sampled, out")
         return Sampling(config["fanouts"] or [_FANOUT], config["layer_size"] or _LAYER_SIZE)
-    for key in ("fanouts", "layer_size"):
-        if config[key] is not None:
+    for name in ("fanouts", "layer_size"):
+        if config[name] is not None:
             raise ValueError(
-                f"{key}={config[key]} has no effect with propagation: full; leave it out, or set propagation: sampled"
+                f"{name}={config[name]} has no effect with propagation: full; leave it out, or set propagation: sampled"
             )
     return None
 
