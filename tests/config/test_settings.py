@@ -109,6 +109,14 @@ def test_a_models_yaml_sets_every_key_that_its_class_declares_and_no_other(model
     assert not set(settings.model_fields) & set(RunSettings.model_fields)
 
 
+@pytest.mark.parametrize("model", available_models())
+def test_every_point_of_a_search_is_allowed(model, known_toy):
+    content = read_yaml(model_yamls(model)[0])
+    for option, name in ((True, "search_space"), ("wide", "wide_search_space")):
+        if name in content:
+            assert set(Config(model, "toy", search=option).axes) == set(content[name])
+
+
 # a model beside src/models
 
 BLEND = '''

@@ -268,8 +268,7 @@ class Config(Mapping):
         """
         overrides = dict(overrides or {})
         folder = model_folder(overrides)
-        model = spelled_model(model, folder)
-        self.model_file = model_files(folder)[model]
+        model, self.model_file = find_model(model, folder)
         dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
@@ -279,7 +278,8 @@ class Config(Mapping):
         self.axes: dict[str, list] = {}
 
         layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
-        layers += model_yamls(model, folder)[:1]
+        own_yaml = model_yamls(model, folder)[:1]
+        layers += own_yaml
         contents = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
@@ -291,7 +291,7 @@ class Config(Mapping):
         if asked.get("mg"):
             self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
-        if declared and len(layers) == 3:
+        if declared and own_yaml:
             self._check_known(*contents[-1], model, folder)
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
@@ -581,10 +581,11 @@ def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
     return [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()]
 
 
-def spelled_model(name: str, folder: Path | None = None) -> str:
-    """The name of a model as its YAML spells it; ConfigError where there is none of this name."""
-    place = f"{folder} or src/models" if folder else "src/models"
-    return _spelled(name, available_models(folder), "model", place)
+def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:
+    """The name of a model as its YAML spells it, and its file; ConfigError where there is none of this name."""
+    files = model_files(folder)
+    spelled = _spelled(name, list(files), "model", f"{folder} or src/models" if folder else "src/models")
+    return spelled, files[spelled]
 
 
 def _spelled(name: str, available: list[str], kind: str, place: str) -> str:

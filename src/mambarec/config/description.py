@@ -44,7 +44,7 @@ def read_values(path: Path) -> Values:
     about: list[str] = []
     found = Values("")
     is_head, space = True, ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#"):
             about += [line.lstrip("# ")] if is_head else []
             continue
@@ -55,7 +55,7 @@ def read_values(path: Path) -> Values:
                 found.spaces[space] = ([], match[3] or "")
             else:
                 found.keys.append(Key(match[1], match[2] or "", match[3] or ""))
-        elif match := re.fullmatch(r"\s+#\s*(.*)", line):
+        elif found.keys and (match := re.fullmatch(r"\s+#\s*(.*)", line)):
             found.keys[-1].source += f" {match[1]}"
         elif space and (match := re.fullmatch(r"\s+(\w+:\s*.*?)(?:\s+#\s*(.*))?", line)):
             found.spaces[space][0].append(match[1])
@@ -88,7 +88,7 @@ def of_model(model: str, folder: Path | None = None) -> list[Key]:
 
 def described(models: Sequence[str], folder: Path | None = None) -> Iterator[tuple[str, list[Key]]]:
     """Title and keys: of each model, of every run, of the mirror gradient. ConfigError where there is no such model."""
-    for model in [configurator.spelled_model(model, folder) for model in models]:
+    for model in [configurator.find_model(model, folder)[0] for model in models]:
         yield f"keys of {model}", of_model(model, folder)
     yield "keys of every run", of_run()
     yield "keys of the mirror gradient, with --mg", of_mirror_gradient()
