@@ -4,6 +4,7 @@ Every function raises a UserError (mambarec.base.errors). Its message says what 
 `mmd_weight=0.1` here. Several values are a list, and make a grid.
 """
 
+import io
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -102,7 +103,16 @@ class Run(Described):
     def plot(self):
         """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
         drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
-        figure = drawing.Figure(figsize=(7, 2.6), layout="constrained")
+
+        class Figure(drawing.Figure):
+            """A figure that a notebook shows as a picture, also where pyplot was not imported."""
+
+            def _repr_png_(self) -> bytes:
+                file = io.BytesIO()
+                self.savefig(file, format="png", dpi=100)
+                return file.getvalue()
+
+        figure = Figure(figsize=(7, 2.6), layout="constrained")
         for axis, name in zip(figure.subplots(1, 2), ("loss", self.valid_metric), strict=True):
             curve = self.curves[name].dropna()
             axis.plot(curve.index, curve)

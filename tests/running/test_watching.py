@@ -2,7 +2,9 @@
 
 import io
 import json
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -130,3 +132,27 @@ def test_all_lines_of_a_run_count_epochs_from_1(make_config, capsys):
     printed = capsys.readouterr().out
     assert "epoch 1/2" in printed and "epoch 2/2" in printed and "epoch 0" not in printed
     assert all(outcome.result["best_epoch"] in (0, 1) for outcome in outcomes)
+
+
+def test_a_notebook_shows_a_table_with_bars_in_one_output_that_is_replaced(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, what):
+            shown.append(what)
+
+    def display(what, display_id):
+        shown.append(what)
+        return Handle()
+
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    fake = ModuleType("IPython.display")
+    fake.display, fake.HTML = display, str
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    with watching() as display_of_runs:
+        display_of_runs.show(NAMES[1], STATUS)
+        display_of_runs.show(NAMES[1], replace(STATUS, epoch=150))
+    drawings = [one._repr_mimebundle_([], [])["text/html"] for one in shown[:2]]
+    assert "13/200" in drawings[0] and "150/200" in drawings[1] and shown[2:] == [""]
+    assert drawings[1].count("━") > drawings[0].count("━") or "╸" in drawings[0]

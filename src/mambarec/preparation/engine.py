@@ -5,6 +5,7 @@ Why DuckDB and not Polars: docs/guides/data.md has the figures of both.
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,9 +36,12 @@ class Engine:
         }
         with self._explained():
             self._connection = duckdb.connect(":memory:", config=settings)
-            self._connection.execute(
-                "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET TimeZone = 'UTC'"
-            )
+            self._connection.execute("SET TimeZone = 'UTC'")
+            self.shows_progress = (
+                sys.stderr.isatty() and "ipykernel" not in sys.modules
+            )  # in a notebook it would need ipywidgets
+            if self.shows_progress:
+                self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
 
     def __enter__(self) -> "Engine":
         return self
@@ -50,7 +54,7 @@ class Engine:
 
         DataError for a file that the engine cannot read, RunError when memory or disk runs out.
         """
-        with self._explained(), self._bar(progress) if progress else _no_bar():
+        with self._explained(), self._bar(progress) if progress and self.shows_progress else _no_bar():
             return self._connection.execute(sql, list(parameters)).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:

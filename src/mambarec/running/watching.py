@@ -1,4 +1,4 @@
-"""What a person sees of runs that are being trained: a row for each on a terminal, a line a minute for each in a log."""
+"""What a person sees of runs that are being trained: a row for each on a terminal or in a notebook, or lines in a log."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from mambarec.base.stopping import stop
 from mambarec.base.words import duration
 
 LINE_SECONDS = 60.0
+_BAR = 12  # characters of the bar of a run
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ class _Nothing:
 
 
 class _Table:
-    """For a terminal: a table below all other lines, a row for each run."""
+    """For a terminal and for a notebook: a table with a row for each run."""
 
-    def __init__(self, live: Any) -> None:
-        self.live = live
+    def __init__(self, live: Any, with_bars: bool = False) -> None:
+        """live: shows what its `update` gets in place of what it showed before. with_bars: a row has a progress bar too."""
+        self.live, self.with_bars = live, with_bars
         self.rows: dict[str, Status] = {}
 
     def show(self, name: str, status: Status | None) -> None:
@@ -94,11 +96,14 @@ class _Table:
         self.live.update(self._table() if self.rows else "", refresh=True)
 
     def _table(self) -> Any:
+        from rich.progress_bar import ProgressBar
         from rich.table import Table
 
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         metric = next(iter(self.rows.values())).metric
         table.add_column("\nrunning", ratio=1, min_width=10)
+        if self.with_bars:
+            table.add_column("\n", width=_BAR)
         for title in (
             "\nepoch",
             "\nof it",
@@ -112,13 +117,38 @@ class _Table:
         for name, status in self.rows.items():
             numbers = (f"{number:.4f}" if number is not None else "" for number in (status.loss, status.value, status.best))
             share = f"{status.step / status.steps:.0%}" if status.steps else ""
-            table.add_row(name, f"{status.epoch}/{status.cap}", share, *numbers, str(status.patience), status.time_left)
+            done = status.epoch - 1 + (status.step / status.steps if status.steps else 0)
+            bar = [ProgressBar(total=status.cap, completed=done, width=_BAR)] if self.with_bars else []
+            table.add_row(name, *bar, f"{status.epoch}/{status.cap}", share, *numbers, str(status.patience), status.time_left)
         return table
+
+
+class _Cell:
+    """The output of a notebook's cell that shows a table, which replaces the one before."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def update(self, table: Any, refresh: bool) -> None:
+        from IPython.display import HTML, display
+
+        shown = table or HTML("")
+        if self.handle:
+            self.handle.update(shown)
+        elif table:
+            self.handle = display(shown, display_id=True)
 
 
 @contextmanager
 def watching(lines: bool = True) -> Iterator[_Table | _Lines | _Nothing]:
     """Show runs while open. lines: in a log too, where nothing else says how they come on."""
+    if "ipykernel" in sys.modules and lines:  # in a notebook, where rich shows itself as HTML
+        cell = _Cell()
+        try:
+            yield _Table(cell, with_bars=True)
+        finally:
+            cell.update("", refresh=True)
+        return
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         yield _Lines() if lines else _Nothing()
         return
