@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     pictures = "the folder of the pictures for --html; a picture is named by the original id of its item"
     lists.add_argument("--images", type=Path, metavar="FOLDER", help=pictures)
 
-    new = "a folder of items that came after training, as `prepare.py items` makes it"
+    new = f"a folder of items that came after training, as `{command('prepare', 'items')}` makes it"
     lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend these too: {new}")
 
     audience = commands.add_parser("audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False)

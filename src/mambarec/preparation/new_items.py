@@ -12,6 +12,7 @@ import pandas as pd
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
+from mambarec.base.words import command
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.id_maps import read_table
 from mambarec.preparation.features.backbones import load_backbone
@@ -26,7 +27,7 @@ from mambarec.preparation.options import add_dataset, dataset_folder
 
 def add_parser(commands) -> None:
     """The command `items` of prepare.py."""
-    text = "encode new items for `recommend.py --new-items`"
+    text = f"encode new items for `{command('recommend', '--new-items')}`"
     description = f"{text.capitalize()}, by the encoders that the data set's report.json names."
     parser = commands.add_parser("items", help=text, description=description, allow_abbrev=False)
     add_dataset(parser)
@@ -48,8 +49,8 @@ def run(options: argparse.Namespace) -> None:
     known = read_encoders(data)
     if not known:
         raise ConfigError(
-            f"{data / 'report.json'} names no encoder. `prepare.py text` and `prepare.py images` write it there; features made "
-            "elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
+            f"{data / 'report.json'} names no encoder. `{command('prepare', 'text')}` and `{command('prepare', 'images')}` "
+            "write it there; features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
         )
     items = _read_items(options.items)
     models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
