@@ -27,7 +27,7 @@ from mambarec.preparation.options import add_dataset, dataset_folder
 
 def add_parser(commands) -> None:
     """The command `items` of prepare.py."""
-    text = f"encode new items for `{command('recommend', '--new-items')}`"
+    text = "encode new items for the option --new-items of recommend"
     description = f"{text.capitalize()}, by the encoders that the data set's report.json names."
     parser = commands.add_parser("items", help=text, description=description, allow_abbrev=False)
     add_dataset(parser)
