@@ -418,7 +418,10 @@ class Config(Mapping):
                 raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
             if is_axis and key in self._listed.get(source, ()):
                 value = self._usable(key, value, default, source)
-            checked = [self._check(key, one, default, source) for one in (value if is_axis else [value])]
+            written = value if is_axis else [value]
+            checked = [self._check(key, one, default, source) for one in written]
+            if key not in self._values and key not in self.axes:
+                checked = [_as_written(one, found) for one, found in zip(written, checked, strict=True)]
             self.axes.pop(key, None)
             self._values.pop(key, None)
             if len(checked) > 1:
@@ -617,6 +620,13 @@ def _written(key: str, value: Any, default: Any) -> str:
     if isinstance(one, str) and "," in one:
         return f". Several values have spaces between them: --{key} {' '.join(one.replace(',', ' ').split())}"
     return ""
+
+
+def _as_written(value: Any, found: Any) -> Any:
+    """A checked value with its whole numbers left whole, 50 and not 50.0: so the first value of a key is in a run's name."""
+    if isinstance(value, list) and isinstance(found, list):
+        return [_as_written(one, other) for one, other in zip(value, found, strict=True)]
+    return value if type(value) is int and type(found) is float else found
 
 
 def _check_bounds(value: Any) -> None:
