@@ -9,7 +9,6 @@ item. For any other model the new items get what `for_new_items` says.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from mambarec.analysis.breakdown import quantile_groups
 from mambarec.analysis.comparison import ALPHA
 from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name
 from mambarec.analysis.significance import Paired, holm, paired
+from mambarec.analysis.studies import Point
 from mambarec.analysis.tables import Cell, Table
 from mambarec.base.errors import RunError
 from mambarec.base.words import command, listed, seeds_text
@@ -27,9 +27,8 @@ from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.metrics import METRICS
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
-from mambarec.nn.new_items import TrainingItems
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.new_items import neighbours_of
+from mambarec.serving.new_items import training_items
 
 K = 20
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
@@ -39,24 +38,18 @@ SPLIT, ENDING = "cold-and-warm", "-cold"
 VIEWS = {"new": "new items, among all", "only": "new items, among new", "warm": "warm items, among all"}
 
 
-@dataclass(frozen=True)
-class Point:
-    """A row of the protocol: its label and the settings of its runs."""
-
-    label: str
-    model: str
-    values: dict[str, Any]
+Tests = dict[str, tuple[Paired, float, float]]  # by the row: its test against the reference, and both adjusted p-values
 
 
 def points(item_dropout: float = ITEM_DROPOUT) -> list[Point]:
     """The rows of the protocol, the reference last."""
     cold = {"cold_items": "neighbours"}
     return [
-        Point("content kNN", "ItemKNN", {"similarity": "content"}),
-        Point("interactions kNN", "ItemKNN", {"similarity": "interactions"}),
-        Point("popularity", "Pop", {}),
-        *(Point(model, model, cold) for model in ("VBPR", "FREEDOM", "MGCN", "MambaRec")),
-        Point(f"MambaRec, item_dropout {item_dropout:g}", "MambaRec", {**cold, "item_dropout": item_dropout}),
+        Point("content kNN", {"similarity": "content"}, "ItemKNN"),
+        Point("interactions kNN", {"similarity": "interactions"}, "ItemKNN"),
+        Point("popularity", {}, "Pop"),
+        *(Point(model, cold, model) for model in ("VBPR", "FREEDOM", "MGCN", "MambaRec")),
+        Point(f"MambaRec, item_dropout {item_dropout:g}", {**cold, "item_dropout": item_dropout}),
     ]
 
 
@@ -132,23 +125,13 @@ def _replacement(trained: Trained, cold: np.ndarray, k: int | None) -> Callable[
     model, has_key = trained.model, "cold_items" in trained.config
     if not hasattr(model, "representations") or (has_key and trained.config["cold_items"] == "neighbours" and k is None):
         return None
-    known, features = _known(trained, k or neighbours_of(trained.config))
+    known, features = training_items(trained, k)
     rows = torch.from_numpy(cold)
     masks = {m: torch.from_numpy(mask[cold]) for m, mask in trained.dataset.masks().items()}
     some = {m: table[rows] for m, table in features.items()}
     vectors = model.for_new_items()(some, known.link(some, masks))  # (C, D)
     users = model.representations()[0]  # type: ignore[operator]
     return lambda batch: users[batch] @ vectors.T
-
-
-def _known(trained: Trained, k: int) -> tuple[TrainingItems, dict[str, Tensor]]:
-    """The training items, and the features by which new ones are linked to them."""
-    dataset = trained.dataset
-    features = getattr(trained.model, "features", None) or {
-        m: torch.from_numpy(table).to(trained.config["device"]) for m, table in dataset.declared_features().items()
-    }
-    masks = {m: torch.from_numpy(mask) for m, mask in dataset.masks().items()}
-    return TrainingItems(features, torch.from_numpy(np.unique(dataset.items["train"])), k, masks), features
 
 
 @dataclass(frozen=True)
@@ -183,18 +166,19 @@ def measure_rows(runs: Sequence[tuple[Point, Sequence[Path]]], say: Callable[[st
     return rows
 
 
-def tests(rows: Sequence[Row]) -> dict[str, tuple[Paired, float, float]]:
+def tests(rows: Sequence[Row]) -> Tests:
     """The last row, the reference, against each other by Recall@20 of new items among all: the test, and both p-values
-    adjusted for their number."""
+    adjusted for their number. Nothing of one row."""
+    if len(rows) < 2:
+        return {}
     reference, others = rows[-1], rows[:-1]
     found = {row.point.label: paired(reference.per_user("new", "recall"), row.per_user("new", "recall")) for row in others}
     wilcoxon, t_test = (holm([getattr(test, name) for test in found.values()]) for name in ("wilcoxon", "t_test"))
     return {label: (test, p, q) for (label, test), p, q in zip(found.items(), wilcoxon, t_test, strict=True)}
 
 
-def cold_table(rows: Sequence[Row], dataset: str, notes: Sequence[str] = ()) -> Table:
+def cold_table(rows: Sequence[Row], dataset: str, found: Tests, notes: Sequence[str] = ()) -> Table:
     """A row per model: Recall and NDCG of new items among all and among new ones, of warm items, and new over warm."""
-    found = tests(rows) if len(rows) > 1 else {}
     cells = []
     for row in rows:
         test = found.get(row.point.label)
@@ -226,25 +210,26 @@ def cold_table(rows: Sequence[Row], dataset: str, notes: Sequence[str] = ()) -> 
     )
 
 
-def differences(rows: Sequence[Row]) -> list[str]:
+def differences(rows: Sequence[Row], found: Tests) -> list[str]:
     """A sentence for each test: how far the reference is from another row, with its interval and p-value."""
     reference = rows[-1].point.label
     return [
         f"{reference} against {label}: {test.difference:+.4f} (95% interval {test.low:+.4f} to {test.high:+.4f}), "
         f"p = {max(p):.2g}"
-        for label, (test, *p) in (tests(rows) if len(rows) > 1 else {}).items()
+        for label, (test, *p) in found.items()
     ]
 
 
 def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
     """Recall of new items by how many neighbours link them, and by how near the nearest training item is."""
-    linked = [row for row in rows if hasattr(load_trained(row.runs[0]).model, "representations")]
-    by_number = [
-        {"model": row.point.label, "neighbours": k, f"recall@{K}": measure(load_trained(path), k).mean("new", "recall")}
-        for row in linked
-        for path in row.runs
-        for k in NEIGHBOURS
-    ]
+    by_number = []
+    for row in rows:
+        for trained in map(load_trained, row.runs):
+            if not hasattr(trained.model, "representations"):
+                break
+            for k in NEIGHBOURS:
+                recall = measure(trained, k).mean("new", "recall")
+                by_number.append({"model": row.point.label, "neighbours": k, f"recall@{K}": recall})
     about = f"{dataset}, test, {seeds_text(rows[0].seeds)}"
     pictures = []
     if by_number:
@@ -292,7 +277,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
 def _groups(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     """Of every item (I,): the cosine to the nearest training item, the mean over modalities, and its fifth; -1 for old ones."""
     cold = new_items(trained.dataset)
-    known, features = _known(trained, 1)
+    known, features = training_items(trained, 1)
     links = known.link({m: table[torch.from_numpy(cold)] for m, table in features.items()})
     similarity, groups = np.full(trained.dataset.n_items, np.nan), np.full(trained.dataset.n_items, -1)
     similarity[cold] = torch.stack([part[:, 0] for part in links.similarity.values()]).mean(0).cpu().numpy()

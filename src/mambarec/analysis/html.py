@@ -6,7 +6,6 @@ and figures give the same bytes.
 """
 
 import base64
-import hashlib
 import json
 import math
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from mambarec.analysis.comparison import Comparison, compare
@@ -31,6 +30,7 @@ from mambarec.analysis.records import Record
 from mambarec.analysis.tables import Table, all_tables
 from mambarec.analysis.verdict import Verdict, verdict
 from mambarec.base.errors import ConfigError, RunError, UserError
+from mambarec.base.pages import content_hash, templates
 from mambarec.base.places import DATA
 from mambarec.base.words import command_text, duration
 from mambarec.config.configurator import Config
@@ -173,8 +173,8 @@ def page(dataset: str, found: Answer | None, figures: Iterable[Path] = (), live:
             environments=_environments(runs),
             css=css,
             js=js,
-            css_hash=_hash(css),
-            js_hash=_hash(js),
+            css_hash=content_hash(css),
+            js_hash=content_hash(js),
         )
     )
 
@@ -201,17 +201,15 @@ def overview(answers: Mapping[str, Answer], pages: Mapping[str, str], reference:
             picture=picture,
             reason=reason,
             css=css,
-            css_hash=_hash(css),
+            css_hash=content_hash(css),
         )
     )
 
 
 def _templates() -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    templates.filters.update(text=_text, anchor=_anchor)
-    return templates
+    found = templates(PAGE)
+    found.filters.update(text=_text, anchor=_anchor)
+    return found
 
 
 # runs
@@ -477,8 +475,3 @@ def _is_numeric(table: Table, column: int) -> bool:
 def _script_json(content: Any) -> Markup:
     """JSON in which no text can end the script element around it."""
     return Markup(json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
-
-
-def _hash(text: str) -> str:
-    """The name by which a Content-Security-Policy allows an inline script or style sheet."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

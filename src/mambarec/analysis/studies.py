@@ -4,7 +4,7 @@ A study is a list of points, each a label and the settings in which it departs f
 those that main.py or another study made are taken as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -70,9 +70,7 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
     records: where they say how wide the data set's features are, its files need not be here.
     """
     study, given = STUDIES[name], dict(given)
-    for key in study.keys:
-        if key in given:
-            raise ConfigError(f"--{key}: the study {name} sets {key} itself; leave it out")
+    keep_free(given, study.keys, f"the study {name}")
     base = Config(MODEL, dataset, given)
     for key, values in base.axes.items():
         if key != "seed":
@@ -82,12 +80,19 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
         if point.obstacle:
             obstacles.append(f"{point.label} ({point.obstacle})")
         else:
-            points.append((point, _configuration(point, dataset, given)))
+            points.append((point, configuration(point, dataset, given)))
     return Plan(name, study, base["dataset"], given, points, obstacles)
 
 
-def _configuration(point: Point, dataset: str, given: Mapping[str, Any]) -> Config:
-    """MambaRec must know every given key; another model takes those that it knows."""
+def keep_free(given: Mapping[str, Any], keys: Iterable[str], who: str) -> None:
+    """ConfigError where a command gives a key that `who` sets itself."""
+    for key in keys:
+        if key in given:
+            raise ConfigError(f"--{key}: {who} sets {key} itself; leave it out")
+
+
+def configuration(point: Point, dataset: str, given: Mapping[str, Any]) -> Config:
+    """The settings of a point's runs. MambaRec must know every given key; another model takes those that it knows."""
     defaults = Config(point.model, dataset, {"mg": True} if given.get("mg") else {})
     known = {key: value for key, value in given.items() if point.model == MODEL or defaults.knows(key)}
     return Config(point.model, dataset, {**known, **point.values})

@@ -102,10 +102,11 @@ class Processes:
         """Give all processes one model. average: parameters are the same already, and statistics become their mean."""
         if self.size == 1:
             return
+        parameters = dict(model.named_parameters())
         for name, value in model.state_dict().items():
             if not average:
                 _together(dist.broadcast, value, src=0)
-            elif value.is_floating_point() and name not in dict(model.named_parameters()):
+            elif value.is_floating_point() and name not in parameters:
                 self.mean(value)
 
 

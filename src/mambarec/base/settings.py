@@ -100,6 +100,15 @@ def like(value: Any, example: Any) -> Any:
         raise ValueError(f"expected {words}, as its default {example} is") from None
 
 
+def has_type(value: Any, annotation: Any) -> bool:
+    """Whether a value is of a type, such as dict[str, list[int]]. true is no number."""
+    try:
+        _adapter(annotation).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
 def takes_list(field: FieldInfo) -> bool:
     """Whether one value of the key is a list."""
     return any(get_origin(part) is list for part in _parts(field.annotation))

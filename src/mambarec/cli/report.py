@@ -22,7 +22,7 @@ from mambarec.analysis.published import Figure, known_figures, missing_reasons, 
 from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
-from mambarec.analysis.studies import STUDIES, plan_study
+from mambarec.analysis.studies import STUDIES, configuration, keep_free, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
@@ -285,11 +285,7 @@ def _trained(
     options: argparse.Namespace, dataset: str, figures: list[Figure]
 ) -> tuple[list[Record], dict[tuple[str, str], str], bool]:
     """Run what the published figures of a data set ask for: records, reasons of what failed, and whether something did."""
-    given = override_pairs(options.words)
-    if options.seed:
-        given["seed"] = Axis(options.seed) if len(options.seed) > 1 else options.seed[0]
-    if options.jobs > 1:
-        given.setdefault("threads", threads_each(options.jobs))
+    given = _given(options)
     outcomes = _run(trials(dataset, figures, given), "comparison", given, options.jobs, options.name)
     reasons = {
         figure.row: f"failed: {outcome.error}"
@@ -334,14 +330,8 @@ def beyond(options: argparse.Namespace) -> int:
 
 def _missing_trained(options: argparse.Namespace) -> int:
     """Train models with masks, and draw them beside those trained on everything; 1 when a trial failed."""
-    given = override_pairs(options.words)
-    if options.seed:
-        given["seed"] = Axis(options.seed) if len(options.seed) > 1 else options.seed[0]
-    for key in ("missing_modality", "missing_share"):
-        if key in given:
-            raise ConfigError(f"--{key}: the study sets {key} itself; leave it out")
-    if options.jobs > 1:
-        given.setdefault("threads", threads_each(options.jobs))
+    given = _given(options)
+    keep_free(given, ("missing_modality", "missing_share"), "the study")
     whole = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
     modalities = open_dataset(whole[0].trials()[0]).modalities
     if not modalities:
@@ -373,14 +363,12 @@ def study(options: argparse.Namespace) -> int:
     matplotlib()
     if options.command == "embedding":
         check_sklearn()
-    given, failed = override_pairs(options.words), False
+    failed = False
     if options.results:
         found = load_records(options.results)
-        plan = plan_study(options.command, options.dataset, given, found)
+        plan = plan_study(options.command, options.dataset, override_pairs(options.words), found)
     else:
-        if options.jobs > 1:
-            given.setdefault("threads", threads_each(options.jobs))
-        plan = plan_study(options.command, options.dataset, given)
+        plan = plan_study(options.command, options.dataset, _given(options))
         outcomes = _run(plan.trials, f"study {plan.name}", plan.given, options.jobs, options.name)
         found, failed = _finished(outcomes), bool(failures(outcomes))
     folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
@@ -391,37 +379,32 @@ def study(options: argparse.Namespace) -> int:
 def cold_start(options: argparse.Namespace) -> int:
     """Run the protocol's trials that are missing, measure them, and write a table and figures; 1 when a trial failed."""
     matplotlib()
-    given = override_pairs(options.words)
-    if "cold_items" in given:
-        raise ConfigError("--cold_items: the protocol sets cold_items itself; leave it out")
+    given = _given(options)
+    keep_free(given, ["cold_items"], "the protocol")
     name, given["data_path"] = _cold_dataset(options.dataset, given)
     dropout = given.pop("item_dropout", cold.ITEM_DROPOUT)
     if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
         raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
-    if options.jobs > 1:
-        given.setdefault("threads", threads_each(options.jobs))
     wanted = {one.lower() for one in options.model}
     asked = [point for point in cold.points(dropout) if not wanted or point.model.lower() in wanted]
     if not asked:
         raise ConfigError(
             f"-m {' '.join(options.model)}: the protocol has {', '.join(sorted({p.model for p in cold.points()}))}"
         )
-    configs: list[tuple[cold.Point, list[Config]]] = []
-    for point in asked:
-        defaults = Config(point.model, name)
-        known = {key: value for key, value in given.items() if point.model == "MambaRec" or defaults.knows(key)}
-        configs.append((point, Config(point.model, name, {**known, **point.values}).trials()))
+    configs = [(point, configuration(point, name, given).trials()) for point in asked]
     outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))
-    found = [(point, [next(outcomes) for _ in trials]) for point, trials in configs]
-    complete = [(point, some) for point, some in found if all(outcome.result for outcome in some)]
+    ended = [(point, [next(outcomes) for _ in trials]) for point, trials in configs]
+    complete = [(point, some) for point, some in ended if all(outcome.result for outcome in some)]
     runs = [(point, [Path(outcome.result["directory"]) for outcome in some if outcome.result]) for point, some in complete]
     rows = cold.measure_rows(runs, lambda text: show(text, file=sys.stderr))
-    text = FORMATS[options.format](cold.cold_table(rows, name, cold.left_out(rows, asked)))
-    show(text, *cold.differences(rows), sep="\n", end="\n\n")
+    found = cold.tests(rows)
+    text = FORMATS[options.format](cold.cold_table(rows, name, found, cold.left_out(rows, asked)))
+    said = cold.differences(rows, found)
+    show(text, *said, sep="\n", end="\n\n")
     folder = options.output or Path(configs[0][1][0]["results_dir"]) / name / "figures"
-    write_text(folder / "cold.txt", "\n".join([text, *cold.differences(rows), ""]))
+    write_text(folder / "cold.txt", "\n".join([text, *said, ""]))
     _save(cold.cold_pictures(rows, name), folder)
-    return int(len(complete) < len(found))
+    return int(len(complete) < len(ended))
 
 
 def _cold_dataset(name: str, given: dict[str, Any]) -> tuple[str, str]:
@@ -434,6 +417,16 @@ def _cold_dataset(name: str, given: dict[str, Any]) -> tuple[str, str]:
         source = open_dataset(Config("Pop", name, {key: given[key] for key in ("data_path",) if key in given})).folder
         resplit(source, cold_name, cold.SPLIT, 999, DATA)
     return cold_name, f"{DATA}"
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The keys that a command sets for its runs; several at a time share the threads."""
+    given = override_pairs(options.words)
+    if seeds := getattr(options, "seed", None):
+        given["seed"] = Axis(seeds) if len(seeds) > 1 else seeds[0]
+    if options.jobs > 1:
+        given.setdefault("threads", threads_each(options.jobs))
+    return given
 
 
 def _run(configs: Sequence[Config], purpose: str, given: dict[str, Any], jobs: int, name: str | None) -> list[Outcome]:

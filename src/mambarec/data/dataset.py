@@ -277,8 +277,6 @@ class RecDataset:
 
     def _read_feature(self, path: Path) -> np.ndarray:
         table = self._open_feature(path, mmap_mode="c")
-        if not table.shape[1]:
-            raise DataError(f"{path}: expected a two-dimensional array of numbers, found {table.dtype} {table.shape}")
         if table.size:
             largest = np.maximum(table.max(axis=1), -table.min(axis=1).astype(np.float64))  # NaN where a row has one
             bad = ~(largest <= _LARGEST[table.dtype.kind])

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from mambarec.base.bounded import read_json
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.settings import has_type
 from mambarec.base.words import command, command_text, count
 from mambarec.config.configurator import Config
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
@@ -191,7 +191,7 @@ def read_experiment(path: Path) -> Experiment | None:
     try:
         content, form = read_json(path, {"name": str}), get_type_hints(Experiment)
         for key in form.keys() & content.keys():
-            if not _has_form(content[key], form[key]):
+            if not has_type(content[key], form[key]):
                 raise ValueError(f"its key '{key}' is {str(content[key])[:60]!r}, which a plan does not hold there")
         plan = Experiment(**{key: value for key, value in content.items() if key in form})
         named = [*plan.trials, *plan.pruned]
@@ -206,18 +206,6 @@ def read_experiment(path: Path) -> Experiment | None:
         return replace(plan, name=path.stem)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None
-
-
-def _has_form(value: Any, form: Any) -> bool:
-    """Whether a value of JSON is of a type such as dict[str, list[Any]]."""
-    kind, parts = get_origin(form) or form, get_args(form)
-    if kind is Any:
-        return True
-    if kind is UnionType:
-        return any(_has_form(value, part) for part in parts)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        return False
-    return all(_has_form(one, parts[-1]) for one in (value.values() if kind is dict else value if kind is list else ()))
 
 
 def experiments_in(place: Path) -> list[Experiment]:

@@ -51,7 +51,15 @@ class RayCluster:
             code = {**place, "excludes": ["__pycache__"]}
             address = os.environ.get("RAY_ADDRESS")
             _start(ray, address=address, runtime_env=code, log_to_driver=False, logging_level="error")
-        markers = {results: _mark(Path(results)) for results in {trial.config["results_dir"] for trial in trials}}
+        markers: dict[str, Path] = {}
+
+        def remove_markers() -> None:
+            for marker in markers.values():
+                marker.unlink(missing_ok=True)
+
+        stop.last_acts.append(remove_markers)
+        for results in {trial.config["results_dir"] for trial in trials}:
+            markers[results] = _mark(Path(results))
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
         remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
         running: dict[Any, Trial] = {}
@@ -71,8 +79,8 @@ class RayCluster:
                     for task in done:
                         yield _collect(ray, task, running.pop(task))
         finally:
-            for marker in markers.values():
-                marker.unlink(missing_ok=True)
+            remove_markers()
+            stop.last_acts.remove(remove_markers)
             if started:
                 ray.shutdown()
             if stop.signal and running:
@@ -170,7 +178,6 @@ def _mark(results: Path) -> Path:
     results.mkdir(parents=True, exist_ok=True)
     marker = results / f".shared-{uuid.uuid4().hex}"
     marker.touch()
-    stop.last_acts.append(lambda: marker.unlink(missing_ok=True))
     return marker
 
 

@@ -54,11 +54,17 @@ def run(options: argparse.Namespace) -> None:
         )
     items = _read_items(options.items)
     models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
-    _check(options, known, models)
+    encoder = backbone = None
+    if "text" in known:
+        encoder = load_encoder(models["text"], options.download)
+        _check(options, "text", known["text"], models["text"], weights_digest(encoder))
+    if "image" in known:
+        backbone = load_backbone(models["image"], options.weights, options.download)
+        _check(options, "image", known["image"], models["image"], weights_digest(backbone.model))
     with new_folder(real(options.output), options.overwrite) as folder:
         items.to_csv(folder / FILE, index_label="item_id", lineterminator="\n")
         if "text" in known:
-            encode_texts(folder, models["text"], download=options.download)
+            encode_texts(folder, models["text"], encoder=encoder)
         if "image" in known:
             column = COLUMN if COLUMN in items else None
             if column is None and options.images is None:
@@ -69,11 +75,10 @@ def run(options: argparse.Namespace) -> None:
             extract_features(
                 folder,
                 models["image"],
-                options.weights,
-                download=options.download,
                 images=start,
                 column=column,
                 allow_unmatched=True,
+                backbone=backbone,
             )
             shutil.rmtree(folder / STORE)
     get_logger().info("%s", real(options.output))
@@ -90,16 +95,11 @@ def _read_items(path: Path) -> pd.DataFrame:
     return frame.drop(columns="item_id", errors="ignore")
 
 
-def _check(options: argparse.Namespace, known: dict, models: dict[str, str]) -> None:
+def _check(options: argparse.Namespace, kind: str, known: dict, model: str, weights: str) -> None:
     """ConfigError where an encoder has other weights than the one that made the data set's features."""
-    for kind, model in models.items():
-        if kind == "text":
-            weights = weights_digest(load_encoder(model, options.download))
-        else:
-            weights = weights_digest(load_backbone(model, options.weights, options.download).model)
-        if weights != known[kind]["weights"]:
-            here = encoder_text({"model": model, "weights": weights})
-            raise ConfigError(
-                f"the {kind} features of {options.dataset} are of {encoder_text(known[kind])}, and this is {here}: its numbers "
-                f"mean something else. Name the same encoder by --{kind}-model" + " and --weights" * (kind == "image")
-            )
+    if weights != known["weights"]:
+        here = encoder_text({"model": model, "weights": weights})
+        raise ConfigError(
+            f"the {kind} features of {options.dataset} are of {encoder_text(known)}, and this is {here}: its numbers "
+            f"mean something else. Name the same encoder by --{kind}-model" + " and --weights" * (kind == "image")
+        )

@@ -10,7 +10,7 @@ Items and users pass through in blocks: what is computed of the items lies in a 
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,6 @@ from torch import Tensor
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.words import command
-from mambarec.config.configurator import Config
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.missing import mask_file, read_mask
@@ -49,7 +48,7 @@ class Arrivals:
         self.trained, self.folder = trained, folder
         self._ids, self._blocks = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._id_width, self._n = self._read_ids()
-        self.tables = _known_features(trained)
+        self.known, self.tables = training_items(trained)
         _check_encoders(trained.dataset.folder, folder)
         self._files = {m: _Rows(self._file(m), len(self), table.shape[1]) for m, table in self.tables.items()}
         self._masks = {m: mask for m in self.tables if (mask := self._mask(m)) is not None}
@@ -99,13 +98,11 @@ class Arrivals:
         assert found is not None
         return found
 
-    def scores_of(self, batch: list[Tensor], number: int) -> Tensor:
-        """The scores (B,) of one new item for the users batch[0] (B,)."""
-        for start, arrays in self._stored():
-            if number < start + len(arrays[0]):
-                one = [array[number - start : number - start + 1] for array in arrays]
-                return self._scores(batch, one, self._raw(batch))[:, 0]
-        raise IndexError(number)
+    def scorer(self, number: int) -> Callable[[list[Tensor]], Tensor]:
+        """A function of users batch[0] (B,): the scores (B,) that they give to one new item."""
+        start, arrays = next((start, arrays) for start, arrays in self._stored() if number < start + len(arrays[0]))
+        one = [array[number - start : number - start + 1] for array in arrays]
+        return lambda batch: self._scores(batch, one, self._raw(batch))[:, 0]
 
     # scoring
 
@@ -113,11 +110,7 @@ class Arrivals:
     def _compute(self) -> None:
         """Write what scores the items into the temporary file: their vectors, or the neighbours whose scores count."""
         trained, model = self.trained, self.trained.model
-        degree = np.bincount(trained.dataset.items["train"], minlength=trained.dataset.n_items)
         device = next(iter(self.tables.values())).device
-        rows = torch.from_numpy(np.flatnonzero(degree)).to(device)
-        masks = {m: torch.from_numpy(mask).to(device) for m, mask in trained.dataset.masks().items()}
-        known = TrainingItems(self.tables, rows, neighbours_of(trained.config), masks)
         self._users = None
         vectors: Any = None
         if (tables := inner_products(trained)) is not None:
@@ -127,7 +120,7 @@ class Arrivals:
             stop = min(start + _BLOCK, len(self))
             features = {m: torch.from_numpy(rows.read(start, stop)).to(device) for m, rows in self._files.items()}
             has = {m: torch.from_numpy(mask[start:stop]).to(device) for m, mask in self._masks.items()}
-            links = known.link(features, has)
+            links = self.known.link(features, has)
             parts = [vectors(features, links)] if vectors else _neighbours(links)
             if not all(part.isfinite().all() for part in parts):
                 raise RunError(f"{trained.config['model']} gives NaN or Inf to new items of {self.folder}: it has diverged")
@@ -142,10 +135,10 @@ class Arrivals:
             yield start, [np.load(self._blocks, allow_pickle=False) for _ in range(n_arrays)]
 
     def _raw(self, batch: list[Tensor]) -> Tensor | None:
-        """The scores (B, I) of the data set's items, none hidden, where those of new items are made of them."""
+        """The scores (I, B) of the data set's items, none hidden, where those of new items are made of them."""
         if self._users is not None:
             return None
-        return masked_scores(self.trained.model, [batch[0], batch[1][:, :0]], self.trained.dataset)
+        return masked_scores(self.trained.model, [batch[0], batch[1][:, :0]], self.trained.dataset).T.contiguous()
 
     def _scores(self, batch: list[Tensor], arrays: list[np.ndarray], raw: Tensor | None) -> Tensor:
         """Scores (B, N) of a block."""
@@ -154,7 +147,7 @@ class Arrivals:
             return self._users[batch[0]] @ parts[0].T
         assert raw is not None
         index, weight = parts[0].long(), parts[1]
-        taken = torch.nn.functional.embedding_bag(index, raw.T.contiguous(), per_sample_weights=weight, mode="sum")
+        taken = torch.nn.functional.embedding_bag(index, raw, per_sample_weights=weight, mode="sum")
         return taken.T
 
     # reading
@@ -240,11 +233,11 @@ def recommend_with_new(
 
 def best_users(trained: Trained, users: np.ndarray, arrivals: Arrivals, item: str, k: int) -> pd.DataFrame:
     """The k of these users (N,) who score a new item highest: columns item, user, rank, score. item: its id."""
-    number = arrivals.number(item)
+    scores_of = arrivals.scorer(arrivals.number(item))
     best = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
     with torch.no_grad(), representations_once(trained.model):
         for batch in user_batches(trained.dataset, users, trained.config, hide_seen=False):
-            scores = np.concatenate((best[0], arrivals.scores_of(batch, number).cpu().numpy()))
+            scores = np.concatenate((best[0], scores_of(batch).cpu().numpy()))
             of = np.concatenate((best[1], batch[0].cpu().numpy()))
             order = np.argsort(-scores, kind="stable")[:k]
             best = scores[order], of[order]
@@ -252,20 +245,21 @@ def best_users(trained: Trained, users: np.ndarray, arrivals: Arrivals, item: st
     return pd.DataFrame({"item": item, "user": ids, "rank": np.arange(1, len(ids) + 1), "score": best[0]})
 
 
-def neighbours_of(config: Config) -> int:
-    """How many training items a run links a new item to in each modality: its knn_k, or 10 for a model without."""
-    return config.get("knn_k", NEIGHBOURS)
+def training_items(trained: Trained, k: int | None = None) -> tuple[TrainingItems, dict[str, Tensor]]:
+    """What new items are linked to, and the raw features by which they are: those that the model reads, or all declared ones.
 
-
-def _known_features(trained: Trained) -> dict[str, Tensor]:
-    """The raw features by which new items are linked: those that the model reads, or all that the data set declares."""
+    k: neighbours in each modality; without it the run's knn_k, or 10 for a model without. RunError without features.
+    """
     tables = getattr(trained.model, "features", None) or {}
     if not tables:
         declared = trained.dataset.declared_features()
         tables = {m: torch.from_numpy(table).to(trained.config["device"]) for m, table in declared.items()}
     if not tables:
         raise RunError(f"data set {trained.dataset.name} has no item features, so new items cannot be linked to its items")
-    return tables
+    device = next(iter(tables.values())).device
+    rows = torch.from_numpy(np.unique(trained.dataset.items["train"])).to(device)
+    masks = {m: torch.from_numpy(mask).to(device) for m, mask in trained.dataset.masks().items()}
+    return TrainingItems(tables, rows, k or trained.config.get("knn_k", NEIGHBOURS), masks), tables
 
 
 def _neighbours(links: Links) -> list[Tensor]:

@@ -5,19 +5,18 @@ are within the page. Every text is escaped.
 """
 
 import base64
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.extras import optional
+from mambarec.base.pages import content_hash, templates
 from mambarec.base.text import trimmed_text
 from mambarec.preparation.features.pictures import SUFFIXES, upright_rgb
 from mambarec.running.trained import Trained
@@ -95,15 +94,14 @@ def lists_page(trained: Trained, users: np.ndarray, frame: pd.DataFrame, gallery
         recommended = [] if rows is None else [_row(row, modalities, gallery) for row in rows.to_dict("records")]
         people.append({"name": name, "history": shown, "more": len(had) - len(shown), "rows": recommended})
     config = trained.config
-    environment = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = templates(_PAGE)
     environment.finalize = lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
     sheet = (_PAGE / "lists.css").read_text(encoding="utf-8") + "".join(
         f".p{number}{{background-image:url({uri})}}\n" for number, uri in enumerate(gallery.pictures)
     )
-    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     return environment.get_template("lists.html").render(
         css=Markup(sheet),  # of this package, and base64
-        css_hash=f"sha256-{digest}",
+        css_hash=content_hash(sheet),
         run={
             "model": config["model"],
             "dataset": config["dataset"],

@@ -39,15 +39,17 @@ def extract_features(
     images: Path | None = None,
     column: str | None = None,
     allow_unmatched: bool = False,
+    backbone: Backbone | None = None,
 ) -> None:
     """Write the image features of the data set in `folder`, from its store; what a stopped call has computed is kept.
 
     model, weights, download: as in backbones.load_backbone. images, column: where the pictures are that go into
-    the store first, and allow_unmatched: as in packing.pack_images; neither: the store is there. Raises what
-    these two raise, and DataError without items.csv, a store, or a picture that can be read.
+    the store first, and allow_unmatched: as in packing.pack_images; neither: the store is there. backbone: the
+    model, where it is loaded already. Raises what these two raise, and DataError without items.csv, a store, or a picture
+    that can be read.
     """
     items = read_items(folder, column)
-    backbone = load_backbone(model, weights, download)
+    backbone = backbone or load_backbone(model, weights, download)
     if images is not None or column:
         pack_images(folder, items, images, column, allow_unmatched)
     with ImageStore(folder / STORE, read_only=True) as store:

