@@ -22,7 +22,7 @@ from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name
 from mambarec.analysis.significance import Paired, holm, paired
 from mambarec.analysis.tables import Cell, Table
 from mambarec.base.errors import RunError
-from mambarec.base.words import listed, seeds_text
+from mambarec.base.words import command, listed, seeds_text
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.metrics import METRICS
@@ -85,7 +85,7 @@ def new_items(dataset: RecDataset) -> np.ndarray:
     is_new = np.isin(dataset.items["test"], cold)
     if not is_new.any() or is_new.all():
         what = "no test pair of an item without training pairs" if not is_new.any() else "no test pair of any other item"
-        raise RunError(f"{dataset.name} has {what}; the protocol needs the split {SPLIT} (`prepare.py resplit`)")
+        raise RunError(f"{dataset.name} has {what}; the protocol needs the split {SPLIT} (`{command('prepare', 'resplit')}`)")
     return cold
 
 

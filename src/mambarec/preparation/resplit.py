@@ -13,6 +13,7 @@ from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
+from mambarec.base.words import command
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import new_folder
@@ -76,7 +77,7 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
         yaml_text = yaml.safe_dump(
             {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in columns}
         )
-        about = f"# Written by prepare.py: {folder.name}, split anew ({split}, seed {seed}).\n"
+        about = f"# Written by {command('prepare')}: {folder.name}, split anew ({split}, seed {seed}).\n"
         write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
     get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))
     return target

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
+from mambarec.base.words import command
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
@@ -163,7 +164,8 @@ class Arrivals:
         path = self.folder / ITEMS
         if not self.folder.is_dir():
             raise DataError(
-                f"{self.folder} is no folder; expected one with {ITEMS} and feature files. `prepare.py items` makes it"
+                f"{self.folder} is no folder; expected one with {ITEMS} and feature files. "
+                f"`{command('prepare', 'items')}` makes it"
             )
         if not path.is_file():
             raise DataError(f"{path} does not exist; expected the ids of the new items in a column original_id")
@@ -343,5 +345,5 @@ def _check_encoders(data: Path, new: Path) -> None:
         if there[kind]["weights"] != here[kind]["weights"]:
             raise DataError(
                 f"{new}: its {kind} features are of {encoder_text(here[kind])}, those of {data} of "
-                f"{encoder_text(there[kind])}. Make them by the same encoder (`prepare.py items`)"
+                f"{encoder_text(there[kind])}. Make them with the same encoder: `{command('prepare', 'items')}`"
             )
