@@ -27,7 +27,7 @@ from mambarec.preparation.options import add_dataset, dataset_folder
 
 def add_parser(commands) -> None:
     """The command `items` of prepare.py."""
-    text = f"encode new items for `{command('recommend', '--new-items')}`"
+    text = f"encode new items for `{command('recommend', '--new-items', 'FOLDER')}`"
     description = f"{text.capitalize()}, with the encoders that the data set's report.json names."
     parser = commands.add_parser("items", help=text, description=description, allow_abbrev=False)
     add_dataset(parser)
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
     known = read_encoders(data)
     if not known:
         raise ConfigError(
-            f"{data / 'report.json'} names no encoder. `{command('prepare', 'text')}` and `{command('prepare', 'images')}` write "
-            "it there. Features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
+            f"{data / 'report.json'} names no encoder. `{command('prepare', 'text')}` and `{command('prepare', 'images')}` "
+            "write it there. Features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
         )
     items = _read_items(options.items)
     models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
