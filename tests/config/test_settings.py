@@ -1,6 +1,7 @@
 """Declared keys: what becomes of a value, what is refused and in which words, and declarations of models beside src/models."""
 
 import pickle
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -17,6 +18,7 @@ from mambarec.config.configurator import (
     override_pairs,
     read_yaml,
 )
+from mambarec.config.description import of_model
 from mambarec.config.keys import RunSettings
 from mambarec.mmrec.plugins import load_model_class
 
@@ -157,6 +159,16 @@ def test_a_model_beside_src_models_can_declare_its_keys(blend):
     assert blend("--depth 3 --share 1")["depth"] == 3
     assert [trial["share"] for trial in blend("--share 0 0.5").trials()] == [0.0, 0.5]
     pickle.loads(pickle.dumps(blend()))
+
+
+def test_its_keys_are_described_with_the_default_of_the_class(blend):
+    folder = Path(blend()["model_path"])
+    assert {key.name: (key.value, key.accepts) for key in of_model("Blend", folder)} == {
+        "share": ("0.5", "number from 0 to 1"),
+        "depth": ("2", "integer not below 0"),
+    }
+    (folder / "Blend.yaml").write_text("")
+    assert {key.name: key.value for key in of_model("Blend", folder)} == {"share": "", "depth": "2"}
 
 
 @pytest.mark.parametrize(

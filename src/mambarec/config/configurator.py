@@ -76,6 +76,11 @@ _Loader.add_implicit_resolver(
 
 def _load(text: str) -> Any:
     """What a YAML text holds; ValueError where that is more, or of another kind, than a setting can be."""
+    return copy.deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=256)  # a study or a grid reads the same few files for each of its trials
+def _parsed(text: str) -> Any:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()

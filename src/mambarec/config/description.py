@@ -3,6 +3,7 @@
 The meaning, the type and the range come from the classes that declare them, the values and their sources from the YAMLs.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ def of_model(model: str, folder: Path | None = None) -> list[Key]:
     known = {key.name for key in keys}
     if settings:
         unset = {name: one for name, one in settings.model_fields.items() if name not in known}
-        keys += [Key(name, str(one.get_default())) for name, one in unset.items()]
+        keys += [Key(name, "" if one.is_required() else json.dumps(one.get_default())) for name, one in unset.items()]
     return _described(keys, [settings, RunSettings] if settings else [RunSettings])
 
 

@@ -25,7 +25,7 @@ def read_mask(path: Path, n_items: int) -> np.ndarray:
     """Which items have the modality, bool (I,); DataError for anything else, and where no item has it."""
     try:
         mask = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # its head is a Python literal, and almost anything may stand there
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (n_items,):
         found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else "an archive"
