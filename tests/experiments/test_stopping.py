@@ -110,7 +110,7 @@ def test_a_run_that_is_stopped_saves_the_epoch_it_is_in_and_goes_on_to_the_same_
     epoch = re.fullmatch(
         rf"stopped: epoch (\d) of at most 4 is saved: {re.escape(str(run))}. The same command goes on after it", words
     )[1]
-    assert f"stopping: epoch {epoch} is trained to its end and saved first" in (run / "train.log").read_text()
+    assert f"stopped by the user after epoch {epoch}" in (run / "train.log").read_text()
     assert program.main(command(SINGLE)[2:]) == 0
     assert f"resumed after epoch {epoch}" in (run / "train.log").read_text()
     assert program.main(command(SINGLE, "whole")[2:]) == 0

@@ -173,6 +173,6 @@ def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monk
 )
 def test_where_nothing_can_be_recorded_the_log_says_why(overrides, device, reason, make_config, caplog):
     config = make_config("BPR", cuda_graphs=True, **overrides)
-    trainer = SimpleNamespace(config=config, device=torch.device(device))
+    trainer = SimpleNamespace(config=config, device=torch.device(device), is_sampled=False)
     assert not Trainer._can_record(trainer)
     assert reason in caplog.text

@@ -40,17 +40,20 @@ def naive_split(rows, split, seed, ranks):
         times = sorted(row[3] for row in rows)
         ends = [next(t for t in times if 10 * sum(one <= t for one in times) >= tenths * len(times)) for tenths in (8, 9)]
         return [sum(row[3] > end for end in ends) for row in rows]
-    if split == "cold-item":
+    if split in ("cold-item", "cold-and-warm"):
         shuffled = sorted({row[1] for row in rows}, key=lambda item: digest(f"{seed} {items[item]}"))
         held_out = max(1, len(shuffled) // 10)
         part = {item: 2 if place < held_out else 1 if place < 2 * held_out else 0 for place, item in enumerate(shuffled)}
-        return [part[row[1]] for row in rows]
+        labels = [part[row[1]] for row in rows]
+        if split == "cold-item":
+            return labels
     of_user = defaultdict(list)
     for place, row in enumerate(rows):
-        of_user[row[0]].append(place)
+        if labels[place] == 0:
+            of_user[row[0]].append(place)
     for places in of_user.values():
         places.sort(key=lambda place: digest(f"{seed} {users[rows[place][0]]} {items[rows[place][1]]}"))
-        if split != "random":
+        if split not in ("random", "cold-and-warm"):
             places.sort(key=lambda place: rows[place][3])
         n = len(places)
         if n < 3:

@@ -63,7 +63,8 @@ def test_a_log_has_a_line_a_minute_of_each_trial_and_no_control_characters(monke
     assert printed.replace("\n", "").isprintable()
 
 
-def test_outside_a_terminal_there_is_no_table():
+def test_outside_a_terminal_there_is_no_table(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # another test may have imported it
     with watching() as display:
         assert isinstance(display, _Lines)
 

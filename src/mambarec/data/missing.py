@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from mambarec.base.bounded import first_line
+from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError
 
 _ROUNDS = 20  # of the propagation; far items add little more
@@ -24,12 +24,13 @@ def mask_file(features: Path) -> Path:
 def read_mask(path: Path, n_items: int) -> np.ndarray:
     """Which items have the modality, bool (I,); DataError for anything else, and where no item has it."""
     try:
+        with path.open("rb") as file:
+            shape, _, dtype = array_head(file)
+        if dtype.kind != "b" or shape != (n_items,):
+            raise DataError(f"{path} is {dtype} {shape}; expected bool ({n_items},), true at the items that have the modality")
         mask = np.load(path, allow_pickle=False)
-    except Exception as error:  # its head is a Python literal, and almost anything may stand there
+    except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (n_items,):
-        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else "an archive"
-        raise DataError(f"{path} is {found}; expected bool ({n_items},), true at the items that have the modality")
     if not mask.any():
         raise DataError(f"{path} is false for every item; leave the modality out (modalities)")
     return mask
