@@ -114,12 +114,13 @@ def test_a_name_without_its_option_says_which(call, capsys):
     assert program.main(["demo"]) == 2 and "demo is a data set: write -d demo" in capsys.readouterr().err
 
 
-def test_an_option_that_cannot_be_used_is_one_line(call, capsys):
+def test_an_option_that_cannot_be_used_is_one_line(call, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/a/src/main.py"])
     with pytest.raises(SystemExit) as ended:
         program.main(["-m", "BPR", "--jobs", "two"])
     err = capsys.readouterr().err
     assert ended.value.code == 2 and err.count("\n") == 1
-    assert err.startswith("error: argument --jobs: two; expected a whole number above 0. `python ")
+    assert err.startswith("error: argument --jobs: two; expected a whole number above 0. `python main.py -h` shows the options")
 
 
 def test_a_missing_modality_suggests_the_one_that_is_there(call, toy):
