@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mambarec.cli import train as program
+from mambarec.config.configurator import Config, available_models
 from mambarec.experiments.trials import attempt
 
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -94,6 +95,10 @@ def test_model_names_may_be_spelled_in_any_case(call):
         (["-m", "BPR", "LightGCN", "--mmd_weight", "0.1"], "none of BPR, LightGCN has a key 'mmd_weight'"),
         (["--patience", "5"], "MambaRec has no key 'patience'; did you mean '--stopping_step'?"),
         (["-m", "BPR", "LightGCN", "--lr", "5"], "none of BPR, LightGCN has a key 'lr'; did you mean '--learning_rate'?"),
+        (["-m", "BPR,LightGCN"], "Several names have spaces between them: BPR LightGCN"),
+        (["-m", "BPR", "toy"], "toy is a data set: write -d toy"),
+        (["-m", "BPR", "-d", "LightGCN"], "LightGCN is a model: write -m LightGCN"),
+        (["-m", "BPR", "-d", "shop"], "`mambarec prepare table -d shop` makes one of your own tables"),
         (["-d", "tiktok", "--data_path", "/nowhere"], "/nowhere/tiktok/tiktok.inter does not exist"),
     ],
 )
@@ -102,6 +107,20 @@ def test_a_mistake_ends_with_one_message_and_status_2(call, tmp_path, words, mes
     assert status == 2
     assert err.startswith("error: ") and message in err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_name_without_its_option_says_which(call, capsys):
+    assert program.main(["BPR"]) == 2 and "'BPR' belongs to no key; BPR is a model: write -m BPR" in capsys.readouterr().err
+    assert program.main(["demo"]) == 2 and "demo is a data set: write -d demo" in capsys.readouterr().err
+
+
+def test_an_option_that_cannot_be_used_is_one_line(call, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/a/src/main.py"])
+    with pytest.raises(SystemExit) as ended:
+        program.main(["-m", "BPR", "--jobs", "two"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and err.count("\n") == 1
+    assert err.startswith("error: argument --jobs: two; expected a whole number above 0. `python main.py -h` shows the options")
 
 
 def test_a_missing_modality_suggests_the_one_that_is_there(call, toy):
@@ -139,7 +158,8 @@ def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy
     assert "left out: Other: " in out and "imports no_such_package, which is not installed: pip install no_such_package" in out
     assert "Older on toy: Older: " in out and "imports missing_too, which is not installed: pip install missing_too" in out
     trained = {path.name for path in (tmp_path / "results" / "toy").iterdir() if any(path.iterdir())}
-    assert trained == {"BPR", "LightGCN", "Pop"}
+    without_features = {name for name in available_models() if not Config(name, "toy")["is_multimodal_model"]}
+    assert {"BPR", "LightGCN"} <= trained == without_features
     status, out, _ = call("-m", "usable", "--modalities", "text", "--epochs", "1")
     assert status == 0 and "text_feat.npy does not exist" in out
 

@@ -107,7 +107,7 @@ def test_a_file_of_users_must_name_some(trained, tmp_path):
     (tmp_path / "ids.txt").write_text("\n \n")
     with pytest.raises(DataError, match="names no user; expected one id on each line"):
         listed_users(tmp_path / "ids.txt")
-    with pytest.raises(DataError, match=r"absent\.txt cannot be read"):
+    with pytest.raises(DataError, match=r"absent\.txt: there is no such file. For ids in place of a file, write --user"):
         listed_users(tmp_path / "absent.txt")
 
 

@@ -25,7 +25,7 @@ def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None =
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, with options that take dashes or underscores, and errors that are `printable`.
+    """argparse's, with options that take dashes or underscores, and errors that are one `printable` line.
 
     The errors repeat words of the command line.
     """
@@ -43,4 +43,5 @@ class Parser(argparse.ArgumentParser):
         return declared.get(name.replace("_", "-"), name) + equals + value
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        program = self.prog if self.prog.startswith("mambarec ") else f"python {self.prog}"
+        self.exit(2, printable(f"error: {message}. `{program} -h` shows the options") + "\n")

@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     who.add_argument("--user", nargs="+", metavar="ID", help="these users, by their ids (the users of the test split)")
     who.add_argument("--users", type=Path, metavar="FILE", help="the users in this file, an id on each line")
     who.add_argument("--all", action="store_true", help="all users who have a training pair")
-    who.add_argument("--basket", metavar="ID,…", help="a new user, who has these items")
+    who.add_argument("--basket", metavar="ID,…", help="a new user who has these items")
     lists.add_argument("--include-seen", action="store_true", help="recommend also what the user already had in training")
     reasons = (
         "name N items that the user already had as the reasons, for each modality: those nearest to the recommended item (1)"
@@ -75,8 +75,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     pictures = "the folder of the pictures for --html; a picture is named by the original id of its item"
     lists.add_argument("--images", type=Path, metavar="FOLDER", help=pictures)
 
-    new = f"a folder of items that came after training, as `{command('prepare', 'items')}` makes it"
-    lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend these too: {new}")
+    new = f"a folder of items that came after the training; `{command('prepare', 'items')}` makes it"
+    lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend new items too: {new}")
 
     audience = commands.add_parser("audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False)
     audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)

@@ -602,8 +602,23 @@ def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
             return candidate
     lower = {candidate.lower(): candidate for candidate in available}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    hint = f" Did you mean '{lower[near[0]]}'?" if near else ""
+    if "," in name:
+        hint = f" Several names have spaces between them: {' '.join(name.replace(',', ' ').split())}"
+    elif other := _meant(name):
+        hint = f" {other}"
+    elif near:
+        hint = f" Did you mean '{lower[near[0]]}'?"
+    else:
+        hint = f" `{command('prepare', 'table', '-d', name)}` makes one of your own tables" if kind == "data set" else ""
     raise ConfigError(f"there is no {kind} '{name}' in {place}; there are: {', '.join(available)}.{hint}")
+
+
+def _meant(word: str) -> str:
+    """How to give a word that is the name of a model or of a data set; '' for any other."""
+    for option, kind, names in (("-m", "model", available_models()), ("-d", "data set", available_datasets())):
+        if word.lower() in [name.lower() for name in names]:
+            return f"{word} is a {kind}: write {option} {word}"
+    return ""
 
 
 def _hashable(value: Any) -> Any:
@@ -656,7 +671,8 @@ def override_pairs(words: Iterable[str]) -> dict[str, Any]:
                 raise ConfigError(f"--{key} is given twice")
             pairs[key] = [value] if equals else []
         elif key is None:
-            raise ConfigError(f"'{word}' belongs to no key; write --key value")
+            hint = _meant(word) or "write --key value"
+            raise ConfigError(f"'{word}' belongs to no key; {hint}")
         else:
             pairs[key].append(word)
     values = {key: [parse_value(word) for word in words] for key, words in pairs.items()}

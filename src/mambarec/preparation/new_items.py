@@ -12,7 +12,7 @@ import pandas as pd
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command
+from mambarec.base.words import command, guarded
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.id_maps import read_table
 from mambarec.preparation.features.backbones import load_backbone
@@ -27,19 +27,22 @@ from mambarec.preparation.options import add_dataset, dataset_folder
 
 def add_parser(commands) -> None:
     """The command `items` of prepare.py."""
-    text = "encode new items for the option --new-items of recommend"
-    description = f"{text.capitalize()}, by the encoders that the data set's report.json names."
+    text = f"encode new items for `{command('recommend', '--new-items', 'FOLDER')}`"
+    description = f"{text.capitalize()}, with the encoders that the data set's report.json names."
     parser = commands.add_parser("items", help=text, description=description, allow_abbrev=False)
     add_dataset(parser)
-    columns = "CSV with the columns original_id, text (for text features) and, without --images, image (paths of pictures)"
+    columns = (
+        "a CSV with the column original_id; text for text features; image, the paths of pictures, unless --images is given"
+    )
     parser.add_argument("--items", type=Path, required=True, metavar="FILE", help=columns)
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="pictures named by original_id, or where paths start")
+    images = "the folder of the pictures, which are named by original_id; or where the paths start"
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help=images)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
-    parser.add_argument("--text-model", metavar="MODEL", help="where the text encoder lies now (as report.json names it)")
-    parser.add_argument("--image-model", metavar="MODEL", help="where the image encoder lies now (as report.json names it)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of the image encoder")
-    parser.add_argument("--download", action="store_true", help="fetch encoders that are not in the cache")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder, if it is there")
+    parser.add_argument("--text-model", metavar="MODEL", help="the place of the text encoder, if it has moved")
+    parser.add_argument("--image-model", metavar="MODEL", help="the place of the image encoder, if it has moved")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a file with the weights of the image encoder")
+    parser.add_argument("--download", action="store_true", help="download an encoder that is not on this machine")
     parser.set_defaults(does=run)
 
 
@@ -50,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     if not known:
         raise ConfigError(
             f"{data / 'report.json'} names no encoder. `{command('prepare', 'text')}` and `{command('prepare', 'images')}` "
-            "write it there; features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
+            "write it there. Features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
         )
     items = _read_items(options.items)
     models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
@@ -62,6 +65,8 @@ def run(options: argparse.Namespace) -> None:
         backbone = load_backbone(models["image"], options.weights, options.download)
         _check(options, "image", known["image"], models["image"], weights_digest(backbone.model))
     with new_folder(real(options.output), options.overwrite) as folder:
+        if "text" in items:
+            items["text"] = items["text"].map(guarded)
         items.to_csv(folder / FILE, index_label="item_id", lineterminator="\n")
         if "text" in known:
             encode_texts(folder, models["text"], encoder=encoder)

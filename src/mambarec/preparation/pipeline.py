@@ -1,4 +1,4 @@
-"""From a file of interactions to a data set's folder: what the commands amazon, table and mmssl have in common."""
+"""From a file of interactions to a data set's folder: what the commands amazon and table have in common."""
 
 import argparse
 import math
@@ -42,12 +42,12 @@ class Dump:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of all that read interactions: what is kept, how it is split, which features are made, and the bounds."""
+    """The options of both commands: what is kept, how it is split, which features are made, and the bounds."""
     add_dataset(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the data set of this name, if there is one")
     kept = parser.add_argument_group("what is kept")
     kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions with a lower rating (keep all)")
-    core = "drop users and items with fewer than K interactions, until none is left; 1 keeps all (5)"
+    core = "drop users and items with fewer than K interactions, and repeat this until all have K; 1 keeps all (5)"
     kept.add_argument("--k-core", type=positive, default=5, metavar="K", help=core)
     rules = "the rule that divides interactions into training, validation and test; see the guide on your own data (random)"
     kept.add_argument("--split", choices=SPLITS, default="random", help=rules)

@@ -28,11 +28,11 @@ def add_parser(commands) -> None:
     text = "split the interactions of a data set anew, as another data set"
     parser = commands.add_parser("resplit", help=text, description=text.capitalize(), allow_abbrev=False)
     add_dataset(parser)
-    parser.add_argument("--split", choices=OF_INTERACTIONS, required=True, help="preparation/splits.py describes them")
-    parser.add_argument("--seed", type=int, default=999, metavar="N", help="of the split (999)")
-    parser.add_argument("--name", metavar="NAME", help="of the new data set (<data set>-<split>)")
-    parser.add_argument("--output", type=Path, default=DATA, metavar="FOLDER", help="where its folder goes (data)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    parser.add_argument("--split", choices=OF_INTERACTIONS, required=True, help="the rule; see the guide on your own data")
+    parser.add_argument("--seed", type=int, default=999, metavar="N", help="the seed of what the split shuffles (999)")
+    parser.add_argument("--name", metavar="NAME", help="the name of the new data set (<data set>-<split>)")
+    parser.add_argument("--output", type=Path, default=DATA, metavar="FOLDER", help="the folder that holds its folder (data)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the data set of this name, if there is one")
     parser.set_defaults(does=run)
 
 

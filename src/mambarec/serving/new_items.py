@@ -339,6 +339,5 @@ def _check_encoders(data: Path, new: Path) -> None:
         if there[kind]["weights"] != here[kind]["weights"]:
             raise DataError(
                 f"{new}: its {kind} features are of {encoder_text(here[kind])}, those of {data} of "
-                f"{encoder_text(there[kind])}. Make them by the same encoder "
-                f"(`{command('prepare', 'items')}`)"
+                f"{encoder_text(there[kind])}. Make them with the same encoder: `{command('prepare', 'items')}`"
             )
