@@ -10,8 +10,9 @@ PIP := @$(BIN)/python -m pip install --disable-pip-version-check --progress-bar 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
 
+# The tests share the processors: a process each.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(VENV)/installed-test
 	$(PIP) -e '.[ray,browser]' -c constraints.txt
@@ -20,13 +21,13 @@ test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 faults: $(VENV)/installed-test
-	FAULTS=whole $(BIN)/python -m pytest tests/faults
+	FAULTS=whole $(BIN)/python -m pytest -m "slow or not slow" tests/faults
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python docs/reference.py --check

@@ -25,6 +25,7 @@ def script():
     return module
 
 
+@pytest.mark.slow  # a minute of training and drawing
 def test_every_cell_runs_and_shows_what_the_page_shows(script, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra report")
     pytest.importorskip("duckdb", reason="needs the extra prepare")

@@ -6,6 +6,7 @@ and L2 is over the batch's final embeddings.
 U users, I items, B batch, N distinct users of it, D embedding_size, D_m width of a raw feature, M modalities.
 """
 
+from collections.abc import Mapping
 from functools import reduce
 
 import scipy.sparse as sp
@@ -51,7 +52,7 @@ class GUME(GeneralRecommender):
         self.user_weight, self.user_temperature = config["um_loss"], config["um_temp"]
         self.noise = config["noise"]
         features, interactions = self.require_features(), dataloader.inter_matrix("csr")
-        adjacency = enhanced_adjacency(interactions, shared_neighbours(features, config["knn_k"]))
+        adjacency = enhanced_adjacency(interactions, shared_neighbours(features, config["knn_k"], self.masks))
         sizes = config["n_ui_layers"], config["n_layers"], config["knn_k"]
         self.encoder = MultiViewEncoder(interactions, features, dim, *sizes, adjacency, self.masks)
         self.user_tables = nn.ParameterDict(
@@ -126,11 +127,11 @@ def distance(views: dict[str, Tensor]) -> Tensor:
     return (moments[:, None] - moments).abs().sum() / 2  # each pair is there twice
 
 
-def shared_neighbours(features: dict[str, Tensor], k: int) -> sp.csr_matrix:
-    """1 where an item is among the k nearest of another, the row's, in every modality. CSR (I, I)."""
-    graphs = [neighbour_graph(table, k) for table in features.values()]
-    shared = reduce(lambda one, other: one.multiply(other), graphs).sign()
-    return sp.csr_matrix(shared - sp.eye(shared.shape[0]))  # each item is a neighbour of its own
+def shared_neighbours(features: dict[str, Tensor], k: int, masks: Mapping[str, Tensor] | None = None) -> sp.csr_matrix:
+    """1 where an item is among the k nearest of another, the row's, in every modality. CSR (I, I). masks: as in knn_graph."""
+    graphs = [neighbour_graph(table, k, (masks or {}).get(modality)) for modality, table in features.items()]
+    shared = sp.csr_matrix(reduce(lambda one, other: one.multiply(other), graphs).sign())
+    return shared - sp.diags(shared.diagonal())  # an item is a neighbour of its own
 
 
 def enhanced_adjacency(interactions: sp.spmatrix, item_edges: sp.spmatrix) -> sp.csr_matrix:

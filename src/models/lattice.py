@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.nn.graph import EdgeGraph, NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
+from mambarec.nn.graph import NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.neighbours import nearest_neighbours
 from mambarec.nn.precision import in_float32
@@ -81,6 +81,7 @@ class LATTICE(GeneralRecommender):
         self.raw_graphs = nn.ModuleDict(
             {m: SparseGraph(knn_graph(table, k, self.masks.get(m))) for m, table in features.items()}
         )
+        self.linked = {m: torch.nonzero(mask).flatten() for m, mask in self.masks.items()}  # items that may have an edge
         self.epoch_graph = None
 
     def pre_epoch_processing(self) -> None:
@@ -129,10 +130,10 @@ class LATTICE(GeneralRecommender):
         mixture = torch.softmax(self.modal_weight, 0) if len(self.projections) > 1 else self.item_embedding.new_ones(1)
         edges, weights = [], []
         for share, (modality, project) in zip(mixture, self.projections.items(), strict=True):
-            graph, cosines = nearest(project(self.feature_tables[modality]), self.knn_k)
+            graph, cosines = nearest(project(self.feature_tables[modality]), self.knn_k, self.linked.get(modality))
             edges.append(graph)
             weights.append(share * cosines)
-        degree = sum(cosines.view(self.n_items, -1).sum(1, keepdim=True) for cosines in weights)  # (I, 1)
+        degree = sum(graph.row_sums(shared) for graph, shared in zip(edges, weights, strict=True))  # (I, 1)
         known = degree > 0  # the others have no edges
         return LearnedGraph(edges, weights, torch.where(known, degree, 1).rsqrt() * known, mixture)
 
@@ -144,7 +145,7 @@ class LearnedGraph(NamedTuple):
     mixture: the weights of the modalities (M,).
     """
 
-    edges: list[EdgeGraph]
+    edges: list[NeighbourGraph]
     weights: list[Tensor]
     scale: Tensor
     mixture: Tensor
@@ -177,8 +178,15 @@ class NGCFLayer(nn.Module):
 
 
 @in_float32
-def nearest(vectors: Tensor, k: int) -> tuple[NeighbourGraph, Tensor]:
-    """The k nearest rows of each row of (I, D) by cosine, itself included, and the cosines (E,); these are differentiable."""
+def nearest(vectors: Tensor, k: int, items: Tensor | None = None) -> tuple[NeighbourGraph, Tensor]:
+    """The k nearest rows of each row of (I, D) by cosine, itself included, and the cosines (E,); these are differentiable.
+
+    items: int64 (R,), ascending, the rows that have neighbours and are neighbours; None: all.
+    """
     unit = F.normalize(vectors)
-    graph = NeighbourGraph(nearest_neighbours(unit, k, trained=True)[1], len(unit))
+    if items is None:
+        neighbours = nearest_neighbours(unit, k, trained=True)[1]
+    else:
+        neighbours = items[nearest_neighbours(unit[items], k, trained=True)[1]]
+    graph = NeighbourGraph(neighbours, len(unit), items)
     return graph, graph.dot(unit, unit)

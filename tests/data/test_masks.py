@@ -11,6 +11,7 @@ from mambarec.base.errors import ConfigError, DataError
 from mambarec.data.dataset import RecDataset
 from mambarec.data.missing import with_stand_ins
 from mambarec.nn.alignment import mmd
+from mambarec.nn.graph import SparseGraph
 from mambarec.running.run import load_model_class, run
 from mambarec.running.trained import load_trained
 from mambarec.training.trainer import init_seed
@@ -79,6 +80,42 @@ def test_masked_items_have_no_edge_and_every_model_trains(name, make_config, mak
     if graphs is not None:
         rows = graphs["visual"](torch.eye(64))
         assert not rows[~EVEN].any() and not rows[:, ~EVEN].any() and rows[EVEN].any()
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_numbers_that_occur_in_no_split_have_no_edge(name, make_config, make_loader, toy):
+    """Every second number is a gap whose features are those of the item before it: the nearest neighbour there could be."""
+    path = toy / "toy.inter"
+    head, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+    column = head.index("itemID")
+    lines = [head, *([*row[:column], str(2 * int(row[column])), *row[column + 1 :]] for row in rows)]
+    path.write_text("".join("\t".join(line) + "\n" for line in lines))
+    for file in ("image_feat.npy", "text_feat.npy"):
+        np.save(toy / file, np.repeat(np.load(toy / file), 2, axis=0)[:-1])  # 64 items are numbered up to 126
+    config = make_config(name)
+    loader = make_loader(config)
+    init_seed(config["seed"])
+    model = load_model_class(name, None)(config, loader)
+    model.train()
+    model.pre_epoch_processing()
+    losses = model.calculate_loss(next(iter(loader)))
+    assert all(part.isfinite().all() for part in (losses if isinstance(losses, tuple) else (losses,)))
+    gaps = np.arange(127) % 2 == 1
+    assert (loader.dataset.absent_items == np.flatnonzero(gaps)).all() and not model.masks["visual"][gaps].any()
+    graphs = [part for part in model.modules() if isinstance(part, SparseGraph) and part.shape[1] >= 127]
+    if name == "LATTICE":
+        learned = model.learned_graph()
+        graphs += [
+            lambda x, g=graph, w=weights: g.weighted_sum(w.detach(), x, "rows")
+            for graph, weights in zip(learned.edges, learned.weights, strict=True)
+        ]
+    for graph in graphs:
+        size = graph.shape[1] if isinstance(graph, SparseGraph) else 127
+        columns = graph(torch.eye(size))[:, -127:]  # items come after users
+        if len(columns) >= 127:
+            columns[-127:].fill_diagonal_(0)  # LATTICE's graph of users and items leads from each node to itself
+            assert not columns[-127:][gaps].any()
+        assert columns.any() and not columns[:, gaps].any()
 
 
 def test_alignment_is_of_the_items_that_have_both(make_config, make_loader, masked, monkeypatch):

@@ -40,6 +40,18 @@ def pytest_pyfunc_call(pyfuncitem):
     return result
 
 
+def pytest_sessionfinish(session):
+    """Hand what a worker of pytest-xdist has tried to the process that shows the table."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = TALLY.rows
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Count what a worker of pytest-xdist has tried."""
+    TALLY.add(getattr(node, "workeroutput", {}).get("tally", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
     """What was tried, how often, and how it went."""
     if TALLY.rows:

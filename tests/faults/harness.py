@@ -250,5 +250,12 @@ class Tally:
         if not went_well:
             self.lost.append(f"{kind}: {details}")
 
+    def add(self, rows: dict[str, list[int]]) -> None:
+        """Count what another process tried."""
+        for kind, (tried, well) in rows.items():
+            row = self.rows.setdefault(kind, [0, 0])
+            row[0] += tried
+            row[1] += well
+
 
 TALLY = Tally()

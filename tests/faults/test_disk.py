@@ -44,7 +44,7 @@ def test_a_training_on_a_full_disk_says_so_and_resumes_to_the_same_bits(words, c
 TPE = ["--search-budget", "3", "--sampler", "tpe"]
 
 
-@pytest.mark.parametrize("more", [[], TPE, ["--jobs", "2"]])
+@pytest.mark.parametrize("more", [[], *(pytest.param(more, marks=pytest.mark.slow) for more in (TPE, ["--jobs", "2"]))])
 def test_a_grid_on_a_full_disk_tries_every_trial_and_lists_those_that_failed(words, configs, disk, more):
     results, workers = disk.place / "results", Befalls(workers="--jobs" in more)
     line = [*words(results, reg_weight=[0.1, 0.2, 0.3]), *more]

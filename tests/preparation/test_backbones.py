@@ -123,6 +123,7 @@ def test_a_torchvision_of_another_torch_is_explained_where_it_is_needed(monkeypa
         load_backbone(name)
 
 
+@pytest.mark.slow  # each starts Python and imports transformers
 @pytest.mark.parametrize("state", ["broken", "absent"])
 def test_texts_and_pictures_are_encoded_beside_a_torchvision_that_is_broken_or_absent(
     broken_torchvision, write_items, draw, mini_lm, tiny_vit, state

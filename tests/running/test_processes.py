@@ -46,7 +46,9 @@ def finished(process: subprocess.Popen, folder: Path) -> RunDirectory:
     return RunDirectory(next(folder.glob("toy/*/*/result.json")).parent)
 
 
-@pytest.mark.parametrize("words", [["-m", "MambaRec", "--reduction_factor", "2"], ["-m", "LightGCN"]])
+@pytest.mark.parametrize(
+    "words", [pytest.param(["-m", "MambaRec", "--reduction_factor", "2"], marks=pytest.mark.slow), ["-m", "LightGCN"]]
+)
 def test_with_full_propagation_two_processes_give_what_one_gives(start, tmp_path, words):
     one, two = (finished(start(n, f"by{n}", *words), tmp_path / f"by{n}") for n in (1, 2))
     losses = [[row["loss"] for row in run.metrics()] for run in (one, two)]
@@ -66,6 +68,7 @@ def test_sampled_parts_of_a_batch_give_one_model_that_another_number_of_processe
     assert run.metrics()[:2] == cut.metrics()
 
 
+@pytest.mark.slow
 def test_when_a_process_is_killed_the_others_end_and_resume_goes_on(start, tmp_path):
     words = ["-m", "LightGCN", *FEW, "--epochs", "60", "--stopping_step", "1000"]
     process = start(2, "results", *words)
@@ -88,6 +91,7 @@ def test_when_a_process_is_killed_the_others_end_and_resume_goes_on(start, tmp_p
     assert f"resumed after epoch {saved + 1}" in out
 
 
+@pytest.mark.slow
 def test_several_trials_are_not_for_torchrun(start):
     process = start(2, "results", "-m", "LightGCN", "--n_layers", "1", "2")
     _, errors = process.communicate(timeout=200)

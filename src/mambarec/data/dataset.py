@@ -179,6 +179,18 @@ class RecDataset:
         """Of the modalities that the run reads and some item lacks, which items have it: modality -> bool (I,)."""
         return self._masks
 
+    def usable_items(self) -> dict[str, np.ndarray]:
+        """Which item numbers occur in a split and have the modality: modality -> bool (I,), where one does not.
+
+        A model makes its item graphs and alignments of these alone.
+        """
+        masks = dict(self.masks())
+        if len(self.absent_items):
+            for modality in self.modalities:
+                masks[modality] = masks.get(modality, np.ones(self.n_items, dtype=bool)).copy()
+                masks[modality][self.absent_items] = False
+        return masks
+
     def feature_widths(self) -> dict[str, int]:
         """Width of each declared modality whose file exists, whether this run reads it or not."""
         paths = {modality: path for modality, path in self.feature_files.items() if path.exists()}

@@ -19,7 +19,7 @@ class GeneralRecommender(nn.Module):
 
     features: modality -> float32 (I, D_m) on the device, for the modalities this run reads; feature_widths: modality -> D_m,
     for every modality that the data set declares. v_feat, t_feat: the visual and textual ones under MMRec's names, else None.
-    masks: modality -> bool (I,), false at the items that lack it, for the modalities that some item lacks.
+    masks: modality -> bool (I,), false at the items that lack it or occur in no split, for the modalities with such items.
     """
 
     sampling: Any = None  # nn.sampled.Sampling, of a model whose steps are sampled
@@ -37,7 +37,7 @@ class GeneralRecommender(nn.Module):
         tables = dataloader.dataset.features()
         self.features = {modality: torch.from_numpy(table).to(self.device) for modality, table in tables.items()}
         self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
-        masks = dataloader.dataset.masks() if tables else {}
+        masks = dataloader.dataset.usable_items() if tables else {}
         self.masks = {modality: torch.from_numpy(mask).to(self.device) for modality, mask in masks.items()}
         self.v_feat, self.t_feat = self.features.get("visual"), self.features.get("text")
 

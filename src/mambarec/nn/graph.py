@@ -153,22 +153,33 @@ class EdgeGraph(nn.Module):
 class NeighbourGraph(EdgeGraph):
     """An EdgeGraph of k edges from each row, laid out on the device without waiting for it: for neighbours that change."""
 
-    def __init__(self, neighbours: Tensor, n_columns: int):
-        """neighbours: int64 (N, k), distinct columns of each row; the edges take them in ascending order. n_columns: M."""
+    def __init__(self, neighbours: Tensor, n_columns: int, items: Tensor | None = None):
+        """neighbours: int64 (R, k), distinct columns of each row; the edges take them in ascending order. n_columns: M.
+
+        items: int64 (R,), ascending: the graph is (M, M), and these rows alone have edges, which lead to one another. None: all
+        rows have edges.
+        """
         nn.Module.__init__(self)
-        (n, k), device = neighbours.shape, neighbours.device
+        (n, self.k), device = neighbours.shape, neighbours.device
+        self.items, self.n_rows = items, n if items is None else n_columns
+        rows = torch.arange(n, device=device) if items is None else items
         columns = neighbours.sort(1).values.flatten()  # (E,)
         order = columns.argsort(stable=True)
         bounds = torch.arange(n_columns + 1, device=device)
         parts = {
-            "rows_offsets": torch.arange(0, n * k + 1, k, device=device),
+            "rows_offsets": torch.searchsorted(rows, torch.arange(self.n_rows + 1, device=device)) * self.k,
             "rows_neighbours": columns,
             "columns_offsets": torch.searchsorted(columns[order], bounds),
-            "columns_neighbours": order // k,
+            "columns_neighbours": rows[order // self.k],
         }
         parts = {name: part.int() for name, part in parts.items()}  # as SciPy has them
-        nodes = torch.arange(n, device=device)[:, None].expand(n, k).flatten()
+        nodes = rows[:, None].expand(n, self.k).flatten()
         self._register(parts | {"rows_nodes": nodes, "columns_nodes": columns, "order": order})
+
+    def row_sums(self, weights: Tensor) -> Tensor:
+        """The sum of the weights (E,) of each row's edges: (N, 1)."""
+        sums = weights.view(-1, self.k).sum(1, keepdim=True)
+        return sums if self.items is None else sums.new_zeros(self.n_rows, 1).index_copy(0, self.items, sums)
 
 
 def _edge_dot(graph: EdgeGraph, left: Tensor, right: Tensor) -> Tensor:
