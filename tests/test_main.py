@@ -82,7 +82,7 @@ def test_model_names_may_be_spelled_in_any_case(call):
     ("words", "message"),
     [
         (["-m", "NoSuchModel"], "no model 'NoSuchModel' in src/models; there are: "),
-        (["-m", "BPR", "-d", "nowhere"], "no data set 'nowhere' in src/configs/dataset; there are: baby, clothing, demo"),
+        (["-m", "BPR", "-d", "nowhere"], "configs/dataset; there are: baby, clothing, demo"),
         (["--learning_rat", "0.1"], "MambaRec has no key 'learning_rat'; did you mean '--learning_rate'?"),
         (["--embedding_size", "abc"], "embedding_size='abc'; expected an integer"),
         (["--embedding_size", "0"], "embedding_size=0; expected an integer above 0"),

@@ -14,3 +14,8 @@ CONFIGS, MODELS = CODE / "configs", CODE / "models"
 HOME = Path(os.environ.get("MAMBAREC_HOME") or CHECKOUT or Path.cwd()).resolve()
 DATA, RESULTS = HOME / "data", HOME / "results"
 ANCHOR = HOME / "src"  # relative paths in YAMLs start here, which need not exist: ../data/ is the user's data/
+
+
+def shown(path: Path) -> str:
+    """A path as messages write it: within a checkout from its root."""
+    return str(path.relative_to(CHECKOUT) if CHECKOUT and path.is_relative_to(CHECKOUT) else path)

@@ -15,7 +15,7 @@ import math
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -30,7 +30,7 @@ from mambarec.base.bounded import read_text
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS
+from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, shown
 from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
 from mambarec.base.words import command
 from mambarec.config.keys import (
@@ -274,7 +274,7 @@ class Config(Mapping):
         overrides = dict(overrides or {})
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
-        dataset = _spelled(dataset, available_datasets(), "data set", "src/configs/dataset")
+        dataset = _spelled(dataset, available_datasets(), "data set", dataset_folders())
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
         self._read: set[str] = set()
@@ -444,9 +444,9 @@ class Config(Mapping):
             declared = self._field(key)
             return checked(*declared, value) if declared else like(value, default)
         except ValueError as error:
-            shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
+            written = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
             hint = _written(key, value, default) if source == "command line" else ""
-            raise ConfigError(f"{source}: {key}={shown}; {error}{hint}") from None
+            raise ConfigError(f"{source}: {key}={written}; {error}{hint}") from None
 
     def _check_complete(self, model: str) -> None:
         """ConfigError where a declared key has no value."""
@@ -592,11 +592,11 @@ def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
 def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:
     """The name of a model as its YAML spells it, and its file; ConfigError where there is none of this name."""
     files = model_files(folder)
-    spelled = _spelled(name, list(files), "model", f"{folder} or src/models" if folder else "src/models")
+    spelled = _spelled(name, list(files), "model", [folder, MODELS] if folder else [MODELS])
     return spelled, files[spelled]
 
 
-def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
+def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]) -> str:
     for candidate in available:
         if candidate.lower() == name.lower():
             return candidate
@@ -610,7 +610,8 @@ def _spelled(name: str, available: list[str], kind: str, place: str) -> str:
         hint = f" Did you mean '{lower[near[0]]}'?"
     else:
         hint = f" `{command('prepare', 'table', '-d', name)}` makes one of your own tables" if kind == "data set" else ""
-    raise ConfigError(f"there is no {kind} '{name}' in {place}; there are: {', '.join(available)}.{hint}")
+    places = " or ".join(shown(folder) for folder in folders)
+    raise ConfigError(f"there is no {kind} '{name}' in {places}; there are: {', '.join(available)}.{hint}")
 
 
 def _meant(word: str) -> str:
