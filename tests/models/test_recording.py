@@ -4,6 +4,7 @@ As with CUDA's, a replay makes the same operations on the same memory, and nothi
 tests/models/test_cuda.py does it with CUDA.
 """
 
+import logging
 import random
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mambarec.base.errors import ModelError
+from mambarec.base.logger import get_logger
 from mambarec.config.configurator import Config, available_models
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
@@ -150,7 +152,18 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(on_cpu, monkeypatch):
     assert steps.refusal == "BPR.calculate_loss raised an error (bpr.py, line 1)"
 
 
-def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monkeypatch, caplog):
+@pytest.fixture
+def logged():
+    """logged() -> the text that the project's logger was given."""
+    lines, logger = [], get_logger()
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    yield lambda: "\n".join(lines)
+    logger.removeHandler(handler)
+
+
+def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monkeypatch, logged):
     config = make_config("BPR")
     train, _, _, trainer = assemble(config, RecDataset(config))
     trainer.records = True
@@ -160,7 +173,7 @@ def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monk
     trainer._train_epoch(train, 0)
     trainer._train_epoch(train, 1)
     assert not trainer.records
-    assert caplog.text.count("cuda_graphs has no effect: a step draws random numbers on the host") == 1
+    assert logged().count("cuda_graphs has no effect: a step draws random numbers on the host") == 1
 
 
 @pytest.mark.parametrize(
@@ -171,8 +184,8 @@ def test_a_trainer_gives_up_recording_once_and_says_so(make_config, on_cpu, monk
         ({"learner": "adagrad"}, "cuda", "adagrad"),
     ],
 )
-def test_where_nothing_can_be_recorded_the_log_says_why(overrides, device, reason, make_config, caplog):
+def test_where_nothing_can_be_recorded_the_log_says_why(overrides, device, reason, make_config, logged):
     config = make_config("BPR", cuda_graphs=True, **overrides)
     trainer = SimpleNamespace(config=config, device=torch.device(device), is_sampled=False)
     assert not Trainer._can_record(trainer)
-    assert reason in caplog.text
+    assert reason in logged()
