@@ -15,10 +15,10 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(VENV)/installed-test
-	$(PIP) -e '.[ray,browser]' -c constraints.txt
+	$(PIP) -e '.[ray,browser,notebook]' -c constraints.txt
 	@command -v chromium chromedriver >/dev/null \
 	    || echo "The test in a real browser is skipped without Chromium: apt-get install chromium chromium-driver"
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "slow or not slow" --hypothesis-profile default
 
 faults: $(VENV)/installed-test
 	FAULTS=whole $(BIN)/python -m pytest -m "slow or not slow" tests/faults

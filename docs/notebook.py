@@ -3,7 +3,7 @@
     python docs/notebook.py --folder /tmp/notebook --write     with data and results in --folder
     python docs/notebook.py --page                             only the page, from what the notebook holds
 
-This needs nbclient and ipykernel, of the extra test.
+This needs nbclient and ipykernel, of the extra notebook.
 """
 
 import argparse

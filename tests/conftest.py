@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 import mambarec.config.configurator as configurator
 from mambarec.config.configurator import Config
@@ -14,6 +15,8 @@ from mambarec.data.dataset import RecDataset
 from mambarec.experiments.trials import one_after_the_other
 from mambarec.running.run import run
 
+settings.register_profile("steady", derandomize=True)  # --hypothesis-profile default draws other examples each time
+settings.load_profile("steady")
 torch.set_num_threads(1)  # on toy data a second thread only waits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what tests start
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel, of the extra test")
-pytest.importorskip("nbclient", reason="needs nbclient, of the extra test")
-pytest.importorskip("ipykernel", reason="needs ipykernel, of the extra test")
+nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel, of the extra notebook")
+pytest.importorskip("nbclient", reason="needs nbclient, of the extra notebook")
+pytest.importorskip("ipykernel", reason="needs ipykernel, of the extra notebook")
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -39,6 +39,7 @@ def peaks(demo, tmp_path):
     return measure
 
 
+@pytest.mark.slow
 def test_a_run_of_main_and_a_trial_in_a_process_of_its_own_take_the_same(peaks, demo, tmp_path):
     ((name, alone),) = peaks("main.py", "-m BPR").items()
     settings = {"epochs": 1, "threads": 1, "use_gpu": False, "seed": 1, "data_path": str(demo)}

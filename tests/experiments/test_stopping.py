@@ -130,7 +130,7 @@ def test_workers_save_and_end_with_the_command_that_started_them(command, tmp_pa
 
 
 def test_a_second_signal_stops_at_once(command, tmp_path):
-    with started(command(f"-m BPR --epochs 400 --train_batch_size 4 {UNTIL_THE_END}")) as process:
+    with started(command(f"-m BPR --epochs 400 --train_batch_size 12 {UNTIL_THE_END}")) as process:
         wait_for(process, "epoch   1/400")
         time.sleep(0.5)  # the second epoch has begun, and takes longer than that
         stop(process, signal.SIGTERM)

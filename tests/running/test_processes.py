@@ -56,6 +56,7 @@ def test_with_full_propagation_two_processes_give_what_one_gives(start, tmp_path
     assert same_result(one.path, two.path) == []
 
 
+@pytest.mark.slow
 def test_sampled_parts_of_a_batch_give_one_model_that_another_number_of_processes_takes_up(start, tmp_path):
     words = ["-m", "MambaRec", "--reduction_factor", "2", *FEW]
     cut = finished(start(2, "results", *words, "--epochs", "2"), tmp_path / "results")

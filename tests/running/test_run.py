@@ -212,7 +212,7 @@ run(Config({model!r}, "toy", {overrides!r}), resume=True)
 """
 
 
-@pytest.mark.parametrize("model", ["MambaRec", "LightGCN"])
+@pytest.mark.parametrize("model", [pytest.param("MambaRec", marks=pytest.mark.slow), "LightGCN"])
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_never_killed(model, make_config, configs, tmp_path, toy):
     overrides = {
         "data_path": str(toy.parent),
