@@ -95,7 +95,7 @@ def test_model_names_may_be_spelled_in_any_case(call):
         (["-m", "BPR", "LightGCN", "--mmd_weight", "0.1"], "none of BPR, LightGCN has a key 'mmd_weight'"),
         (["--patience", "5"], "MambaRec has no key 'patience'; did you mean '--stopping_step'?"),
         (["-m", "BPR", "LightGCN", "--lr", "5"], "none of BPR, LightGCN has a key 'lr'; did you mean '--learning_rate'?"),
-        (["-m", "BPR,LightGCN"], "Several names have spaces between them: BPR LightGCN"),
+        (["-m", "BPR,LightGCN"], "Separate several names by spaces: BPR LightGCN"),
         (["-m", "BPR", "toy"], "toy is a data set: write -d toy"),
         (["-m", "BPR", "-d", "LightGCN"], "LightGCN is a model: write -m LightGCN"),
         (["-m", "BPR", "-d", "shop"], "`mambarec prepare table -d shop` makes one of your own tables"),

@@ -603,7 +603,7 @@ def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]
     lower = {candidate.lower(): candidate for candidate in available}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if "," in name:
-        hint = f" Several names have spaces between them: {' '.join(name.replace(',', ' ').split())}"
+        hint = f" Separate several names by spaces: {' '.join(name.replace(',', ' ').split())}"
     elif other := _meant(name):
         hint = f" {other}"
     elif near:
