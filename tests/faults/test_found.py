@@ -23,6 +23,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.experiments.experiment import read_experiment
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.readers.lines import parse_record
+from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import find_runs
 from mambarec.running.run import run
 from mambarec.serving.writers import write_tables
@@ -150,6 +151,32 @@ def test_a_json_file_of_a_run_that_holds_no_object(make_run, name):
         (path / name).write_text(text)
         with pytest.raises(RunError):
             Record.of_run(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("config.json", {"min_epochs": None}, "its key 'min_epochs' is None; expected"),
+        ("config.json", {"topk": [[]]}, "its key 'topk' is [[]]; expected"),
+        ("result.json", {"seconds_total": 10**400}, "it holds a number of 401 digits; expected at most 20"),
+    ],
+    ids=str,
+)
+def test_a_value_that_no_run_has(make_run, name, values, said):
+    path = unlisted(make_run("BPR")) / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    with pytest.raises(RunError) as raised:
+        Record.of_run(path.parent)
+    assert said in str(raised.value)
+
+
+def test_an_archive_of_tensors_that_is_cut_short(tmp_path):
+    torch.save({"a": torch.zeros(4000)}, tmp_path / "best.pt")
+    content = (tmp_path / "best.pt").read_bytes()
+    for length in (10, 1000, 5000, len(content) - 1):  # torch raises another error for each of the first three
+        (tmp_path / "best.pt").write_bytes(content[:length])
+        with pytest.raises(RunError, match=r"best\.pt cannot be read"):
+            RunDirectory(tmp_path).load("best.pt")
 
 
 def test_a_record_of_python_that_is_nested_too_deeply():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from mambarec.base.errors import ConfigError, ModelError
+from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.cli import train as program
 from mambarec.config.configurator import Config
 from mambarec.mmrec.plugins import load_model_class, write_graph
@@ -94,9 +94,10 @@ def test_their_grid_trains_side_by_side_and_is_reported(write, call, folder):
     status, out, err = call("-m", "Plain", "BPR", "--jobs", "2")
     assert status == 0, err
     assert "Plain on toy learning_rate=0.01" in out and "BPR" in out
+    assert "learning_rate=0.001.0.005 is left out of the grid" in out.split("time to go")[0]
     config = Config("Plain", "toy", {"model_path": str(folder)})
     assert len(config.trials()) == 2
-    assert "Plain.yaml: learning_rate=0.001.0.005 is left out of the grid; expected a number" in config.unread()[0]
+    assert "Plain.yaml: learning_rate=0.001.0.005 is left out of the grid; expected a number" in config.left_out[0]
 
 
 def test_a_file_of_the_same_name_wins_and_is_another_run(write, call, folder, make_config):
@@ -116,12 +117,25 @@ def test_a_finished_run_of_theirs_opens_again(write, make_config, folder):
     result = run(make_config("Plain", model_path=str(folder)))
     trained = load_trained(result["directory"])
     assert type(trained.model).__name__ == "Plain"
+    assert Path(trained.config["results_dir"]) == Path(result["directory"]).parents[2]  # where neighbours are kept
+
+
+def test_a_run_of_a_model_that_predicts_from_its_last_step_says_why_it_cannot_score(write, make_config, folder):
+    write(constructor="self.last = None", loss="-self.kept(batch)", scores="self.last[0][batch[0]] @ self.last[1].T")
+    text = (folder / "plain.py").read_text()
+    kept = "    def kept(self, batch):\n        self.last = self.users.weight.detach(), self.items.weight.detach()\n"
+    kept += "        return (self.users(batch[0]) * self.items(batch[1])).sum(1).sigmoid().mean()\n\n"
+    (folder / "plain.py").write_text(text.replace("    def calculate_loss", f"{kept}    def calculate_loss"))
+    result = run(make_config("Plain", model_path=str(folder)))
+    with pytest.raises(RunError, match=r"does not recommend what the run recorded: .*'NoneType'.*its state_dict does not hold"):
+        load_trained(result["directory"])
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
         ({"constructor": "config['no_such_key'].lower()"}, "Plain.__init__ raised AttributeError: "),
+        ({"constructor": "config['no_such_key'].lower()"}, "train.log. It read these keys, which nothing sets: no_such_key"),
         ({"constructor": "raise RuntimeError('boom')"}, "Plain.__init__ raised RuntimeError: boom (plain.py, line 14)"),
         ({"constructor": "raise ValueError('wants more items')"}, "Plain cannot be built: wants more items"),
         ({"constructor": "np.ones(3) + np.ones(4)"}, "Plain.__init__ raised ValueError: operands"),
@@ -145,7 +159,7 @@ def test_a_broken_model_is_named_with_the_point_and_stops_no_other(write, call, 
     status, _, alone = call("-m", "Plain", "--seed", "7")
     assert status == 2 and alone.startswith("error: ") and message in alone and "Traceback" not in alone
     if " raised " in message:
-        log = Path(re.search(r"traceback in (\S+)", alone)[1])
+        log = Path(re.search(r"traceback in (\S+log)", alone)[1])
         assert "Traceback" in log.read_text()
 
 
@@ -226,7 +240,7 @@ def test_the_graph_that_a_model_asks_for_is_made_when_it_is_missing(write, make_
         assert type(ids) is list and type(counts) is list and counts == sorted(counts, reverse=True)
         assert dict(zip(ids, counts, strict=True)) == {other: n for other, n in enumerate(shared[row]) if n}
     assert torch.tensor(graph[0][1]).softmax(0).isfinite().all()  # floats, as DualGNN expects
-    assert not list(toy.glob("*graph*"))
+    assert not list(toy.glob("*graph*")) and not list(Path(config["results_dir"]).rglob("*graph*"))
 
 
 def test_a_graph_that_the_data_set_has_is_used(write, make_config, folder, toy):

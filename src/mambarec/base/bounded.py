@@ -18,6 +18,7 @@ import numpy as np
 
 TEXT = 2**26  # bytes of a JSON file; 64 MB are a million epochs
 ARRAYS = 2**30  # bytes of all arrays of an archive
+_DIGITS = 20  # of a whole number in JSON; a seed has at most 20
 _KINDS = "biufU"  # of NumPy's dtypes: truth values, numbers, text
 
 
@@ -40,7 +41,7 @@ def read_text(path: Path, limit: int = TEXT) -> str:
 def parse_json(text: Any, expected: Mapping[str, type | tuple[type, ...]] | None = None) -> Any:
     """What a JSON text holds, or one that was parsed. expected: keys that must be there, with the types of their values."""
     try:
-        content = json.loads(text) if isinstance(text, str | bytes) else text
+        content = json.loads(text, parse_int=_whole) if isinstance(text, str | bytes) else text
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if expected is None:
@@ -55,6 +56,12 @@ def parse_json(text: Any, expected: Mapping[str, type | tuple[type, ...]] | None
         if not isinstance(value, kinds) or is_truth:
             raise ValueError(f"its key '{key}' is {_short(value)}; expected {_named(kinds)}")
     return content
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"it holds a number of {len(digits)} digits; expected at most {_DIGITS}")
+    return int(digits)
 
 
 def first_line(error: BaseException) -> str:

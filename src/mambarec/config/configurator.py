@@ -279,7 +279,8 @@ class Config(Mapping):
         self._source: dict[str, str] = {}
         self._read: set[str] = set()
         self._lazy: dict[str, Callable[[], Any]] = {}
-        self._left_out: list[str] = []
+        self._made: set[str] = set()  # keys that a copy makes values of
+        self.left_out: list[str] = []  # a line for each value of a grid that cannot be used
         self.axes: dict[str, list] = {}
 
         layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
@@ -369,13 +370,14 @@ class Config(Mapping):
         """A copy without axes that has these values, which are not checked."""
         trial = copy.copy(self)
         trial._values = {**self._values, **values}
-        trial._read, trial.axes = set(), {}
+        trial._read, trial._made, trial.axes = set(), set(), {}
         return trial
 
     def lazily(self, **makers: Callable[[], Any]) -> "Config":
         """A copy in which the values of some keys are made when they are read; what is read of it counts as read of this."""
         view = copy.copy(self)
         view._lazy = makers
+        self._made |= makers.keys()
         return view
 
     # what a run is made of
@@ -394,13 +396,21 @@ class Config(Mapping):
         """A line for each key of the model's or data set's YAML that nothing has read so far."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
         ignored = NEUTRAL_KEYS | self._read
-        lines = list(self._left_out)
+        lines = list(self.left_out)
         for key, source in self._source.items():
             if source in yamls and key not in ignored:
                 near = difflib.get_close_matches(key, self._read - {key}, n=1, cutoff=0.7)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 lines.append(f"{source} sets '{key}', but nothing read it{hint}")
         return lines
+
+    def unset(self) -> list[str]:
+        """The keys that a model without declared settings names and has read, and that are None because nothing sets them."""
+        if self._declared is not None:
+            return []
+        text = self.model_file.read_text(encoding="utf-8", errors="replace")
+        named = {key for key in self._read if re.search(rf"['\"]{re.escape(key)}['\"]", text)}
+        return sorted(named - self._values.keys() - self._made)
 
     # merging and checking
 
@@ -463,7 +473,7 @@ class Config(Mapping):
                 raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
-        """The values of an axis of MMRec's kind that can be used, or all if none can; `unread` says what is left out."""
+        """The values of an axis of MMRec's kind that can be used, or all if none can; `left_out` says which cannot."""
         usable, lines = [], []
         for one in values:
             try:
@@ -472,7 +482,7 @@ class Config(Mapping):
             except ConfigError as error:
                 expected = str(error).rpartition("; expected ")[2]
                 lines.append(f"{source}: {key}={one} is left out of the grid; expected {expected}")
-        self._left_out += lines if usable else []
+        self.left_out += lines if usable else []
         return usable or values
 
     def _search_space(self, name: str, model: str, folder: Path | None) -> dict[str, list]:

@@ -241,6 +241,8 @@ def _show_plan(trials: Sequence[Trial], states: Sequence[str], time_left: str) -
         get_logger().info("  %-8s  %s", state, trial.name)
     if len(trials) > SHOWN:
         get_logger().info("  … and %d more", len(trials) - SHOWN)
+    for line in dict.fromkeys(line for trial in trials for line in trial.config.left_out):
+        get_logger().info("%s", line)
     if time_left:
         get_logger().info("time to go: %s", time_left)
     elif set(states) != {"finished"}:

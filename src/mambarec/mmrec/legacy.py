@@ -94,7 +94,7 @@ def _is_there(name: str) -> bool:
 
 
 def _stand_in(name: str, *functions: Callable) -> ModuleType:
-    module = ModuleType(name, "A stand-in: see experiments/legacy.py.")
+    module = ModuleType(name, "A stand-in: see mambarec/mmrec/legacy.py.")
     vars(module).update({function.__name__: function for function in functions})
     return module
 

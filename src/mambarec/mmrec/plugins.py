@@ -7,7 +7,7 @@ changed:
 data_path: a folder with links to the data set's files, in which the model may write; it is thrown away with the model. Graphs
 that models keep there are named by k alone, and would be taken for those of other features in the next run.
 
-user_graph_dict_file, item_graph_dict_file: when read, and not there, the file is made.
+user_graph_dict_file, item_graph_dict_file: when read, and not there, the file is made, in that folder too.
 """
 
 import re
@@ -25,7 +25,6 @@ from scipy import sparse
 
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
-from mambarec.base.files import replacing
 from mambarec.base.logger import get_logger
 from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
@@ -116,13 +115,10 @@ class _View:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
         name = self.settings.get(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
         if not (self.place / name).exists():
-            digest = dict(self.dataset.digests)[self.dataset.path.name]
-            made = Path(self.settings["results_dir"]) / self.dataset.name / f"{kind}_graph_dict-{digest[:10]}.npy"
-            if not made.exists():
-                get_logger().info("%s has no %s; it is made from the training pairs: %s", self.dataset.folder, name, made)
-                interactions = self.dataset.inter_matrix("csr")
-                write_graph(made, interactions if kind == "user" else interactions.T)
-            (self.place / name).symlink_to(made.resolve())
+            get_logger().info("%s has no %s; it is made from the training pairs", self.dataset.folder, name)
+            interactions, made = self.dataset.inter_matrix("csr"), self.place.parent / name
+            write_graph(made, interactions if kind == "user" else interactions.T)
+            (self.place / name).symlink_to(made)
         return name
 
     @contextmanager
@@ -157,6 +153,5 @@ def write_graph(path: Path, interactions: sparse.spmatrix) -> None:
     offsets, *parts = most_shared(interactions, NEIGHBOURS)
     rows = zip(*(np.split(part, offsets[1:-1]) for part in parts), strict=True)
     graph = {row: [ids.tolist(), counts.astype(float).tolist()] for row, (ids, counts) in enumerate(rows)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with path.open("wb") as file:
         np.save(file, np.array(graph, dtype=object), allow_pickle=True)

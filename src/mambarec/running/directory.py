@@ -7,6 +7,7 @@ written last: where it is, the run is finished; and manifest.json, the SHA-256 o
 file is noticed when it is read.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -173,9 +174,9 @@ class RunDirectory:
         self._checked(name)
         try:
             return torch.load(self.file(name), map_location="cpu", weights_only=True)
-        except OSError:
-            raise
         except Exception as error:  # a file without a manifest may hold anything, and torch raises almost anything then
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of a file cut short
+                raise
             raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {_AGAIN}") from None
 
     def checkpoint(self, name: str = CHECKPOINT) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def _run(
         return {**finished, "directory": str(directory.path)}
 
     stop.folders |= {directory.path, _graphs(config)}
-    with _traceback_kept(directory), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
+    with _traceback_kept(directory, config), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
         try:
             result = _train(config, processes, dataset, directory, resume, restart, extend, watch, judge)
         except Pruned as end:
@@ -421,8 +421,8 @@ _READS_EPOCHS = re.compile(r"""["']epochs["']""")
 
 
 @contextmanager
-def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
-    """While open, what a model's code raises is written into train.log, and the error says so."""
+def _traceback_kept(directory: RunDirectory, config: Config) -> Iterator[None]:
+    """While open, what a model's code raises is written into train.log; the error says so, and which keys it read are None."""
     try:
         yield
     except ModelError as error:
@@ -432,7 +432,8 @@ def _traceback_kept(directory: RunDirectory) -> Iterator[None]:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exception(error.__cause__, file=file)
-        raise ModelError(f"{error}; traceback in {log}") from error.__cause__
+        unset = f". It read these keys, which nothing sets: {', '.join(config.unset())}" if config.unset() else ""
+        raise ModelError(f"{error}; traceback in {log}{unset}") from error.__cause__
 
 
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mambarec.base.bounded import parse_json
+from mambarec.base.settings import checked
+from mambarec.config.keys import RunSettings
 
 _NUMBER = (int, float)
 _NAME = re.compile(r"\w[\w.-]*")  # folders and files take it, so no part of it may lead elsewhere
@@ -44,10 +46,18 @@ def result(content: Any) -> dict[str, Any]:
 
 
 def config(content: Any, complete: bool = True) -> dict[str, Any]:
-    """config.json: every setting; those that readers need are there. complete: false for a record made by hand."""
+    """config.json: every setting; those that readers need are there. complete: false for a record made by hand.
+
+    A key that every run has is of its type, but for `tuned`, which names the file that was read.
+    """
     found = _with_more(content, _CONFIG, _CONFIG_MORE, complete)
     for key in ("model", "dataset"):
         _check_name(key, found[key])
+    for key in found.keys() & RunSettings.model_fields.keys() - {"tuned"}:
+        try:
+            checked(RunSettings, key, found[key])
+        except ValueError as error:
+            raise ValueError(f"its key '{key}' is {str(found[key])[:60]}; {error}") from None
     return found
 
 

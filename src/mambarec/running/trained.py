@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mambarec.base.bounded import first_line
-from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.config.configurator import Config
 from mambarec.config.keys import keys_with
 from mambarec.data.dataloader import EvalDataLoader, user_batches
@@ -137,7 +137,9 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
         default = Config(*name, places)
         # What differs from the YAMLs, and no more: a key that is given again moves to the end, and modalities have an order.
         given = {key: value for key, value in stored.items() if key not in _NOT_TAKEN and default.get(key) != value}
-        config = Config(*name, {**places, **given, **overrides})
+        place = directory.path.resolve().parents[1]  # results_dir/<data set>, of a run that lies where it was made
+        results = {"results_dir": f"{place.parent}/"} if place.name == stored["dataset"] else {}
+        config = Config(*name, {**places, **given, **results, **overrides})
     except ConfigError as error:
         raise RunError(f"{directory.path} does not fit this version: {error}. {_versions(directory)}") from error
     for key in set(config) - set(stored):
@@ -213,7 +215,10 @@ def _check_data(directory: RunDirectory, dataset: RecDataset) -> None:
 
 def _check_scores(trained: Trained) -> None:
     """RunError unless the model recommends what the run recorded, to rounding."""
-    wrong = _differing_lists(trained) if trained.config["save_recommended_topk"] else _differing_metrics(trained)
+    try:
+        wrong = _differing_lists(trained) if trained.config["save_recommended_topk"] else _differing_metrics(trained)
+    except ModelError as error:
+        wrong = str(error)
     if wrong:
         raise RunError(
             f"{trained.directory.path}: the saved {trained.config['model']} does not recommend what the run recorded: {wrong}. "
