@@ -158,6 +158,7 @@ def test_a_json_file_of_a_run_that_holds_no_object(make_run, name):
     [
         ("config.json", {"min_epochs": None}, "its key 'min_epochs' is None; expected"),
         ("config.json", {"topk": [[]]}, "its key 'topk' is [[]]; expected"),
+        ("config.json", {"tuned": True}, "its key 'tuned' is True; expected false or the name of a file"),
         ("result.json", {"seconds_total": 10**400}, "it holds a number of 401 digits; expected at most 20"),
     ],
     ids=str,

@@ -58,6 +58,8 @@ def config(content: Any, complete: bool = True) -> dict[str, Any]:
             checked(RunSettings, key, found[key])
         except ValueError as error:
             raise ValueError(f"its key '{key}' is {str(found[key])[:60]}; {error}") from None
+    if not isinstance(tuned := found.get("tuned") or "", str):
+        raise ValueError(f"its key 'tuned' is {str(tuned)[:60]}; expected false or the name of a file")
     return found
 
 
