@@ -49,9 +49,9 @@ def test_a_training_killed_within_a_write_resumes_to_the_same_bits(words, config
 
 
 def test_a_restart_killed_at_any_step_leaves_the_old_run_or_ends_as_the_new_one(words, configs, tmp_path, undisturbed):
-    """The old run has other figures, so that a mixture shows."""
+    """The old run has other figures, so that a mixture shows, and a checkpoint that fits: it differs in the loss alone."""
     other = tmp_path / "other"
-    assert call("main", words(other, learning_rate=0.3), configs, other).status == 0
+    assert call("main", words(other, reg_weight=10.0), configs, other).status == 0
     old, results = run_of(other), tmp_path / "killed"
     place = results / "toy" / "BPR" / undisturbed.name
 

@@ -19,7 +19,7 @@ KILLS = 14  # of each command
 PROGRAM = """
 import sys
 sys.path.insert(0, {src!r})
-import {door} as program
+import mambarec.cli.{door} as program
 import mambarec.config.configurator as configurator
 from pathlib import Path
 configurator.CONFIGS = Path({configs!r})
@@ -62,7 +62,7 @@ def kills(start, tmp_path):
 @pytest.mark.parametrize("more", [(), ("--restart",)])
 def test_a_training_killed_at_a_system_call_resumes_to_the_same_bits(more, words, start, kills, tmp_path):
     whole, other, killed = (tmp_path / name for name in ("whole", "other", "killed"))
-    assert start("main", words(whole)) == start("main", words(other, learning_rate=0.3)) == 0
+    assert start("train", words(whole)) == start("train", words(other, reg_weight=10.0)) == 0
     (undisturbed,), (old,) = ((place / "toy" / "BPR").glob("seed*") for place in (whole, other))
     run = killed / "toy" / "BPR" / undisturbed.name
 
@@ -72,10 +72,10 @@ def test_a_training_killed_at_a_system_call_resumes_to_the_same_bits(more, words
             shutil.copytree(old, run)
 
     prepare()
-    for kill in kills("main", [*words(killed), *more]):
+    for kill in kills("train", [*words(killed), *more]):
         prepare()
-        start("main", [*words(killed), *more], *kill)
-        well = start("main", [*words(killed), "--resume"]) == 0 and not list(killed.rglob("*.tmp"))
+        start("train", [*words(killed), *more], *kill)
+        well = start("train", [*words(killed), "--resume"]) == 0 and not list(killed.rglob("*.tmp"))
         well = well and (same_result(run, undisturbed) == [] or (bool(more) and same_result(run, old) == []))
         TALLY.count("restart killed at a system call" if more else "training killed at a system call", well, kill)
 
