@@ -144,7 +144,7 @@ def test_no_script_of_a_run_runs_in_the_report(make_run):
     path = unlisted(make_run("BPR"))
     plain = report([Record.of_run(path)])
     script = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-    for name, key in (("config.json", "learner"), ("environment.json", "machine")):
+    for name, key in (("config.json", "reg_weight"), ("environment.json", "machine")):
         content = json.loads((path / name).read_text())
         (path / name).write_text(json.dumps(content | {key: script, f"{script}": script}))
     content = json.loads((path / "environment.json").read_text())
