@@ -26,6 +26,24 @@ def masked(toy):
     return toy
 
 
+@pytest.fixture
+def stepped(make_config, make_loader):
+    """stepped(name) -> a model after one loss, which is finite, and its data set."""
+
+    def make(name):
+        config = make_config(name)
+        loader = make_loader(config)
+        init_seed(config["seed"])
+        model = load_model_class(name, None)(config, loader)
+        model.train()
+        model.pre_epoch_processing()
+        losses = model.calculate_loss(next(iter(loader)))
+        assert all(part.isfinite().all() for part in (losses if isinstance(losses, tuple) else (losses,)))
+        return model, loader.dataset
+
+    return make
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("mean", None), ("zero", 0.0)])
 def test_what_stands_in_for_a_picture(make_config, masked, kind, expected):
     table = RecDataset(make_config("MGCN", missing=kind)).features()["visual"]
@@ -66,15 +84,8 @@ def test_a_mask_belongs_to_the_data_of_a_run(make_config, toy):
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_masked_items_have_no_edge_and_every_model_trains(name, make_config, make_loader, masked):
-    config = make_config(name)
-    loader = make_loader(config)
-    init_seed(config["seed"])
-    model = load_model_class(name, None)(config, loader)
-    model.train()
-    model.pre_epoch_processing()
-    losses = model.calculate_loss(next(iter(loader)))
-    assert all(part.isfinite().all() for part in (losses if isinstance(losses, tuple) else (losses,)))
+def test_masked_items_have_no_edge_and_every_model_trains(name, stepped, masked):
+    model = stepped(name)[0]
     owner = getattr(model, "encoder", model)
     graphs = getattr(owner, "item_graphs", None) or getattr(model, "raw_graphs", None)
     if graphs is not None:
@@ -83,7 +94,7 @@ def test_masked_items_have_no_edge_and_every_model_trains(name, make_config, mak
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_numbers_that_occur_in_no_split_have_no_edge(name, make_config, make_loader, toy):
+def test_numbers_that_occur_in_no_split_have_no_edge(name, stepped, toy):
     """Every second number is a gap whose features are those of the item before it: the nearest neighbour there could be."""
     path = toy / "toy.inter"
     head, *rows = [line.split("\t") for line in path.read_text().splitlines()]
@@ -92,16 +103,9 @@ def test_numbers_that_occur_in_no_split_have_no_edge(name, make_config, make_loa
     path.write_text("".join("\t".join(line) + "\n" for line in lines))
     for file in ("image_feat.npy", "text_feat.npy"):
         np.save(toy / file, np.repeat(np.load(toy / file), 2, axis=0)[:-1])  # 64 items are numbered up to 126
-    config = make_config(name)
-    loader = make_loader(config)
-    init_seed(config["seed"])
-    model = load_model_class(name, None)(config, loader)
-    model.train()
-    model.pre_epoch_processing()
-    losses = model.calculate_loss(next(iter(loader)))
-    assert all(part.isfinite().all() for part in (losses if isinstance(losses, tuple) else (losses,)))
+    model, dataset = stepped(name)
     gaps = np.arange(127) % 2 == 1
-    assert (loader.dataset.absent_items == np.flatnonzero(gaps)).all() and not model.masks["visual"][gaps].any()
+    assert (dataset.absent_items == np.flatnonzero(gaps)).all() and not model.masks["visual"][gaps].any()
     graphs = [part for part in model.modules() if isinstance(part, SparseGraph) and part.shape[1] >= 127]
     if name == "LATTICE":
         learned = model.learned_graph()

@@ -432,8 +432,9 @@ def _traceback_kept(directory: RunDirectory, config: Config) -> Iterator[None]:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exception(error.__cause__, file=file)
-        unset = f". It read these keys, which nothing sets: {', '.join(config.unset())}" if config.unset() else ""
-        raise ModelError(f"{error}; traceback in {log}{unset}") from error.__cause__
+        unset = config.unset()
+        hint = f". It read these keys, which nothing sets: {', '.join(unset)}" if unset else ""
+        raise ModelError(f"{error}; traceback in {log}{hint}") from error.__cause__
 
 
 def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, EvalDataLoader, EvalDataLoader, Trainer]:
