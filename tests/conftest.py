@@ -1,5 +1,6 @@
 """Fixtures: a small data set in MMRec's form, and configurations for it."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from mambarec.running.run import run
 
 settings.register_profile("steady", derandomize=True)  # --hypothesis-profile default draws other examples each time
 settings.load_profile("steady")
+os.fsync = lambda file: None  # no test takes the power away, and the suite waits half a minute for disks
 torch.set_num_threads(1)  # on toy data a second thread only waits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what tests start
 GOLDEN = Path(__file__).parent / "golden"

@@ -103,6 +103,7 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
         mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
 
 
+@pytest.mark.slow
 def test_the_training_has_a_process_of_its_own_whatever_was_imported_before(tmp_path):
     """torch that was loaded first keeps its spinning threads; the training's process sets them right."""
     code = f"""

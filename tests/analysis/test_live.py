@@ -242,6 +242,7 @@ def test_the_command_writes_the_page_until_the_runs_have_ended(make_run, monkeyp
     assert "does not change any more" in Path(out[0]).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_page_that_no_longer_reads_itself(make_run):
     results = make_run("BPR").parents[2]
     command = [sys.executable, "report.py", "html", "--live", "1", "-d", "toy", "--results", str(results)]

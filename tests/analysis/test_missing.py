@@ -49,7 +49,7 @@ def replaced(table: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MULTIMODAL)
 def test_with_nothing_missing_the_metrics_are_those_of_the_run(name, make_run):
-    directory = make_run(name)
+    directory = make_run(name, epochs=1)
     frame = missing_modality([directory], shares=[0.0, 1.0])
     result = json.loads((directory / "result.json").read_text())["test"]
     assert frame["modality"].tolist() == ["visual", "visual", "text", "text"] and frame["read"].all()

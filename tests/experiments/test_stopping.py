@@ -117,6 +117,7 @@ def test_a_run_that_is_stopped_saves_the_epoch_it_is_in_and_goes_on_to_the_same_
     assert same_result(run, only_run(tmp_path / "whole")) == []
 
 
+@pytest.mark.slow
 def test_workers_save_and_end_with_the_command_that_started_them(command, tmp_path):
     with started(command(f"-m BPR --seed 1 2 --epochs 400 --jobs 2 {UNTIL_THE_END}")) as process:
         logs = [tmp_path / "results" / "demo" / "BPR"]

@@ -66,6 +66,7 @@ def test_the_same_trial_named_twice_runs_once(make_config):
     assert len(prepare([make_config("BPR"), make_config("BPR", data_path=make_config("BPR")["data_path"])])) == 1
 
 
+@pytest.mark.slow
 def test_a_failing_trial_stops_no_other_and_is_reported(grid, toy, tmp_path, capsys):
     words = ["-m", "BPR", "-d", "toy", "--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results")]
     words += "--epochs 2 --embedding_size 8 --threads 1 --use_gpu false --learning_rate 1e30 1e-3 --jobs 2".split()
@@ -121,6 +122,7 @@ def _holds(process: psutil.Process, path: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_when_memory_runs_short_the_last_trial_waits_and_nothing_is_lost(grid, monkeypatch, capsys):
     import mambarec.experiments.engines as engines
 

@@ -26,6 +26,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 WHOLE = os.environ.get("FAULTS") == "whole"
 DOORS = {
     "main": "mambarec.cli.train",
@@ -227,6 +229,11 @@ def sample(numbers: Iterable[int], few: int, seed: int = 0, always: bool = False
     if few == 1:
         return [every[len(every) // 2]]
     return sorted({every[0], every[-1], *random.Random(seed).sample(every[1:-1], few - 2)})
+
+
+def quick(cases: Sequence[Any], *chosen: int) -> list[Any]:
+    """Cases of a test, of which `make test` tries those chosen by their numbers."""
+    return [case if number in chosen else pytest.param(*case, marks=pytest.mark.slow) for number, case in enumerate(cases)]
 
 
 def contents(folder: Path, but: Sequence[str] = ()) -> dict[str, str]:

@@ -63,6 +63,7 @@ def test_a_member_is_no_path(tmp_path):
     assert not list(tmp_path.parent.parent.glob("escaped*"))
 
 
+@pytest.mark.slow
 def test_a_dump_of_10_kilobytes_that_becomes_100_megabytes(tmp_path):
     path = tmp_path / "dump.json.gz"
     for content in (bytes(2**20), b"\n" * 2**20):

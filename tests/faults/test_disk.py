@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faults.harness import TALLY, WHOLE, Befalls, call, contents, sample
+from faults.harness import TALLY, WHOLE, Befalls, call, contents, quick, sample
 from mambarec.running.directory import same_result
 
 
@@ -30,7 +30,7 @@ def test_a_training_on_a_full_disk_says_so_and_resumes_to_the_same_bits(words, c
     results = disk.place / "results"
     call("main", words(results), configs, results)
     needed = disk.used
-    for room in rooms(needed, 4):
+    for room in rooms(needed, 2):
         shutil.rmtree(results, ignore_errors=True)
         disk.resize(room)
         ending = call("main", words(results), configs, results)
@@ -112,7 +112,7 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("door", "command"), OUTPUTS)
+@pytest.mark.parametrize(("door", "command"), quick(OUTPUTS, 0, 4, 8))
 def test_an_output_on_a_full_disk_says_so_and_keeps_the_old_file(door, command, configs, disk, tmp_path, undisturbed):
     places = {"results": tmp_path / "undisturbed", "out": disk.place, "path": undisturbed}
     line = [word.format(**places) for word in command]

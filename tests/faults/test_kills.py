@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faults.harness import TALLY, Befalls, call, contents, sample
+from faults.harness import TALLY, Befalls, call, contents, quick, sample
 from mambarec.config.configurator import Config
 from mambarec.running.directory import RunDirectory, same_result
 
@@ -119,6 +119,7 @@ def test_an_overwriting_preparation_killed_at_any_step_leaves_the_old_data_or_th
     _killed_preparations(table, configs, tmp_path, folder, "data set overwritten, killed before a step", "prepare")
 
 
+@pytest.mark.slow
 def test_the_same_where_the_system_cannot_exchange_folders(table, configs, tmp_path):
     folder = tmp_path / "data" / "mine"
     kind = "data set overwritten without exchange, killed before a step"
@@ -173,18 +174,18 @@ def test_an_interrupted_preparation_says_so(table, configs, tmp_path):
 # what else is written
 
 
-@pytest.mark.parametrize(
-    ("door", "command", "name"),
-    [
-        ("report", ["html", "--results", "{results}", "-d", "toy", "--output", "{out}"], "page.html"),
-        ("report", ["table", "--results", "{results}", "--output", "{out}"], "table.txt"),
-        ("report", ["records", "--results", "{results}", "--output", "{folder}"], "toy/BPR-{run}.record.npz"),
-        ("recommend", ["--run", "{path}", "--output", "{out}"], "lists.csv"),
-        ("recommend", ["--run", "{path}", "--format", "parquet", "--output", "{out}"], "lists.parquet"),
-        ("recommend", ["export", "--run", "{path}", "--format", "npz", "--output", "{out}"], "vectors.npz"),
-        ("recommend", ["export", "--run", "{path}", "--format", "faiss", "--output", "{out}"], "items.faiss"),
-    ],
-)
+OUTPUTS = [
+    ("report", ["html", "--results", "{results}", "-d", "toy", "--output", "{out}"], "page.html"),
+    ("report", ["table", "--results", "{results}", "--output", "{out}"], "table.txt"),
+    ("report", ["records", "--results", "{results}", "--output", "{folder}"], "toy/BPR-{run}.record.npz"),
+    ("recommend", ["--run", "{path}", "--output", "{out}"], "lists.csv"),
+    ("recommend", ["--run", "{path}", "--format", "parquet", "--output", "{out}"], "lists.parquet"),
+    ("recommend", ["export", "--run", "{path}", "--format", "npz", "--output", "{out}"], "vectors.npz"),
+    ("recommend", ["export", "--run", "{path}", "--format", "faiss", "--output", "{out}"], "items.faiss"),
+]
+
+
+@pytest.mark.parametrize(("door", "command", "name"), quick(OUTPUTS, 1, 3))
 def test_an_output_killed_at_any_step_is_the_old_file_or_the_new(door, command, name, configs, tmp_path, undisturbed):
     folder = tmp_path / "out"
     output = folder / name.format(run=undisturbed.name)

@@ -77,6 +77,7 @@ def call(toy, tmp_path, folder, capsys, in_this_process):
     return invoke
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_passes_the_contract(folder):
     code, settings = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "yaml"))
     (folder / "blend.py").write_text(code)

@@ -85,8 +85,8 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name, build
         train(config, loader, model, 1)
         return scores(model)
 
-    assert torch.equal(trained(1), trained(1))
-    assert not torch.equal(trained(1), trained(2))
+    first = trained(1)
+    assert torch.equal(first, trained(1)) and not torch.equal(first, trained(2))
 
 
 def test_a_state_dict_restores_the_scores(name, build):

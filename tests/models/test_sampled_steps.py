@@ -108,7 +108,9 @@ def test_a_sampled_model_learns(name, build):
     assert TopKEvaluator(config).evaluate(model, valid).metrics["recall@20"] > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["LightGCN", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "LightGCN")]
+)
 def test_a_killed_sampled_run_resumes_to_the_bit(name, make_config, tmp_path, monkeypatch):
     settings = {key: value for key, value in {**FEW, "reduction_factor": 2, "epochs": 4}.items() if key in make_config(name)}
     whole = run(make_config(name, **settings, results_dir=str(tmp_path / "whole")))

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from mambarec.cli import prepare
 from mambarec.data.encoders import read_encoders
@@ -54,6 +53,8 @@ def test_what_report_json_said_before_stays(data):
 
 
 def test_another_encoder_is_refused_by_name_and_nothing_is_written(call, mini_lm, tmp_path):
+    from sentence_transformers import SentenceTransformer  # takes seconds, also where this test is not chosen
+
     encoder = SentenceTransformer(str(mini_lm), device="cpu")
     next(encoder.parameters()).data[0] += 1
     encoder.save(str(tmp_path / "other"))

@@ -74,6 +74,7 @@ def test_the_same_pixels_give_the_same_bits_whatever_the_threads_and_batches(wri
     assert tables[0] == tables[1] and np.load(folder / "image_feat.npy").shape == (9, WIDTH)
 
 
+@pytest.mark.slow
 def test_it_needs_no_model_library(draw, write_items):
     folder, pictures = write_items(2), draw(0, 1)
     code = f"""

@@ -45,7 +45,7 @@ def story(outcomes):
     return [(one.trial.path.name, one.pruned, one.result and one.result["valid"]["recall@20"]) for one in outcomes]
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("pruner", ["median", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_hopeless_runs_end_early_keep_their_checkpoint_and_say_so(grid, pruner):
     outcomes = search(grid, 8, 1, run_with(), pruner)
     pruned = [one for one in outcomes if one.pruned is not None]
@@ -78,6 +78,7 @@ def test_fresh_processes_side_by_side_prune_as_one_process_does(grid, make_confi
     assert any(pruned for _, pruned, _ in here)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(grid, make_config, tmp_path):
     whole = story(search(grid, 8, 1, run_with(), "median"))
     parts = [config.at(results_dir=f"{tmp_path / 'parts'}/") for config in grid]

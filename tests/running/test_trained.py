@@ -54,7 +54,7 @@ def edit_json(path, change):
 
 @pytest.mark.parametrize("name", available_models())
 def test_an_opened_run_evaluates_as_it_did(name, make_run):
-    directory = make_run(name, mg=name == "BPR")
+    directory = make_run(name, epochs=1, mg=name == "BPR")
     trained = load_trained(directory)
     assert not trained.model.training
     evaluation = TopKEvaluator(trained.config).evaluate(trained.model, EvalDataLoader(trained.config, trained.dataset, "test"))

@@ -79,13 +79,18 @@ def _about(field: FieldInfo) -> dict[str, Any]:
 def checked(settings: type[Settings], name: str, value: Any) -> Any:
     """A value in the type of the declared key `name`; ValueError with the sentence of what was expected."""
     field = settings.model_fields[name]
-    one = settings.model_construct()
+    one = _untouched(settings).model_copy()
     try:
         setattr(one, name, _fitted(value, field.annotation))
     except ValidationError as error:
         own = error.errors()[0].get("ctx", {}).get("error")  # what a validator of the class says
         raise ValueError(str(own) if own else f"expected {with_article(accepts(field))}") from None
     return getattr(one, name)
+
+
+@lru_cache(maxsize=256)
+def _untouched(settings: type[Settings]) -> Settings:
+    return settings.model_construct()
 
 
 def like(value: Any, example: Any) -> Any:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -138,6 +139,7 @@ def _cuda(stack: ExitStack, device: torch.device) -> None:
         _put(stack, owner, "cuda", stay)
 
 
+@lru_cache(maxsize=64)  # each trial of a grid asks
 def _moves_parameters(source: str) -> bool:
     """Whether there is a call of the form Parameter(…).to(…)."""
     try:
