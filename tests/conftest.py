@@ -61,7 +61,7 @@ def make_config(tmp_path, toy):
     """make_config(model, **overrides) -> Config on the toy data, on the CPU, small and fast."""
 
     def make(model: str, **overrides) -> Config:
-        small = {"embedding_size": 8, "train_batch_size": 32, "epochs": 2, "threads": 1, "checkpoint_seconds": 0}
+        small = {"embedding_size": 8, "train_batch_size": 64, "epochs": 2, "threads": 1, "checkpoint_seconds": 0}
         places = {"data_path": str(toy.parent), "results_dir": str(tmp_path / "results")}
         return Config(model, "toy", {**places, **small, "use_gpu": False, **overrides})
 

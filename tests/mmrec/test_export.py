@@ -38,7 +38,7 @@ def test_what_is_copied_needs_no_declaration_of_keys():
 
 
 def test_it_trains_there_as_here_on_the_same_batches(checkout, make_config, toy, tmp_path):
-    config = make_config("MambaRec", embedding_size=64)
+    config = make_config("MambaRec", embedding_size=64, train_batch_size=32)
     init_seed(config["seed"])
     dataset = open_dataset(config)
     train, _, _, trainer = assemble(config, dataset)

@@ -15,7 +15,7 @@ def test_distances_of_distinct_rows_are_those_of_the_batch():
 
 def test_the_loss_has_no_negatives(make_config, make_loader):
     torch.manual_seed(0)
-    config = make_config("BM3", dropout=0.0)
+    config = make_config("BM3", train_batch_size=32, dropout=0.0)
     loader = make_loader(config)
     model, batch = BM3(config, loader), next(iter(loader))
     assert batch.shape == (2, 32)

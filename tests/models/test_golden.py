@@ -191,7 +191,7 @@ def case(request, make_config, make_loader):
     name, model_name = request.param, request.param.partition("_")[0]
     golden = np.load(GOLDEN / f"{name}.npz")
     recorded = {key: value for key, value in json.loads(str(golden["config"])).items() if key not in NOT_OURS}
-    config = make_config(model_name, **recorded, **SETTINGS.get(name, {}))
+    config = make_config(model_name, **{"train_batch_size": 32, **recorded}, **SETTINGS.get(name, {}))
     loader = make_loader(config)
     model = load_model_class(model_name)(config, loader)
     if "noise/kept_edges" in golden:

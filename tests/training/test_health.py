@@ -97,4 +97,4 @@ def test_a_run_keeps_its_warnings_and_logs_them(make_config, toy):
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "VBPR", "MGCN", "MambaRec"])
 def test_an_ordinary_run_has_no_warning(make_config, model):
-    assert run(make_config(model, epochs=6, learning_rate=0.02))["warnings"] == []
+    assert run(make_config(model, epochs=6, train_batch_size=32, learning_rate=0.02))["warnings"] == []
