@@ -27,6 +27,9 @@ from benchmarks.workloads import Steps, generated_features, source, with_feature
 from mambarec.base.memory import process_peak_mb
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, representations_once
 from mambarec.nn.neighbours import Neighbours, approximate, exact, recall
+from mambarec.running.directory import RunDirectory
+from mambarec.running.trained import Trained
+from mambarec.serving.lists import recommend, trained_users
 
 N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
 FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
@@ -44,6 +47,7 @@ SAMPLED_COSTS = {
     "resident": "MB trained",
     "vectors": "s vectors",
     "user": "µs/user",
+    "list": "µs/list",
     "approximate": "s approx.",
     "recall": "recall",
     "peak": "MB in all",
@@ -104,8 +108,8 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     }
 
 
-def measure_sampled(folder: Path, run: str, n_steps: int, search: bool) -> dict[str, float]:
-    """Sizes and SAMPLED_COSTS of sampled steps, then of an evaluation, by the clock of the processor.
+def measure_sampled(folder: Path, run: str, n_steps: int, search: bool, n_lists: int = 0) -> dict[str, float]:
+    """Sizes and SAMPLED_COSTS of sampled steps, of an evaluation, then of lists for `n_lists` users, by the processor's clock.
 
     resident: memory after the steps, without the pages of files, such as the features. peak: the most, with these pages.
     search: find the neighbours of the text features approximately; the model's graphs are of random ones, as in `measure`.
@@ -125,6 +129,9 @@ def measure_sampled(folder: Path, run: str, n_steps: int, search: bool) -> dict[
         with representations_once(model):
             vectors = time.process_time() - started
             users = in_turn({"user": lambda: evaluator.evaluate(model, test)}, 1, 0, time.process_time)["user"].median
+    wanted = trained_users(test.dataset)[:n_lists]
+    trained = Trained(steps.trainer.config, test.dataset, RunDirectory(folder), model)
+    lists = in_turn({"all": lambda: [None for _ in recommend(trained, wanted, 20)]}, 1, 0, time.process_time)["all"].median
     text = model.features.get("text")
     found, share = math.nan, math.nan
     if search and text is not None:
@@ -141,6 +148,7 @@ def measure_sampled(folder: Path, run: str, n_steps: int, search: bool) -> dict[
         "resident": resident,
         "vectors": vectors,
         "user": users / len(test.users) * 1e6,
+        "list": lists / n_lists * 1e6 if n_lists else math.nan,
         "approximate": found,
         "recall": share,
         "peak": process_peak_mb(),
@@ -181,18 +189,19 @@ def main() -> None:
     parser.add_argument("--run", default="MambaRec/fixed", metavar="NAME", help="with --sampled: MambaRec/fixed or LightGCN")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="with --sampled: steps that are timed (20)")
     parser.add_argument("--search", action="store_true", help="with --sampled: search neighbours of the text features, too")
+    parser.add_argument("--lists", type=int, default=0, metavar="N", help="with --sampled: make lists for N users, too")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where the catalogues lie while they are measured")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone and options.sampled:
-        print(json.dumps(measure_sampled(options.alone, options.run, options.steps, options.search)))
+        print(json.dumps(measure_sampled(options.alone, options.run, options.steps, options.search, options.lists)))
         return
     if options.alone:
         print(json.dumps(measure(options.alone)))
         return
     costs = SAMPLED_COSTS if options.sampled else COSTS
     dtype = np.float16 if options.sampled else np.float32
-    words = ["--sampled", "--run", options.run, "--steps", str(options.steps)] if options.sampled else []
+    words = ["--sampled", "--run", options.run, "--steps", options.steps, "--lists", options.lists] if options.sampled else []
     words += ["--search"] if options.search else []
     sources = {name: source(options.data_path, name) for name in options.datasets}
 
@@ -201,7 +210,7 @@ def main() -> None:
     print(f"{'':12}{'users':>9}{'items':>9}{'pairs':>11}" + "".join(f"{title:>12}" for title in costs.values()))
 
     def row(name: str, folder: Path) -> dict[str, float]:
-        measured = json.loads(fresh_process("benchmarks.growth", "--alone", str(folder), *words))
+        measured = json.loads(fresh_process("benchmarks.growth", "--alone", str(folder), *map(str, words)))
         sizes = f"{measured['users']:9,}{measured['items']:9,}{measured['pairs']:11,}"
         print(f"{name:12}{sizes}" + "".join(f"{measured[cost]:12,.3f}" for cost in costs), flush=True)
         return measured

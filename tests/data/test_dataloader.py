@@ -8,8 +8,9 @@ import scipy.sparse as sp
 import torch
 from scipy.stats import chisquare
 
+import mambarec.data.dataloader as dataloader
 from mambarec.base.errors import DataError
-from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
+from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader, user_batches
 from mambarec.data.dataset import RecDataset
 
 MODES = [
@@ -229,6 +230,17 @@ def test_evaluation_hides_the_training_items_of_each_user(make_config, split, ba
         users += batch_users.tolist()
     assert users == sorted(set(dataset.users[split].tolist()))
     assert len(loader) == len(list(loader))
+
+
+def test_the_scores_of_a_batch_of_a_large_catalogue_are_bounded(make_config, monkeypatch):
+    monkeypatch.setattr(dataloader, "_MOST_SCORES", 10 * 64 + 1)  # of 64 items
+    config = make_config("BPR")
+    dataset = RecDataset(config)
+    users = np.arange(48)
+    assert {len(batch[0]) for batch in EvalDataLoader(config, dataset, "test")} == {10, 8}
+    assert [len(batch[0]) for batch in user_batches(dataset, users, config)] == [10, 10, 10, 10, 8]
+    monkeypatch.setattr(dataloader, "_MOST_SCORES", 1)
+    assert torch.cat([batch[0] for batch in user_batches(dataset, users, config)]).tolist() == users.tolist()
 
 
 def test_evaluation_takes_only_the_users_of_its_split(toy, make_config):

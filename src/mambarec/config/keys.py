@@ -117,7 +117,11 @@ class RunSettings(Settings):
     valid_metric: str = key(
         "The metric on validation that chooses the best epoch and the best grid point.", roles="selection single"
     )
-    eval_batch_size: int = key("Users whose lists are made at the same time.", gt=0, roles="evaluation")
+    eval_batch_size: int = key(
+        "Users whose lists are made at the same time; fewer where their scores would take more than 1 GiB.",
+        gt=0,
+        roles="evaluation",
+    )
 
     # what a YAML says of grids
     hyper_parameters: list[str] = key(

@@ -16,6 +16,8 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.data.sampling import ComplementSampler
 
+_MOST_SCORES = 2**28  # that an evaluation holds at a time
+
 
 class TrainDataLoader:
     """Shuffled training batches; iterating over it is one epoch.
@@ -109,9 +111,14 @@ class _ItemNeighbours:
         return torch.stack((near, far)) * self.usable[items]
 
 
+def _users_at_a_time(config: Config, dataset: RecDataset) -> int:
+    """eval_batch_size, or so many that their scores (B, I) take a gibibyte."""
+    return min(config["eval_batch_size"], max(1, _MOST_SCORES // dataset.n_items))
+
+
 def user_batches(dataset: RecDataset, users: np.ndarray, config: Config, hide_seen: bool = True) -> Iterator[list[Tensor]]:
     """Batches as EvalDataLoader's over any users (N,); with hide_seen false nothing is hidden. Made one at a time."""
-    device, size = config["device"], config["eval_batch_size"]
+    device, size = config["device"], _users_at_a_time(config, dataset)
     history = dataset.inter_matrix("csr")
     for start in range(0, len(users), size):
         block = users[start : start + size]
@@ -129,7 +136,7 @@ class EvalDataLoader:
 
     def __init__(self, config: Config, dataset: RecDataset, split: str):
         device = config["device"]
-        self.dataset, self.split, self.batch_size = dataset, split, config["eval_batch_size"]
+        self.dataset, self.split, self.batch_size = dataset, split, _users_at_a_time(config, dataset)
         users, n_relevant = np.unique(dataset.users[split], return_counts=True)
         self.users = torch.from_numpy(users).to(device)
         self.n_relevant = torch.from_numpy(n_relevant).to(device)

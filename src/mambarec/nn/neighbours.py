@@ -107,27 +107,35 @@ def approximate(features: Tensor, k: int) -> Neighbours:
     """nearest_neighbours among the rows of the 32 clusters nearest to that of the row, of about 4 sqrt(N): some are missed.
 
     An inverted file whose lists are searched together, so that the work is matrix products; it grows with N^1.5, and with the
-    square of the number of equal rows. The clusters are those of faiss's spherical k-means. Repeatable to the bit.
+    square of the number of equal rows. The clusters are those of faiss's spherical k-means over 40 rows for each of them.
+    Features that are mapped from a file are read in parts and never held as a whole. Repeatable to the bit.
     """
     faiss = _faiss()
     faiss.omp_set_num_threads(torch.get_num_threads())
-    unit = F.normalize(features.float(), dim=-1)
-    n, k = len(unit), min(k, len(unit))
+    n, width = features.shape
+    k, device = min(k, n), features.device
+
+    def unit(rows: Tensor) -> Tensor:
+        return F.normalize(features[rows].float(), dim=-1)
+
     n_clusters = max(1, min(round(4 * math.sqrt(n)), n // _PER_CLUSTER))
-    clusters = faiss.Kmeans(unit.shape[1], n_clusters, niter=5, spherical=True, max_points_per_centroid=_PER_CLUSTER + 1)
-    clusters.train(unit.cpu().numpy())
-    centroids = torch.from_numpy(clusters.centroids).to(unit.device)  # (C, D)
-    cluster = torch.cat([(some @ centroids.T).argmax(1) for some in unit.split(8192)])  # (N,)
+    sample = np.random.default_rng(0).permutation(n)[: n_clusters * (_PER_CLUSTER + 1)]
+    clusters = faiss.Kmeans(width, n_clusters, niter=5, spherical=True, max_points_per_centroid=_PER_CLUSTER + 1)
+    clusters.train(unit(torch.from_numpy(np.sort(sample)).to(device)).cpu().numpy())
+    centroids = torch.from_numpy(clusters.centroids).to(device)  # (C, D)
+    every = torch.arange(n, device=device)
+    cluster = torch.cat([(unit(some) @ centroids.T).argmax(1) for some in every.split(8192)])  # (N,)
     members = cluster.argsort(stable=True).split(cluster.bincount(minlength=n_clusters).tolist())
     nearest = (centroids @ centroids.T).topk(min(_PROBED, n_clusters)).indices.tolist()
 
-    similarity, neighbour = unit.new_empty((n, k)), cluster.new_empty((n, k))
+    similarity, neighbour = centroids.new_empty((n, k)), cluster.new_empty((n, k))
     for rows, probed in zip(members, nearest, strict=True):
         candidates = torch.cat([members[number] for number in probed])
         if len(candidates) < k:
-            candidates = torch.arange(n, device=unit.device)
+            candidates = every
+        others = unit(candidates)
         for some in rows.split(_BLOCK):  # many equal rows are one large cluster
-            values, places = (unit[some] @ unit[candidates].T).topk(k)
+            values, places = (unit(some) @ others.T).topk(k)
             similarity[some], neighbour[some] = values, candidates[places]
     return similarity, neighbour
 
@@ -152,7 +160,7 @@ def _faiss() -> Any:
 
 def _key(approximately: bool, features: Tensor, k: int) -> str:
     """Hash of the content and of what the last bits of the similarities depend on."""
-    method = f"{_PROBED} {_PER_CLUSTER} {_faiss().__version__}" if approximately else "exact"
+    method = f"sample {_PROBED} {_PER_CLUSTER} {_faiss().__version__}" if approximately else "exact"
     circumstances = f"{method} {tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
     digest = hashlib.sha256(circumstances.encode())
     digest.update(features.cpu().contiguous().numpy().data)
