@@ -50,13 +50,30 @@ def test_a_single_trial_goes_to_the_engine_that_was_asked_for(call, monkeypatch)
     asked = []
 
     class Cluster:
+        def __init__(self, workers, gpus):
+            self.each = workers, gpus
+
         def __call__(self, trials, show):
-            asked.extend(trials)
+            asked.extend((trial, *self.each) for trial in trials)
             return map(attempt, trials)
 
     monkeypatch.setattr(program, "RayCluster", Cluster)
-    status, *_ = call("-m", "BPR", "--engine", "ray")
-    assert status == 0 and len(asked) == 1
+    status, *_ = call("-m", "BPR", "--engine", "ray", "--workers-per-trial", "2", "--gpus-per-trial", "0.5")
+    assert status == 0 and [each for _, *each in asked] == [[2, 0.5]]
+
+
+@pytest.mark.parametrize("words", [["--workers-per-trial", "2"], ["--gpus-per-trial", "1"]])
+def test_what_is_for_ray_is_refused_without_it(call, words, capsys):
+    with pytest.raises(SystemExit):
+        call("-m", "BPR", *words)
+    assert "are for --engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["0", "2", "-1", "half", "nan"])
+def test_a_process_asks_for_a_gpu_or_a_part_of_one(call, share, capsys):
+    with pytest.raises(SystemExit):
+        call("-m", "BPR", "--engine", "ray", "--gpus-per-trial", share)
+    assert f"{share}; expected a number above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_lists_stay_lists(call):

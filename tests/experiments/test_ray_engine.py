@@ -4,14 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mambarec.config.configurator import Axis
-from mambarec.experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work
+from mambarec.experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work, _work_together
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.running.directory import same_result
+from mambarec.running.directory import RunDirectory, same_result
 from mambarec.running.run import run
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
@@ -61,6 +63,38 @@ def test_every_trial_finishes_when_one_of_two_nodes_is_killed(grid, tmp_path):
     alone = run_trials(prepare([config.at(results_dir=f"{tmp_path}/alone/") for config in grid[:2]]))
     for trial, other in zip(trials, alone, strict=False):
         assert same_result(trial.path, other.result["directory"]) == []
+
+
+@pytest.mark.slow
+def test_a_trial_of_several_workers_goes_on_when_one_of_them_is_killed(make_config, tmp_path):
+    settings = {"epochs": 40, "min_epochs": 40, "propagation": "sampled", "fanouts": [3], "layer_size": 1}
+    config = make_config("LightGCN", **settings, train_batch_size=16)
+    (trial,) = prepare([config])
+    ray.init(num_cpus=3, runtime_env={"working_dir": str(Path(__file__).parents[2] / "src")}, log_to_driver=False)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            ending = thread.submit(lambda: list(RayCluster(workers=2)([trial])))
+            directory = RunDirectory(trial.path)
+            while not ending.done() and not (directory.is_stopped and len(directory.metrics()) > 2):
+                time.sleep(0.05)
+            assert not ending.done(), ending.result()
+            workers = [one for one in psutil.process_iter() if "RayTrainWorker" in " ".join(one.cmdline())]
+            assert len(workers) == 2 and not ending.done()
+            workers[-1].kill()
+            (outcome,) = ending.result()
+    finally:
+        ray.shutdown()
+    assert outcome.error is None and outcome.result["epochs"] == 40
+    assert [row["epoch"] for row in directory.metrics()] == list(range(40))
+    log = (trial.path / "train.log").read_text()
+    assert "trained by 2 processes" in log and "resumed after epoch" in log
+
+
+def test_workers_that_share_no_folders_are_refused(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("mambarec.experiments.ray_engine._set_up_node", lambda: None)  # this process is not a node
+    (trial,) = prepare([make_config("LightGCN")])
+    outcome, _ = _work_together(trial, [], str(tmp_path / "no marker here"), workers=2, gpus=1)
+    assert outcome.error == "2 workers of a trial need data and results in folders that the nodes share"
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""The processes that train one model together, as torchrun starts them; without torchrun there is one.
+"""The processes that train one model together, as torchrun or Ray Train starts them; without these there is one.
 
-torchrun sets RANK, LOCAL_RANK and WORLD_SIZE. Processes talk by gloo on CPUs and by NCCL on GPUs.
+Both set RANK, LOCAL_RANK and WORLD_SIZE. Processes talk by gloo on CPUs and by NCCL on GPUs. Ray Train joins its own itself.
 """
 
 import os
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mambarec.base.errors import RunError
 
-_PATIENCE = timedelta(hours=2)  # for a process that searches neighbours or writes while the others wait
-_ENDED = (
+PATIENCE = timedelta(hours=2)  # for a process that searches neighbours or writes while the others wait
+ANOTHER_ENDED = (
     "another process of this training has ended, so this one ends too. What is saved stays: the same command with --resume "
     "goes on, with any number of processes"
 )
@@ -130,19 +130,22 @@ def local_gpu() -> dict[str, int]:
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """While open, the processes that torchrun has started are joined; this one alone, where it has started no others."""
+    """While open, the processes that torchrun has started are joined; this one alone, where there are no others."""
     global _current
     if not started_by_torchrun():
         yield _current
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    joined_before = dist.is_initialized()
+    if not joined_before:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     before, _current = _current, Processes(dist.get_rank(), dist.get_world_size())
     try:
         yield _current
         _current.wait()  # so that none leaves while another still speaks to it
     finally:
         _current = before
-        dist.destroy_process_group()
+        if not joined_before:
+            dist.destroy_process_group()
 
 
 def _together(collective: Callable, *arguments: Any, **options: Any) -> None:
@@ -150,4 +153,4 @@ def _together(collective: Callable, *arguments: Any, **options: Any) -> None:
     try:
         collective(*arguments, **options)
     except (RuntimeError, ValueError) as error:
-        raise RunError(_ENDED) from error
+        raise RunError(ANOTHER_ENDED) from error

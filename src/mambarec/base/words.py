@@ -52,6 +52,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def part_of_one(text: str) -> float:
+    """The value of an option that must be a number above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected a number above 0 and at most 1")
+    return value
+
+
 def count(number: int, thing: str) -> str:
     """'1 seed', '3 seeds'."""
     return f"{number} {thing}{'s' * (number != 1)}"

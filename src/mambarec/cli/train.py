@@ -17,7 +17,7 @@ from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
-from mambarec.base.words import command, positive
+from mambarec.base.words import command, part_of_one, positive
 from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
@@ -89,6 +89,19 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         default="local",
         help="where the trials run: on this machine, or on a Ray cluster (local)",
     )
+    parser.add_argument(
+        "--workers-per-trial",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="with --engine ray: let N processes train a trial together, by Ray Train (1)",
+    )
+    parser.add_argument(
+        "--gpus-per-trial",
+        type=part_of_one,
+        metavar="X",
+        help="with --engine ray: the GPUs that a process of a trial asks for; 0.5 lets two of them share one (1)",
+    )
     parser.add_argument("--mg", action="store_true", help="train with mirror gradient (arXiv 2402.11262)")
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was stopped; several trials go on without this option"
@@ -105,6 +118,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
     if options.pruner and options.sampler != "tpe":
         parser.error(f"--pruner {options.pruner} needs --sampler tpe")
+    if options.engine != "ray" and (options.workers_per_trial > 1 or options.gpus_per_trial is not None):
+        parser.error("--workers-per-trial and --gpus-per-trial are for --engine ray")
     options.pruner = options.pruner or ("median" if options.sampler == "tpe" else "none")
     if options.save_best and options.search_budget == 1:
         parser.error("--save-best needs a --search-budget above 1, for the YAML's own values are one of its points")
@@ -273,7 +288,8 @@ def run_all(
     if options.restart:
         for trial in trials:
             RunDirectory(trial.path).discard()
-    engine: Engine = RayCluster() if options.engine == "ray" else LocalProcesses(options.jobs)
+    ray = RayCluster(options.workers_per_trial, options.gpus_per_trial or 1.0)
+    engine: Engine = ray if options.engine == "ray" else LocalProcesses(options.jobs)
 
     def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
         nonlocal experiment

@@ -1,4 +1,8 @@
-"""Trials on a Ray cluster: an existing one that RAY_ADDRESS names, or one of this machine. Ray is the optional extra [ray]."""
+"""Trials on a Ray cluster: an existing one that RAY_ADDRESS names, or one of this machine. Ray is the optional extra [ray].
+
+A trial is a task of Ray, or with several workers a training of Ray Train, which starts them and starts them again from the
+last checkpoint where one is lost.
+"""
 
 import io
 import os
@@ -9,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger, silence_console
 from mambarec.base.places import CHECKOUT, CODE, PACKAGE
+from mambarec.base.processes import ANOTHER_ENDED, PATIENCE
 from mambarec.base.stopping import stop
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
@@ -33,13 +38,20 @@ _STOP_SECONDS = 60.0  # that stopped trials have to save
 _STOPPED = "stopped. Trials whose nodes share the results are saved. The same command goes on"
 
 
+@dataclass(frozen=True)
 class RayCluster:
     """An engine: one Ray task per trial, on as many processors as the trial has threads (their key must be set).
+
+    workers: processes that train a trial together, each on so many processors. The nodes must share data and results then.
+    gpus: of each process of a trial that trains on a GPU; half a one lets two share it.
 
     The code travels with the tasks. The data is read where it lies when a node has the same, else it is sent through Ray.
     Where the nodes share results_dir, runs are written there, and a lost worker's trial goes on from its last checkpoint; else
     a run comes back as a whole when it ends, and a lost one starts anew.
     """
+
+    workers: int = 1
+    gpus: float = 1.0
 
     def __call__(self, trials: Sequence[Trial], show: Show = show_nothing) -> Iterator[Outcome]:
         if not trials:
@@ -61,13 +73,16 @@ class RayCluster:
         for results in {trial.config["results_dir"] for trial in trials}:
             markers[results] = _mark(Path(results))
         data = {folder: ray.put(_pack(Path(folder))) for folder in {_data_folder(trial.config) for trial in trials}}
-        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(_work)  # a process each, whose peak of memory is the trial's
+        work, more = (_work, ()) if self.workers == 1 else (_work_together, (self.workers, self.gpus))
+        remote = ray.remote(max_retries=_RETRIES, max_calls=1)(work)  # a process each, whose peak of memory is the trial's
         running: dict[Any, Trial] = {}
         try:
             for trial in trials:
                 config = trial.config
-                task = remote.options(num_cpus=config["threads"], num_gpus=int(config["device"].type == "cuda"))
-                reference = task.remote(trial, [data[_data_folder(config)]], str(markers[config["results_dir"]]))
+                alone = self.workers == 1  # else the workers are what needs processors
+                gpus = self.gpus * alone * (config["device"].type == "cuda")
+                task = remote.options(num_cpus=config["threads"] * alone, num_gpus=gpus)
+                reference = task.remote(trial, [data[_data_folder(config)]], str(markers[config["results_dir"]]), *more)
                 running[reference] = trial
             with stop.guard(lambda: True, lambda: _STOPPED):
                 while running:
@@ -148,6 +163,45 @@ def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | 
         config = config.at(results_dir=f"{place}/results/")
         here = replace(trial, config=config, path=run_path(config, RecDataset(config)))
         return attempt(here), _pack(here.path) if here.path.exists() else None
+
+
+def _work_together(trial: Trial, data: list[Any], marker: str, workers: int, gpus: float) -> tuple[Outcome, None]:
+    """On a node: let Ray Train run the trial by several workers."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    _set_up_node()
+    if not Path(marker).exists() or not _has_data(trial):
+        return Outcome(trial, error=f"{workers} workers of a trial need data and results in folders that the nodes share"), None
+    config = trial.config
+    on_gpu = config["device"].type == "cuda"
+    needs = {"CPU": config["threads"]} | ({"GPU": gpus} if on_gpu else {})
+    with tempfile.TemporaryDirectory(prefix="mambarec-") as place:
+        trainer = TorchTrainer(
+            _one_of_several,
+            train_loop_config={"trial": trial},
+            torch_config=TorchConfig("nccl" if on_gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpu, resources_per_worker=needs),
+            run_config=RunConfig(storage_path=place, failure_config=FailureConfig(max_failures=_RETRIES)),
+        )
+        try:
+            metrics = trainer.fit().metrics or {}
+        except _ray().train.TrainingFailedError as error:
+            lines = str(error).strip().splitlines()
+            return Outcome(trial, error=f"lost by the cluster: {lines[0]} {lines[-1]}"), None
+    told = metrics.get("error")
+    return (Outcome(trial, error=told) if told else attempt(trial)), None  # a finished run gives its result
+
+
+def _one_of_several(given: dict[str, Any]) -> None:
+    """In a worker of Ray Train: train beside the others; an error of the trial is told, one of the cluster raised."""
+    silence_console()  # a thread of the worker's, which gets no signals: Ray ends workers itself
+    trial = given["trial"]
+    torch.set_num_threads(trial.config["threads"])
+    error = attempt(trial).error
+    if error == ANOTHER_ENDED:
+        raise RuntimeError(error)  # Ray Train starts all of them again
+    _ray().train.report({"error": error})
 
 
 def _set_up_node() -> None:
