@@ -34,7 +34,7 @@ from mambarec.serving.lists import recommend, trained_users
 N_USERS, N_ITEMS, N_PAIRS = 19_445, 7_050, 160_792  # of Baby
 FEWEST, POPULARITY = 5, 0.6  # interactions of a user; the exponent of an item's rank in its popularity
 WIDTHS = {"image_feat.npy": 4096, "text_feat.npy": 384}
-ROWS = 2**17  # of features that are generated at a time
+ROWS = 2**15  # of features that are generated at a time
 USERS = 4096  # of the evaluation that are timed
 EVALUATED = 20_000  # users of the evaluation of a sampled model
 COSTS = {"step": "s/step", "user": "µs/user", "graph": "s exact", "approximate": "s approx.", "peak": "peak MB"}
