@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -222,26 +223,29 @@ def run(
     """
     with joined_processes(config["device"]) as processes:
         if processes.is_first:
-            return _run(config, processes, resume, restart, extend, watch, judge)
+            return _run(config, processes, _Wish(resume, restart, extend and not restart, watch, judge))
         _follow(config, processes)
         return {}
 
 
-def _run(
-    config: Config,
-    processes: Processes,
-    resume: bool,
-    restart: bool,
-    extend: bool,
-    watch: Watch,
-    judge: Judge | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Wish:
+    """The arguments of `run` that say what to do with what is there, and with what comes."""
+
+    resume: bool
+    restart: bool
+    extend: bool
+    watch: Watch
+    judge: Judge | None
+
+
+def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     """`run` in the process that writes."""
     logger = get_logger()
     dataset = open_dataset(config)
     processes.wait()  # the demo is there by now
     directory = RunDirectory(run_path(config, dataset))
-    finished = None if restart else directory.result()
+    finished = None if wish.restart else directory.result()
     if finished:
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         processes.from_first({"trains": False})
@@ -250,7 +254,7 @@ def _run(
     stop.folders |= {directory.path, _graphs(config)}
     with _traceback_kept(directory, config), stop.guard(lambda: False, lambda: _STOPPED_EARLY):
         try:
-            result = _train(config, processes, dataset, directory, resume, restart, extend, watch, judge)
+            result = _train(config, processes, dataset, directory, wish)
         except Pruned as end:
             logger.info("pruned: the search sees no hope after %s. --resume goes on", count(end.epochs, "epoch"))
             raise
@@ -288,49 +292,29 @@ def _follow(config: Config, processes: Processes) -> None:
     trainer.fit(train, valid, test, _Silent())
 
 
-def _train(
-    config: Config,
-    processes: Processes,
-    dataset: RecDataset,
-    directory: RunDirectory,
-    resume: bool,
-    restart: bool,
-    extend: bool,
-    watch: Watch,
-    judge: Judge | None,
-) -> dict[str, Any]:
+def _train(config: Config, processes: Processes, dataset: RecDataset, directory: RunDirectory, wish: _Wish) -> dict[str, Any]:
     """Train and write everything; returns what result.json holds."""
     logger = get_logger()
     _reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
     with directory.lock():
-        if restart:
+        if wish.restart:
             directory.clear()
         elif finished := directory.result():  # by another process, while this one waited
             processes.from_first({"trains": False})
             return finished
-        if directory.is_stopped and not resume:
+        if directory.is_stopped and not wish.resume:
             how = "pruned by a search" if directory.is_pruned else "stopped before its end"
             raise RunError(f"{directory.path} was {how}. Go on with --resume, or start over with --restart")
         notes: list[str] = []
         before = None
         if not directory.is_stopped:
-            notes, before = _beginning(config, dataset, directory, extend and not restart)
+            notes, before = _beginning(config, dataset, directory, wish.extend)
         with log_to(directory.file("train.log")):
-            logger.info("%s on %s", config["model"], dataset.summary())
-            for note in dataset.notes:
-                logger.info("  %s", note)
-            logger.info(
-                "device %s, %s, seed %d", config["device"], count(torch.get_num_threads(), "CPU thread"), config["seed"]
-            )
-            if processes.size > 1:
-                logger.info("trained by %d processes", processes.size)
-            logger.info("%s", directory.path)
-            logger.info("%s", _when_it_ends(config, trainer.cap))
-            for note in notes:
-                logger.info("%s", note)
-            judgement = judge.begin() if judge else None
+            for line in [*_opening(config, processes, dataset, directory, trainer.cap), *notes]:
+                logger.info("%s", line)
+            judgement = wish.judge.begin() if wish.judge else None
             health = Health(config, trainer, test)
             health.before()
             if state := directory.last_checkpoint():
@@ -346,11 +330,11 @@ def _train(
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
-            recorder = _Recorder(config, directory, trainer, watch, judgement)
+            recorder = _Recorder(config, directory, trainer, wish.watch, judgement)
             processes.from_first({"trains": True, "state": state})
             # Of several processes each ends at once, since no other could finish an epoch without it.
             unsaved = recorder.is_unsaved if processes.size == 1 else lambda: False
-            with stop.guard(unsaved, lambda: recorder.last_words(resume)):
+            with stop.guard(unsaved, lambda: recorder.last_words(wish.resume)):
                 trainer.fit(train, valid, test, recorder)
                 rows = directory.metrics()
                 health.after(rows)
@@ -360,6 +344,17 @@ def _train(
                 directory.finish(result)
                 logger.info("%s", _why_it_ended(config, result))
     return result
+
+
+def _opening(config: Config, processes: Processes, dataset: RecDataset, directory: RunDirectory, cap: int) -> Iterator[str]:
+    """The first lines of a run's log."""
+    yield f"{config['model']} on {dataset.summary()}"
+    yield from (f"  {note}" for note in dataset.notes)
+    yield f"device {config['device']}, {count(torch.get_num_threads(), 'CPU thread')}, seed {config['seed']}"
+    if processes.size > 1:
+        yield f"trained by {processes.size} processes"
+    yield f"{directory.path}"
+    yield _when_it_ends(config, cap)
 
 
 def _take_up(trainer: Trainer, state: dict[str, Any], directory: RunDirectory) -> None:
