@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +16,11 @@ import pytest
 import torch
 
 from faults.fuzzing import Late, accepts, unlisted
+from faults.harness import call
 from mambarec.analysis.records import Record
 from mambarec.base.bounded import read_arrays
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
+from mambarec.base.files import write_text
 from mambarec.cli import prepare
 from mambarec.config.configurator import Config, override_pairs, parse_value, read_yaml
 from mambarec.data.dataset import RecDataset
@@ -249,3 +253,51 @@ def test_an_example_that_hangs_is_never_taken_for_one_that_is_refused(monkeypatc
     monkeypatch.setattr("faults.fuzzing.SECONDS", 1)
     with pytest.raises(Late):
         accepts("hang", lambda: exit_status(lambda: time.sleep(20), "stopped"))
+
+
+# names and rows with bytes that are no UTF-8: Python holds each as half a pair, which no file in UTF-8 can have
+
+
+def visits(folder, *more: bytes) -> Path:
+    path = folder / "visits.csv"
+    lines = [b"A%d,B%d" % (user, item) for user in range(6) for item in range(6)]
+    path.write_bytes(b"\n".join([b"who,what", *lines, *more, b""]))
+    return path
+
+
+def prepare_visits(path: Path, *words) -> int:
+    columns = ["--user-column", "who", "--item-column", "what", "--k-core", 2, "--max-malformed", 1, "--threads", 1]
+    return prepare.main([str(word) for word in ("table", "-d", "mine", "--interactions", path, *columns, *words)])
+
+
+@pytest.mark.parametrize("line", [b"A\x8b\0,B1", b"A\x8b\0,B1,C1", b'"A\x8b\0,B1'], ids=repr)
+def test_a_refused_line_is_kept_in_the_report_with_its_bytes_as_escapes(configs, tmp_path, line):
+    pytest.importorskip("duckdb", reason="needs the extra prepare")
+    assert prepare_visits(visits(tmp_path, line), "--data_path", tmp_path / "data") == 0
+    assert r"\\x8b" in (tmp_path / "data" / "mine" / "report.json").read_text(encoding="utf-8")
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_by_name_where_duckdb_would_use_it(configs, tmp_path, capsys):
+    pytest.importorskip("duckdb", reason="needs the extra prepare")
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    place.mkdir()
+    assert prepare_visits(visits(tmp_path), "--data_path", place) == 2
+    assert "the name has a byte that is no UTF-8, and DuckDB cannot use it. Rename it" in capsys.readouterr().err
+    assert not list(place.iterdir())
+    pd.read_csv(visits(tmp_path)).to_parquet(tmp_path / "visits.parquet")
+    (tmp_path / "visits.parquet").rename(place / "visits.parquet")
+    assert prepare_visits(place / "visits.parquet", "--data_path", tmp_path / "data") == 2
+    assert "Rename it" in capsys.readouterr().err
+
+
+def test_training_and_tables_take_folders_whose_names_are_no_utf8(words, configs, toy, tmp_path):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(toy, place / "toy")
+    assert call("main", words(place / "results", data_path=place), configs, tmp_path).status == 0
+    (path,) = (place / "results").glob("toy/BPR/seed*")
+    assert json.loads((path / "config.json").read_text(encoding="utf-8"))["data_path"] == f"{place}/"
+    table = ["table", "--results", place / "results", "--output", place / "table.txt"]
+    assert call("report", table, configs, tmp_path).status == 0
+    assert "BPR" in (place / "table.txt").read_text(encoding="utf-8")
+    write_text(tmp_path / "one.json", json.dumps({"path": f"{place}"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == {"path": f"{place}"}

@@ -66,10 +66,13 @@ def replacing(path: Path) -> Iterator[IO[Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, by `replacing`; its folder is made when it is missing."""
+    """Write a text file, UTF-8, by `replacing`; its folder is made when it is missing.
+
+    A byte of a path that is no UTF-8, which Python holds as half a pair, is written as JSON escapes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def sealed(archive: bytes) -> bytes:

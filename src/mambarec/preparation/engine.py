@@ -5,6 +5,7 @@ Why DuckDB and not Polars: docs/guides/data.md has the figures of both.
 
 import errno
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +22,18 @@ from mambarec.base.errors import DataError, RunError
 from mambarec.base.extras import optional
 from mambarec.base.files import naming
 
+_NO_UTF8 = re.compile("['\"]?([^'\"]*[\ud800-\udfff][^'\"]*)")
+
 
 class Engine:
     """A database of one preparation. A context manager."""
 
     def __init__(self, spill: Path, memory_gb: float, threads: int):
-        """spill: a folder for what does not fit into `memory_gb`. ConfigError without the package duckdb."""
+        """spill: a folder for what does not fit into `memory_gb`. ConfigError without the package duckdb.
+
+        DataError where the folder's name is no UTF-8.
+        """
+        _check_utf8(str(spill))
         self.duckdb = duckdb = optional("duckdb", "duckdb", "prepare", "preparing data needs")
         self.spill, self.memory_gb = spill, memory_gb
         settings: dict[str, Any] = {
@@ -54,6 +61,7 @@ class Engine:
 
         DataError for a file that the engine cannot read, RunError when memory or disk runs out.
         """
+        _check_utf8(sql, *parameters)
         with self._explained(), self._bar(progress) if progress and self.shows_progress else _no_bar():
             return self._connection.execute(sql, list(parameters)).fetchall()
 
@@ -130,6 +138,13 @@ def _no_bar() -> Iterator[None]:
 
 def _array(values: Sequence[Any]) -> np.ndarray:
     return np.asarray(values, dtype=object if isinstance(values[0], str) else None)
+
+
+def _check_utf8(*values: Any) -> None:
+    """DataError where a path or a column's name has a byte that is no UTF-8, which Python holds as half a pair."""
+    for value in values:
+        if isinstance(value, str) and not value.isascii() and (found := _NO_UTF8.search(value)):
+            raise DataError(f"{found[1]}: the name has a byte that is no UTF-8, and DuckDB cannot use it. Rename it")
 
 
 def _first_line(error: Exception) -> str:

@@ -130,7 +130,13 @@ def rows(layout: Layout) -> Iterator[Row]:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         lines = ((number, line) for number, line in enumerate(bounded_lines(text, layout.path), start=1) if line.strip("\r\n"))
         found = _joined(lines, layout.separator, layout.quote, len(layout.names))
-        yield from itertools.islice(found, int(layout.has_header), None)
+        for row in itertools.islice(found, int(layout.has_header), None):
+            yield row if row.fields is not None else row._replace(content=_readable(row.content))
+
+
+def _readable(content: str) -> str:
+    """A text in which bytes that are no UTF-8 stand as escapes, such as \\x8b."""
+    return content.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _joined(lines: Iterable[tuple[int, str]], separator: str, quote: str, n: int) -> Iterator[Row]:
@@ -188,7 +194,7 @@ def _row(number: int, fields: list[str], content: str, n: int) -> Row:
     if "\0" in content:
         return Row(number, None, "a NUL byte", content)
     if not content.isascii() and any("\udc80" <= character <= "\udcff" for character in content):
-        return Row(number, None, "not UTF-8", content.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        return Row(number, None, "not UTF-8", content)
     return Row(number, fields, "", content)
 
 
