@@ -6,6 +6,7 @@ handled here and listed in `notes`.
 """
 
 import hashlib
+import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -312,6 +313,8 @@ class RecDataset:
             and self.config.get("propagation") == "sampled"
             and self.config.get("train_features") is False
         ):
+            if isinstance(table.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+                table.base.madvise(mmap.MADV_RANDOM)  # a step takes rows from everywhere: read these, and not what follows
             return table.view(np.ndarray)
         return np.ascontiguousarray(table, dtype=np.float32).view(np.ndarray)
 
