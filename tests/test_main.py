@@ -69,6 +69,15 @@ def test_what_is_for_ray_is_refused_without_it(call, words, capsys):
     assert "are for --engine ray" in capsys.readouterr().err
 
 
+def test_a_trial_of_several_workers_is_not_pruned(call, capsys):
+    words = ["-m", "BPR", "--learning_rate", "0.1", "0.2", "--sampler", "tpe", "--search-budget", "2", "--engine", "ray"]
+    with pytest.raises(SystemExit):
+        call(*words, "--workers-per-trial", "2", "--pruner", "median")
+    assert "does not end trials of several workers" in capsys.readouterr().err
+    assert program.parse([*words, "--workers-per-trial", "2"])[0].pruner == "none"
+    assert program.parse(words)[0].pruner == "median"
+
+
 @pytest.mark.parametrize("share", ["0", "2", "-1", "half", "nan"])
 def test_a_process_asks_for_a_gpu_or_a_part_of_one(call, share, capsys):
     with pytest.raises(SystemExit):

@@ -90,6 +90,17 @@ def test_a_trial_of_several_workers_goes_on_when_one_of_them_is_killed(make_conf
     assert "trained by 2 processes" in log and "resumed after epoch" in log
 
 
+@pytest.mark.slow
+def test_a_mistake_in_one_of_several_workers_is_the_trials_error(make_config, tmp_path):
+    (trial,) = prepare([make_config("LightGCN", learning_rate=1e30)])
+    ray.init(num_cpus=3, runtime_env={"working_dir": str(Path(__file__).parents[2] / "src")}, log_to_driver=False)
+    try:
+        (outcome,) = RayCluster(workers=2)([trial])
+    finally:
+        ray.shutdown()
+    assert outcome.error.startswith("LightGCN: the loss is ") and "Try a smaller learning_rate" in outcome.error
+
+
 def test_workers_that_share_no_folders_are_refused(make_config, tmp_path, monkeypatch):
     monkeypatch.setattr("mambarec.experiments.ray_engine._set_up_node", lambda: None)  # this process is not a node
     (trial,) = prepare([make_config("LightGCN")])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mambarec.base.errors import RunError
 
 PATIENCE = timedelta(hours=2)  # for a process that searches neighbours or writes while the others wait
-ANOTHER_ENDED = (
+_ENDED = (
     "another process of this training has ended, so this one ends too. What is saved stays: the same command with --resume "
     "goes on, with any number of processes"
 )
@@ -153,4 +153,4 @@ def _together(collective: Callable, *arguments: Any, **options: Any) -> None:
     try:
         collective(*arguments, **options)
     except (RuntimeError, ValueError) as error:
-        raise RunError(ANOTHER_ENDED) from error
+        raise RunError(_ENDED) from error

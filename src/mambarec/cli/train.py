@@ -120,7 +120,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.error(f"--pruner {options.pruner} needs --sampler tpe")
     if options.engine != "ray" and (options.workers_per_trial > 1 or options.gpus_per_trial is not None):
         parser.error("--workers-per-trial and --gpus-per-trial are for --engine ray")
-    options.pruner = options.pruner or ("median" if options.sampler == "tpe" else "none")
+    default = "median" if options.sampler == "tpe" and options.workers_per_trial == 1 else "none"
+    options.pruner = options.pruner or default
+    if options.pruner != "none" and options.workers_per_trial > 1:
+        parser.error(f"--pruner {options.pruner} does not end trials of several workers; leave one of the two out")
     if options.save_best and options.search_budget == 1:
         parser.error("--save-best needs a --search-budget above 1, for the YAML's own values are one of its points")
     if options.save_best and options.legacy_test_selection:

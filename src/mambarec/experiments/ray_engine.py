@@ -24,7 +24,7 @@ from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger, silence_console
 from mambarec.base.places import CHECKOUT, CODE, PACKAGE
-from mambarec.base.processes import ANOTHER_ENDED, PATIENCE
+from mambarec.base.processes import PATIENCE
 from mambarec.base.stopping import stop
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
@@ -185,23 +185,20 @@ def _work_together(trial: Trial, data: list[Any], marker: str, workers: int, gpu
             run_config=RunConfig(storage_path=place, failure_config=FailureConfig(max_failures=_RETRIES)),
         )
         try:
-            metrics = trainer.fit().metrics or {}
+            trainer.fit()
         except _ray().train.TrainingFailedError as error:
-            lines = str(error).strip().splitlines()
-            return Outcome(trial, error=f"lost by the cluster: {lines[0]} {lines[-1]}"), None
-    told = metrics.get("error")
-    return (Outcome(trial, error=told) if told else attempt(trial)), None  # a finished run gives its result
+            said = [line.partition("RuntimeError: ")[2] for line in str(error).splitlines() if "RuntimeError: " in line]
+            return Outcome(trial, error=(said or [f"lost by the cluster: {str(error).splitlines()[0]}"])[-1]), None
+    return attempt(trial), None  # a finished run gives its result
 
 
 def _one_of_several(given: dict[str, Any]) -> None:
-    """In a worker of Ray Train: train beside the others; an error of the trial is told, one of the cluster raised."""
+    """In a worker of Ray Train: train beside the others. What goes wrong ends all of them, and Ray Train starts them again."""
     silence_console()  # a thread of the worker's, which gets no signals: Ray ends workers itself
     trial = given["trial"]
     torch.set_num_threads(trial.config["threads"])
-    error = attempt(trial).error
-    if error == ANOTHER_ENDED:
-        raise RuntimeError(error)  # Ray Train starts all of them again
-    _ray().train.report({"error": error})
+    if error := attempt(trial).error:
+        raise RuntimeError(error)
 
 
 def _set_up_node() -> None:
