@@ -2,15 +2,12 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from mambarec.base.errors import DataError
-from mambarec.base.places import CODE
 from mambarec.data import interactions
 from mambarec.data.dataset import RecDataset
 
@@ -93,11 +90,6 @@ def test_pandas_is_asked_for_what_numpy_does_not_read(read, monkeypatch, change,
     monkeypatch.setattr(interactions, "_examined", lambda *given: asked.append(1) or examined(*given))
     assert pairs(read(change(table(*GOOD))), "train") == [(0, 0), (0, 1), (1, 2)]
     assert bool(asked) == by_pandas
-
-
-def test_a_start_does_not_import_pandas():
-    command = [sys.executable, "-c", "import sys, mambarec.cli.train; sys.exit('pandas' in sys.modules)"]
-    assert subprocess.run(command, cwd=CODE, check=False).returncode == 0
 
 
 def test_another_separator_can_be_named(read):

@@ -130,6 +130,7 @@ def test_workers_save_and_end_with_the_command_that_started_them(command, tmp_pa
     assert list((tmp_path / "results").rglob("checkpoint.pt"))
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(command, tmp_path):
     with started(command(f"-m BPR --epochs 400 --train_batch_size 12 {UNTIL_THE_END}")) as process:
         wait_for(process, "epoch   1/400")

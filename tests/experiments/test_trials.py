@@ -93,6 +93,7 @@ def test_a_mistake_in_a_model_is_an_error_of_its_trials_with_a_traceback_in_the_
     assert "in faulty" in (outcomes[0].trial.path / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_workers_give_the_results_of_one_process_to_the_bit(grid, tmp_path):
     alone = run_trials(prepare(grid[1:3]))
     elsewhere = prepare([config.at(results_dir=f"{tmp_path}/elsewhere/") for config in grid[1:3]])

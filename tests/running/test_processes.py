@@ -46,9 +46,8 @@ def finished(process: subprocess.Popen, folder: Path) -> RunDirectory:
     return RunDirectory(next(folder.glob("toy/*/*/result.json")).parent)
 
 
-@pytest.mark.parametrize(
-    "words", [pytest.param(["-m", "MambaRec", "--reduction_factor", "2"], marks=pytest.mark.slow), ["-m", "LightGCN"]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["-m", "MambaRec", "--reduction_factor", "2"], ["-m", "LightGCN"]])
 def test_with_full_propagation_two_processes_give_what_one_gives(start, tmp_path, words):
     one, two = (finished(start(n, f"by{n}", *words), tmp_path / f"by{n}") for n in (1, 2))
     losses = [[row["loss"] for row in run.metrics()] for run in (one, two)]

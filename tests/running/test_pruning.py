@@ -62,6 +62,7 @@ def test_hopeless_runs_end_early_keep_their_checkpoint_and_say_so(grid, pruner):
     assert {found.state(found.changed + 1e6) for found in later} == {"pruned"} and len(later) == len(pruned)
 
 
+@pytest.mark.slow
 def test_a_search_prunes_the_same_again_without_training(grid):
     first = story(search(grid, 8, 2, run_with(), "median"))
     assert any(pruned for _, pruned, _ in first)

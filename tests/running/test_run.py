@@ -242,7 +242,7 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_never_killed(model
     assert same_result(resumed["directory"], undisturbed["directory"]) == []
 
 
-def test_a_start_imports_neither_the_compiler_of_torch_nor_statistics():
+def test_a_start_imports_neither_the_compiler_of_torch_nor_pandas_nor_statistics():
     script = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})
@@ -255,6 +255,6 @@ weight.sum().backward()
 optimizer.step()
 optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
-print([name for name in ("torch._dynamo", "sympy", "scipy.stats", "optuna", "ray", "faiss") if name in sys.modules])
+print([name for name in ("torch._dynamo", "sympy", "scipy.stats", "pandas", "optuna", "ray", "faiss") if name in sys.modules])
 """
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
