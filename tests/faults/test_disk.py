@@ -30,7 +30,7 @@ def test_a_training_on_a_full_disk_says_so_and_resumes_to_the_same_bits(words, c
     results = disk.place / "results"
     call("main", words(results), configs, results)
     needed = disk.used
-    for room in rooms(needed, 2):
+    for room in rooms(needed, 4):
         shutil.rmtree(results, ignore_errors=True)
         disk.resize(room)
         ending = call("main", words(results), configs, results)

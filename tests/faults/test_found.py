@@ -35,7 +35,9 @@ from mambarec.serving.writers import write_tables
 SRC = Path(__file__).resolve().parents[2] / "src"
 
 
-@pytest.mark.parametrize("word", ["2001-13-45", "9" * 5000, "[" * 400, "{? [1] : 2}", "&a [*a]"])
+@pytest.mark.parametrize(
+    "word", ["2001-13-45", "9" * 5000, "[" * 400, pytest.param("[" * 1500, marks=pytest.mark.slow), "{? [1] : 2}", "&a [*a]"]
+)
 def test_a_word_that_yaml_cannot_make_a_value_of_is_a_word(word):
     assert parse_value(word) == word
     assert override_pairs(["--key", word]) == {"key": word}

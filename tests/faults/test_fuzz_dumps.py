@@ -73,7 +73,7 @@ def test_a_damaged_dump_is_refused_or_used(prepared, tmp_path, form, packed):
         ),
     }[form]
 
-    @fuzz(2)
+    @fuzz(4)
     @given(mutated(gzip.compress(content, mtime=0) if packed else content))
     def check(damaged):
         path.write_bytes(damaged)

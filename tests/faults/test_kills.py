@@ -28,7 +28,7 @@ def undisturbed(words, configs, tmp_path):
 def test_a_training_killed_at_any_step_resumes_to_the_same_bits(words, configs, tmp_path, undisturbed):
     results = tmp_path / "killed"
     steps = call("main", words(results), configs, results).steps
-    for step in sample(range(1, steps + 1), 3):
+    for step in sample(range(1, steps + 1), 5):
         shutil.rmtree(results)
         assert call("main", words(results), configs, results, Befalls(step=step)).status == KILLED
         again = call("main", [*words(results), "--resume"], configs, results)
@@ -61,7 +61,7 @@ def test_a_restart_killed_at_any_step_leaves_the_old_run_or_ends_as_the_new_one(
 
     start()
     steps = call("main", [*words(results), "--restart"], configs, results).steps
-    for step in sample(range(1, steps + 1), 3):
+    for step in sample(range(1, steps + 1), 5):
         start()
         assert call("main", [*words(results), "--restart"], configs, results, Befalls(step=step)).status == KILLED
         again = call("main", [*words(results), "--resume"], configs, results)

@@ -38,9 +38,8 @@ def build(make_config, make_loader):
     """build(name, **overrides) -> (config, loader, model) on the toy data, seeded."""
 
     def make(name: str, **overrides):
-        config = make_config(name, **{"train_batch_size": 128, **PLACE, **overrides}).trials()[
-            0
-        ]  # of lists in a YAML of MMRec, the first values
+        settings = {"train_batch_size": 128, **PLACE, **overrides}
+        config = make_config(name, **settings).trials()[0]  # of lists in a YAML of MMRec, the first values
         loader = make_loader(config)
         init_seed(config["seed"])
         return config, loader, load_model_class(name, FOLDER)(config, loader)

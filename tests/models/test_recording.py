@@ -87,7 +87,7 @@ def on_cpu(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in available_models() if Config(name, "demo")["req_training"]])
 def test_an_epoch_of_recorded_steps_is_the_epoch(name, make_config, whole_batches, on_cpu):
     def trained(records: bool):
-        config = make_config(name, train_batch_size=64, **STEADY.get(name, {}))
+        config = make_config(name, **STEADY.get(name, {}))
         init_seed(config["seed"])
         train, _, _, trainer = assemble(config, RecDataset(config))
         whole_batches(trainer.model)

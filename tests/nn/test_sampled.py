@@ -48,7 +48,7 @@ def spread(layer, width: int) -> np.ndarray:
 @pytest.mark.parametrize("fanout, size", [(2, ALL), (ALL, 7), (3, 9)])
 def test_the_expectation_of_a_layer_is_the_full_layer(graph, fanout, size):
     sampler, generator, rows = NeighbourSampler(graph), np.random.default_rng(1), np.array([0, 9, 20, 29, 35, 41])
-    draws = np.stack([spread(sampler.layer(rows, fanout, size, generator), 50) for _ in range(800)])
+    draws = np.stack([spread(sampler.layer(rows, fanout, size, generator), 50) for _ in range(2000)])
     expected, error = dense(graph)[rows], draws.std(0) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(0) - expected) <= 4.5 * error + 1e-6).all()
     assert (error > 1e-4).any()  # something was left out
@@ -58,7 +58,7 @@ def test_the_expectation_of_several_layers_is_that_of_all(graph):
     sampler, generator, rows = NeighbourSampler(graph), np.random.default_rng(2), np.array([3, 25, 40])
     table = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     draws = []
-    for _ in range(800):
+    for _ in range(2000):
         layers = sampler.layers(rows, 3, Sampling([3], 1), 12, generator)
         _, places = Rows.of(N_USERS, rows, *(layer.columns for layer in layers))
         nodes = np.unique(np.concatenate((rows, *(layer.columns for layer in layers))))

@@ -107,9 +107,9 @@ def test_a_running_trial_counts_with_its_own_pace_and_an_unknown_model_is_said(g
 
 def test_a_run_tells_how_far_it_is_from_its_first_epoch_to_its_end(make_config):
     seen = []
-    result = run(make_config("BPR", epochs=3, stopping_step=7), watch=seen.append)
+    result = run(make_config("BPR", epochs=3, stopping_step=7, train_batch_size=32), watch=seen.append)
     assert [status.epoch for status in seen if status.step == 1] == [1, 2, 3]
-    assert {(status.cap, status.steps) for status in seen if status.step} == {(3, 6)}
+    assert {(status.cap, status.steps) for status in seen if status.step} == {(3, 12)}
     assert seen[0].seconds_left is None and seen[0].saved == 0 and seen[0].patience == 7
     assert seen[-1].seconds_left == 0 and seen[-1].saved == 3 and seen[-1].best == pytest.approx(result["valid"]["recall@20"])
     again = []

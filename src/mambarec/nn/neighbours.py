@@ -81,7 +81,7 @@ def nearest_neighbours(features: Tensor, k: int, trained: bool = False) -> Neigh
 
 def exact(features: Tensor, k: int, block: int = _BLOCK) -> Neighbours:
     """nearest_neighbours by comparing every two rows, once: a product of two rows is a candidate for both."""
-    unit = F.normalize(features.float(), dim=-1)
+    unit = _unit(features)
     n, k = len(unit), min(k, len(unit))
     best = unit.new_full((n, k), -torch.inf), torch.zeros((n, k), dtype=torch.int64, device=unit.device)
     for start in range(0, n, block):
@@ -115,16 +115,12 @@ def approximate(features: Tensor, k: int) -> Neighbours:
     n, width = features.shape
     k, device = min(k, n), features.device
 
-    def unit(rows: Tensor) -> Tensor:
-        return F.normalize(features[rows].float(), dim=-1)
-
     n_clusters = max(1, min(round(4 * math.sqrt(n)), n // _PER_CLUSTER))
     sample = np.random.default_rng(0).permutation(n)[: n_clusters * (_PER_CLUSTER + 1)]
     clusters = faiss.Kmeans(width, n_clusters, niter=5, spherical=True, max_points_per_centroid=_PER_CLUSTER + 1)
-    clusters.train(unit(torch.from_numpy(np.sort(sample)).to(device)).cpu().numpy())
+    clusters.train(_unit(features[torch.from_numpy(np.sort(sample)).to(device)]).cpu().numpy())
     centroids = torch.from_numpy(clusters.centroids).to(device)  # (C, D)
-    every = torch.arange(n, device=device)
-    cluster = torch.cat([(unit(some) @ centroids.T).argmax(1) for some in every.split(8192)])  # (N,)
+    cluster = torch.cat([(_unit(some) @ centroids.T).argmax(1) for some in features.split(8192)])  # (N,)
     members = cluster.argsort(stable=True).split(cluster.bincount(minlength=n_clusters).tolist())
     nearest = (centroids @ centroids.T).topk(min(_PROBED, n_clusters)).indices.tolist()
 
@@ -132,10 +128,10 @@ def approximate(features: Tensor, k: int) -> Neighbours:
     for rows, probed in zip(members, nearest, strict=True):
         candidates = torch.cat([members[number] for number in probed])
         if len(candidates) < k:
-            candidates = every
-        others = unit(candidates)
+            candidates = torch.arange(n, device=device)
+        others = _unit(features[candidates])
         for some in rows.split(_BLOCK):  # many equal rows are one large cluster
-            values, places = (unit(some) @ others.T).topk(k)
+            values, places = (_unit(features[some]) @ others.T).topk(k)
             similarity[some], neighbour[some] = values, candidates[places]
     return similarity, neighbour
 
@@ -146,12 +142,17 @@ def recall(features: Tensor, found: Tensor) -> float:
     if not others:
         return 1.0
     rows = torch.linspace(0, n - 1, min(_SAMPLED, n), device=features.device).long()
-    unit = F.normalize(features[rows].float(), dim=-1)  # (S, D)
-    products = torch.cat([unit @ F.normalize(some.float(), dim=-1).T for some in features.split(8192)], 1)  # (S, N)
+    unit = _unit(features[rows])  # (S, D)
+    products = torch.cat([unit @ _unit(some).T for some in features.split(8192)], 1)  # (S, N)
     products.scatter_(1, rows[:, None], -torch.inf)  # the row itself
     farthest = products.topk(others).values[:, -1:]
     near = (products.gather(1, found[rows]) >= farthest - 1e-5).sum(1).clamp(max=others)
     return near.float().mean().item() / others
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows (N, D) of length 1, float32."""
+    return F.normalize(rows.float(), dim=-1)
 
 
 def _faiss() -> Any:
