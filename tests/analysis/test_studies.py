@@ -46,7 +46,7 @@ def run_results(tmp_path) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
 
 
-N_POINTS = {"modality": 3, "feature-map": 2, "ablation": 4, "cl-weight": 5, "mmd-reduction": 9, "reduction": 5}
+N_POINTS = {"modality": 3, "feature-map": 2, "ablation": 4, "cl-weight": 5, "mmd-reduction": 9, "reduction": 5, "sampling": 4}
 QUICK = {"modality", "feature-map"}
 
 

@@ -19,6 +19,7 @@ MODEL = "MambaRec"
 CONTRAST_WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FACTORS = (1, 2, 4, 8, 16, 32)
 MMD_WEIGHTS, MMD_FACTORS = (0.1, 0.15, 0.2), (4, 8, 16)
+EVERY = 10**6  # more neighbours than there are
 METRICS_SHOWN = ("recall@20", "ndcg@20")
 
 
@@ -37,7 +38,7 @@ class Study:
     """title: above the figure. varied: what the caption says of it. keys: the settings that it makes itself.
 
     points: of the widths of the data set's features, by modality, and the reduction factor. draw: a figure of the table of
-    numbers; None where the figures are of item vectors.
+    numbers; None where the figures are of item vectors. reads_features: whether any of its models does.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Study:
     keys: tuple[str, ...]
     points: Callable[[Mapping[str, int], int], list[Point]]
     draw: Callable[..., Any] | None
+    reads_features: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
         if key != "seed":
             raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {values}")
     points, obstacles = [], []
-    for point in study.points(_feature_widths(base, records), base["reduction_factor"]):
+    widths = _feature_widths(base, records) if study.reads_features else {}
+    for point in study.points(widths, base["reduction_factor"]):
         if point.obstacle:
             obstacles.append(f"{point.label} ({point.obstacle})")
         else:
@@ -165,6 +168,18 @@ def _with_vbpr(widths: Mapping[str, int], factor: int) -> list[Point]:
     return [Point("VBPR", model="VBPR"), Point(MODEL)]
 
 
+def _samplings(widths: Mapping[str, int], factor: int) -> list[Point]:
+    """10 neighbours are those of the YAML's fanouts, null."""
+    choices = {"3 neighbours": ([3], None), "10 neighbours": (None, None), "every neighbour": ([EVERY], EVERY)}
+    return [
+        Point("full steps", {"propagation": "full", "fanouts": None, "layer_size": None}, "LightGCN"),
+        *(
+            Point(label, {"propagation": "sampled", "fanouts": fanouts, "layer_size": size}, "LightGCN")
+            for label, (fanouts, size) in choices.items()
+        ),
+    ]
+
+
 _METRIC_PANELS = [Panel(metric_name(metric), {metric: ""}) for metric in METRICS_SHOWN]
 _SIZES = {"parameters": "all", "parameters_without_features": "without feature tables"}
 _COST_PANELS = [
@@ -235,5 +250,14 @@ STUDIES = {
         (),
         _with_vbpr,
         None,
+    ),
+    "sampling": Study(
+        "LightGCN with full steps and with sampled ones",
+        "A row keeps so many of its neighbours in each layer (keys propagation, fanouts and layer_size). With every neighbour "
+        "the loss and its gradients are those of a full step. Adam still differs: it leaves rows without a gradient alone.",
+        ("propagation", "fanouts", "layer_size"),
+        _samplings,
+        partial(bars, metrics=METRICS_SHOWN),
+        reads_features=False,
     ),
 }
