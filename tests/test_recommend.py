@@ -1,5 +1,6 @@
 """recommend.py as a user meets it: tables that give the run's own metrics again, messages without tracebacks."""
 
+import io
 import json
 import subprocess
 import sys
@@ -185,6 +186,19 @@ def test_new_items_stand_among_the_others_and_have_an_audience(call, make_run, n
     assert status == 0 and out.splitlines()[0] == "item,user,rank,score" and len(out.splitlines()) == 4
 
 
+def test_a_boost_multiplies_the_scores_of_new_items_alone(call, make_run, new_items):
+    words = ["--run", make_run("MGCN"), "--new-items", new_items, "-k", 66, "--include-seen"]
+    plain, boosted = (
+        pd.read_csv(io.StringIO(call(*words, *more)[1]), dtype={"item": str}).set_index(["user", "item"])
+        for more in ([], ["--boost", 2.5])
+    )
+    boosted = boosted.loc[plain.index]
+    assert (boosted["new"] == plain["new"]).all()
+    factors = np.where(plain["new"], 2.5, 1.0)
+    np.testing.assert_allclose(boosted["score"], plain["score"] * factors, rtol=1e-6)
+    assert (boosted["score"][~plain["new"]] == plain["score"][~plain["new"]]).all()
+
+
 def test_what_is_wrong_with_new_items_or_a_basket_is_said_and_nothing_is_written(call, make_run, new_items, tmp_path):
     directory, output = make_run("MGCN"), tmp_path / "out.csv"
 
@@ -195,6 +209,10 @@ def test_what_is_wrong_with_new_items_or_a_basket_is_said_and_nothing_is_written
 
     assert "is no folder" in said("--new-items", tmp_path / "absent")
     assert "--explain names reasons" in said("--new-items", new_items, "--explain")
+    assert "--boost is for new items" in said("--boost", 2)
+    assert "leave --boost out" in said("--basket", "3", "--boost", 2)
+    for wrong in ("0", "-1", "nan", "inf", "x"):
+        assert "expected a number above 0 and at most 1000" in said("--new-items", new_items, f"--boost={wrong}")
     assert "there is no item '99'" in said("--basket", "3,99")
     assert "--basket names no item" in said("--basket", " , ")
     assert "leave --explain out" in said("--basket", "3", "--explain")

@@ -24,6 +24,15 @@ def split(toy):
     return toy
 
 
+@pytest.fixture
+def split_twice(split):
+    """The same, and some items have validation pairs alone."""
+    frame = pd.read_csv(split / "toy.inter", sep="\t")
+    frame.loc[frame["itemID"].isin([5, 17, 30]), "x_label"] = 1
+    frame.to_csv(split / "toy.inter", sep="\t", index=False)
+    return split
+
+
 def by_hand(trained, scores, users_items, candidates):
     """Mean Recall@20 over the users of some pairs, when these candidates are ranked."""
     history = trained.dataset.inter_matrix("csr").toarray() > 0
@@ -35,9 +44,9 @@ def by_hand(trained, scores, users_items, candidates):
     return np.mean(values)
 
 
-def pairs(dataset, keep):
+def pairs(dataset, keep, split="test"):
     found = {}
-    for user, item in zip(dataset.users["test"].tolist(), dataset.items["test"].tolist(), strict=True):
+    for user, item in zip(dataset.users[split].tolist(), dataset.items[split].tolist(), strict=True):
         if keep(item):
             found.setdefault(user, set()).add(item)
     return found
@@ -58,6 +67,24 @@ def test_recall_of_new_and_warm_items_is_that_of_a_naive_loop(make_run, split, m
         assert measured.mean(view, "recall") == pytest.approx(by_hand(trained, scores, wanted, candidates))
         assert len(measured.values[view, "ndcg"]) == len(wanted)
     assert len(measured.pairs) == sum(map(len, new.values()))
+
+
+def test_validation_chooses_the_boost_by_the_harmonic_mean_of_new_and_warm_recall(make_run, split_twice):
+    trained = load_trained(make_run("VBPR", cold_items="neighbours", epochs=3))
+    everyone, is_new = torch.arange(trained.dataset.n_users), np.isin(np.arange(64), [*NEW, 5, 17, 30])
+    with torch.no_grad():
+        scores = trained.model.full_sort_predict([everyone, torch.zeros(2, 0, dtype=torch.long)]).numpy()
+
+    def naive(split, boost):
+        every, factors = np.ones(64, dtype=bool), np.where(is_new, boost, 1).astype(np.float32)
+        wanted = (pairs(trained.dataset, lambda item, kind=kind: is_new[item] == kind, split) for kind in (True, False))
+        return tuple(by_hand(trained, scores * factors, one, every) for one in wanted)
+
+    means = [2 * new * warm / (new + warm) for new, warm in (naive("valid", boost) for boost in cold.BOOSTS)]
+    assert len(set(means)) > 3
+    assert cold.best_boost(trained) == cold.BOOSTS[int(np.argmax(means))]
+    measured = cold.measure(trained, boost=3.0)
+    assert (measured.mean("new", "recall"), measured.mean("warm", "recall")) == pytest.approx(naive("test", 3.0))
 
 
 def test_data_without_new_items_cannot_be_measured(make_config):
@@ -105,7 +132,10 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     assert pd.read_csv(figures / "cold-neighbours.csv")["neighbours"].tolist() == list(cold.NEIGHBOURS)
     text = (figures / "cold.txt").read_text()
     places = [text.index(f"\n{label} ") for label in ("content kNN", "interactions kNN", "popularity", "VBPR")]
-    assert places == sorted(places) and "VBPR against popularity" in text
+    assert places == sorted(places) and text.count("VBPR against popularity") == 2
+    assert text.count("New items, boosted") == 1 and "harmonic mean of new and warm Recall@20 on validation" in " ".join(
+        text.split()
+    )
     assert report.main([*words, "--cold_items", "own"]) == 2 and report.main([*words, "--item_dropout", "0"]) == 2
 
 

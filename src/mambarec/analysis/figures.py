@@ -231,8 +231,10 @@ def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None 
     """
     theme = current_theme()
     groups = [(None, table)] if by is None else list(table.groupby(by, sort=False))
-    below = -(-len(groups) // 3) if by else 0  # rows of the legend
-    figure = new_figure(0.45 + 1.15 * len(panels) + 0.16 * below)
+    columns = _legend_columns([f"{name}" for name, _ in groups])
+    below = -(-len(groups) // columns) if by else 0  # rows of the legend
+    x_label = textwrap.fill(x.label, 44)
+    figure = new_figure(0.45 + 1.15 * len(panels) + 0.16 * below + 0.12 * x_label.count("\n"))
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, panels, strict=True):
         series = [(group or name, rows, column) for group, rows in groups for column, name in panel.columns.items()]
@@ -266,14 +268,15 @@ def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None 
         if by is None and len(series) > 1:
             axes.legend(loc="best", ncols=len(series), borderaxespad=0.2)
     if by:
-        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(groups)))
+        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     _show_x(all_axes[-1], table, x)
+    all_axes[-1].set_xlabel(x_label)
     figure.align_ylabels(all_axes)
     return figure
 
 
 def _show_x(axes: Any, table: pd.DataFrame, x: Axis) -> None:
-    """Scale, ticks at the values of the table alone, the default among them named, and label of the x axis."""
+    """Scale, and ticks at the values of the table alone, the default among them named."""
     if x.log:
         axes.set_xscale("log", base=x.log)
     shown = table.drop_duplicates(x.column)
@@ -281,7 +284,19 @@ def _show_x(axes: Any, table: pd.DataFrame, x: Axis) -> None:
     defaults = shown.get("is_default", [False] * len(shown))
     texts = [f"{text}\ndefault" if default else text for text, default in zip(texts, defaults, strict=True)]
     axes.set_xticks(shown[x.column], texts)
-    axes.set_xlabel(x.label)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    """How many columns, 3 at most, a legend of these names can have in WIDTH. matplotlib fills one column after another."""
+    from matplotlib.textpath import TextPath
+
+    size = 7  # that of the legend
+    widths = [TextPath((0, 0), name, size=size).get_extents().width + 5 * size for name in names]  # the line and spaces too
+    for columns in (3, 2):
+        length = -(-len(names) // columns)
+        if sum(max(widths[start : start + length]) for start in range(0, len(names), length)) <= 72 * WIDTH:
+            return min(columns, len(names))
+    return 1
 
 
 @styled

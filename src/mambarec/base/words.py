@@ -54,12 +54,21 @@ def positive(text: str) -> int:
 
 def part_of_one(text: str) -> float:
     """The value of an option that must be a number above 0 and at most 1."""
+    return _number(text, 1, "a number above 0 and at most 1")
+
+
+def factor(text: str) -> float:
+    """The value of an option that must be a number above 0 and at most 1,000."""
+    return _number(text, 1000, "a number above 0 and at most 1000")
+
+
+def _number(text: str, most: float, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected a number above 0 and at most 1")
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"{text}; expected {expected}")
     return value
 
 

@@ -11,7 +11,7 @@ from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, DataError, exit_status
 from mambarec.base.files import write_text
 from mambarec.base.places import RESULTS
-from mambarec.base.words import command, positive
+from mambarec.base.words import command, factor, positive
 from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
@@ -77,6 +77,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     new = f"a folder of items that came after the training; `{command('prepare', 'items')}` makes it"
     lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend new items too: {new}")
+    boost = f"multiply the scores of new items by X; `{command('report', 'cold')}` says which X validation chooses (1)"
+    lists.add_argument("--boost", type=factor, metavar="X", help=boost)
 
     audience = commands.add_parser("audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False)
     audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)
@@ -171,6 +173,8 @@ def _write_page(options: argparse.Namespace, trained: Trained, users: np.ndarray
 
 
 def _check_new_items(options: argparse.Namespace) -> None:
+    if options.boost and not options.new_items:
+        raise ConfigError("--boost is for new items: name their folder with --new-items, or leave it out")
     if options.new_items and options.explain:
         raise ConfigError("--explain names reasons for the data set's items only; leave it or --new-items out")
     if options.new_items and options.html:
@@ -179,7 +183,12 @@ def _check_new_items(options: argparse.Namespace) -> None:
 
 def _write_basket(options: argparse.Namespace, trained: Trained, titles: pd.Series | None) -> None:
     """Write what is recommended to a new user who has the items of --basket."""
-    others = (("--new-items", options.new_items), ("--explain", options.explain), ("--html", options.html))
+    others = (
+        ("--new-items", options.new_items),
+        ("--boost", options.boost),
+        ("--explain", options.explain),
+        ("--html", options.html),
+    )
     idle = [name for name, given in others if given]
     if idle:
         raise ConfigError(f"--basket writes a table of the data set's items, without reasons; leave {idle[0]} out")
@@ -196,7 +205,7 @@ def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarra
     if not options.new_items:
         frames = recommend(trained, users, options.k, options.include_seen, options.explain)
         return write_tables((with_titles(frame, titles) for frame in frames), options.format, options.output)
-    with Arrivals(trained, options.new_items) as arrivals:
+    with Arrivals(trained, options.new_items, options.boost or 1.0) as arrivals:
         frames = recommend_with_new(trained, users, options.k, arrivals, options.include_seen)
         return write_tables((with_titles(frame, titles) for frame in frames), options.format, options.output)
 

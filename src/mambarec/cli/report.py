@@ -397,12 +397,14 @@ def cold_start(options: argparse.Namespace) -> int:
     complete = [(point, some) for point, some in ended if all(outcome.result for outcome in some)]
     runs = [(point, [Path(outcome.result["directory"]) for outcome in some if outcome.result]) for point, some in complete]
     rows = cold.measure_rows(runs, lambda text: show(text, file=sys.stderr))
-    found = cold.tests(rows)
-    text = FORMATS[options.format](cold.cold_table(rows, name, found, cold.left_out(rows, asked)))
-    said = cold.differences(rows, found)
-    show(text, *said, sep="\n", end="\n\n")
+    said = []
+    for some in (rows, [cold.boosted(row) for row in rows]):
+        found = cold.tests(some)
+        said.append(FORMATS[options.format](cold.cold_table(some, name, found, cold.left_out(rows, asked))))
+        said += [*cold.differences(some, found), ""]
+    show(*said, sep="\n")
     folder = options.output or Path(configs[0][1][0]["results_dir"]) / name / "figures"
-    write_text(folder / "cold.txt", "\n".join([text, *said, ""]))
+    write_text(folder / "cold.txt", "\n".join(said))
     _save(cold.cold_pictures(rows, name), folder)
     return int(len(complete) < len(ended))
 

@@ -40,12 +40,14 @@ _LARGEST = 1e15  # whose squares float32 can add up
 class Arrivals:
     """The new items of a folder, ready to be scored; a context manager. `len` is their number N.
 
+    boost: what their scores are multiplied by. `analysis.cold` chooses it on validation.
+
     DataError, before anything is computed, where the folder has no items, an id twice or one that the data set has, or
     features that do not fit those of the run.
     """
 
-    def __init__(self, trained: Trained, folder: Path):
-        self.trained, self.folder = trained, folder
+    def __init__(self, trained: Trained, folder: Path, boost: float = 1.0):
+        self.trained, self.folder, self.boost = trained, folder, boost
         self._ids, self._blocks = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._id_width, self._n = self._read_ids()
         self.known, self.tables = training_items(trained)
@@ -144,11 +146,11 @@ class Arrivals:
         """Scores (B, N) of a block."""
         parts = [torch.from_numpy(array).to(batch[0].device) for array in arrays]
         if self._users is not None:
-            return self._users[batch[0]] @ parts[0].T
+            return self.boost * (self._users[batch[0]] @ parts[0].T)
         assert raw is not None
         index, weight = parts[0].long(), parts[1]
         taken = torch.nn.functional.embedding_bag(index, raw, per_sample_weights=weight, mode="sum")
-        return taken.T
+        return self.boost * taken.T
 
     # reading
 
