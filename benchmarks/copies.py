@@ -5,11 +5,13 @@ number. A copy's rank is the one that its score would have in the original's pla
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mambarec.base.errors import exit_status
 from mambarec.evaluation.topk_evaluator import representations_once
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving.new_items import training_items
@@ -49,12 +51,16 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="directories of finished runs")
     parser.add_argument("--items", type=int, default=500, metavar="N", help="training items that are copied (500)")
     options = parser.parse_args()
-    print(f"{'run':60}{'copy':>8}{'original':>10}")
-    for run in options.runs:
-        trained = load_trained(run)
-        copy, original = median_ranks(trained, options.items)
-        name = f"{trained.config['model']} on {trained.config['dataset']}, {run.name}"
-        print(f"{name:60}{copy:8.2%}{original:10.2%}", flush=True)
+
+    def work() -> None:
+        print(f"{'run':60}{'copy':>8}{'original':>10}")
+        for run in options.runs:
+            trained = load_trained(run)
+            copy, original = median_ranks(trained, options.items)
+            name = f"{trained.config['model']} on {trained.config['dataset']}, {run.name}"
+            print(f"{name:60}{copy:8.2%}{original:10.2%}", flush=True)
+
+    sys.exit(exit_status(work, "stopped"))
 
 
 if __name__ == "__main__":
