@@ -3,7 +3,8 @@
 Zhang et al., *Mining Latent Structures for Multimedia Recommendation*, MM 2021, arXiv 2104.09036. Departs from the paper, as
 MMRec does: the raw features are trained too (`train_features: false` leaves them fixed), and the item graph learns from an
 epoch's first batch alone (`graph_gradient: every_batch` lets it learn from each). The graph is sparse: it holds k neighbours of
-an item in each modality.
+an item in each modality. LightGCN's layers take the mean of a node's neighbours and of itself (`user_item_norm: rows`), as in
+MMRec; LightGCN's own normalisation is `symmetric`.
 U users, I items, B batch, D embedding_size, D_m width of a raw feature, M modalities, k knn_k, E = I k edges.
 """
 
@@ -17,7 +18,14 @@ from torch import Tensor, nn
 
 from mambarec.base.settings import Settings, key
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.nn.graph import NeighbourGraph, SparseGraph, knn_graph, neighbour_mean, propagate_mean
+from mambarec.nn.graph import (
+    NeighbourGraph,
+    SparseGraph,
+    knn_graph,
+    neighbour_mean,
+    normalized_adjacency,
+    propagate_mean,
+)
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.neighbours import nearest_neighbours
 from mambarec.nn.precision import in_float32
@@ -40,6 +48,11 @@ class LATTICESettings(Settings):
         "Which batches train the item-item graph: an epoch's first, or every one, for which it is built anew."
     )
     train_features: bool = key("Whether the raw item features are trained too.")
+    user_item_norm: Literal["rows", "symmetric"] = key(
+        "How the user-item graph is normalised. rows: each row of it, with an edge from each node to itself, adds up to 1. "
+        "symmetric: as in LightGCN.",
+        later="rows",
+    )
 
 
 class LATTICE(GeneralRecommender):
@@ -76,8 +89,7 @@ class LATTICE(GeneralRecommender):
         self.projections = nn.ModuleDict({m: nn.Linear(table.shape[1], feature_dim) for m, table in features.items()})
 
         interactions = dataloader.inter_matrix("coo")
-        adjacency = sp.bmat([[None, interactions], [interactions.T, None]])
-        self.user_item_graph = SparseGraph(neighbour_mean(adjacency + sp.eye(adjacency.shape[0])))
+        self.user_item_graph = SparseGraph(user_item_graph(interactions, config["user_item_norm"]))
         self.raw_graphs = nn.ModuleDict(
             {m: SparseGraph(knn_graph(table, k, self.masks.get(m))) for m, table in features.items()}
         )
@@ -136,6 +148,14 @@ class LATTICE(GeneralRecommender):
         degree = sum(graph.row_sums(shared) for graph, shared in zip(edges, weights, strict=True))  # (I, 1)
         known = degree > 0  # the others have no edges
         return LearnedGraph(edges, weights, torch.where(known, degree, 1).rsqrt() * known, mixture)
+
+
+def user_item_graph(interactions: sp.spmatrix, norm: str) -> sp.csr_matrix:
+    """CSR (U+I, U+I) of the pairs (U, I), normalised as the key `user_item_norm` says."""
+    if norm == "symmetric":
+        return normalized_adjacency(interactions)
+    adjacency = sp.bmat([[None, interactions], [interactions.T, None]])
+    return neighbour_mean(adjacency + sp.eye(adjacency.shape[0]))
 
 
 class LearnedGraph(NamedTuple):

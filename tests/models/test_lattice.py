@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
-from mambarec.models.lattice import LATTICE
+from mambarec.models.lattice import LATTICE, user_item_graph
 
 
 @pytest.fixture
@@ -92,3 +93,19 @@ def test_layers_of_ngcf_must_be_as_wide_as_the_embeddings(build):
         build(cf_model="ngcf", weight_size=[8, 16])
     with pytest.raises(ValueError, match=r"mess_dropout=.*expected 2 values"):
         build(cf_model="ngcf", weight_size=[8, 8], mess_dropout=[0.1])
+
+
+@pytest.mark.parametrize("norm", ["rows", "symmetric"])
+def test_the_user_item_graph_is_normalised_as_the_key_says(norm):
+    pairs = np.array([[1, 0, 1], [0, 1, 1]])
+    a = np.block([[np.zeros((2, 2)), pairs], [pairs.T, np.zeros((3, 3))]])
+    if norm == "rows":
+        expected = (a + np.eye(5)) / (a + np.eye(5)).sum(1, keepdims=True)
+    else:
+        expected = a / np.sqrt(np.outer(a.sum(1), a.sum(1)))
+    np.testing.assert_allclose(user_item_graph(sp.coo_matrix(pairs), norm).toarray(), expected, rtol=1e-5)
+
+
+def test_the_key_changes_what_the_model_propagates(build):
+    rows, symmetric = (build(user_item_norm=norm)[0].propagate() for norm in ("rows", "symmetric"))
+    assert not torch.allclose(rows, symmetric)
