@@ -26,7 +26,7 @@ import torch
 import mambarec.nn.graph
 from benchmarks.measure import ROOT, fresh_process, in_turn
 from benchmarks.workloads import Steps, generated_features, source, with_features
-from mambarec.base.memory import process_peak_mb
+from mambarec.base.memory import process_peak_mb, release_freed_memory
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, representations_once
 from mambarec.nn.neighbours import Neighbours, approximate, exact, recall
 from mambarec.running.directory import RunDirectory
@@ -123,6 +123,7 @@ def measure_sampled(folder: Path, run: str, n_steps: int, search: bool, n_lists:
     rows = [len(one.grad._values()) for one in model.parameters() if one.grad is not None and one.grad.is_sparse]
     resident = _resident_mb()
 
+    release_freed_memory()  # as the trainer does before an evaluation
     model.eval()
     evaluator = TopKEvaluator(steps.trainer.config)
     test.users, test.n_relevant = test.users[:EVALUATED], test.n_relevant[:EVALUATED]

@@ -27,7 +27,7 @@ from mambarec.base.contract import contract, is_refusal
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.extras import installed_version, optional
 from mambarec.base.logger import get_logger, log_to, silence_console
-from mambarec.base.memory import process_peak_mb, reset_process_peak
+from mambarec.base.memory import process_peak_mb, release_freed_memory, reset_process_peak
 from mambarec.base.places import PACKAGE
 from mambarec.base.processes import Processes, joined_processes
 from mambarec.base.stopping import stop
@@ -440,6 +440,7 @@ def assemble(config: Config, dataset: RecDataset) -> tuple[TrainDataLoader, Eval
     train = TrainDataLoader(config, dataset, generator)
     with neighbour_search(_graphs(config), config["approximate_knn_above"]) as search:
         model = _build(config, train)
+    release_freed_memory()  # of reading the data and building the graphs
     dataset.notes += search.notes
     trainer = (MirrorGradientTrainer if config["mg"] else Trainer)(config, model, generator)
     return train, EvalDataLoader(config, dataset, "valid"), EvalDataLoader(config, dataset, "test"), trainer

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
+from mambarec.base.memory import release_freed_memory
 from mambarec.base.processes import current_processes
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
@@ -227,6 +228,8 @@ class Trainer:
     def _validate(self, valid: EvalDataLoader, test: EvalDataLoader, recorder: Recorder, row: dict[str, Any]) -> None:
         progress = self.progress
         started = time.perf_counter()
+        if self.is_sampled:
+            release_freed_memory()  # of the steps, since a large catalogue's vectors come now
         row["valid"] = self.evaluator.evaluate(self.model, valid).metrics
         value = row["valid"][self.valid_metric]
         if value > progress.best_value:
