@@ -139,6 +139,13 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     assert report.main([*words, "--cold_items", "own"]) == 2 and report.main([*words, "--item_dropout", "0"]) == 2
 
 
+@pytest.mark.parametrize("wrong", [["-m", "GUME"], ["--item_dropout", "0"], ["--cold_items", "own"]])
+def test_a_wrong_word_makes_no_data_set(elsewhere, toy, in_this_process, capsys, wrong):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    assert report.main(["cold", "-d", "toy", "--data_path", str(toy.parent), *wrong]) == 2
+    assert not list((elsewhere / "data").glob("*-cold"))
+
+
 def test_missing_modalities_are_trained_beside_a_model_of_everything(toy, elsewhere, in_this_process, make_config, capsys):
     pytest.importorskip("matplotlib", reason="figures need the extra [report]")
     words = ["missing", "--train", "-d", "toy", "-m", "VBPR", "--data_path", str(toy.parent), "--epochs", "1", "--seed", "1"]

@@ -381,7 +381,6 @@ def cold_start(options: argparse.Namespace) -> int:
     matplotlib()
     given = _given(options)
     keep_free(given, ["cold_items"], "the protocol")
-    name, given["data_path"] = _cold_dataset(options.dataset, given)
     dropout = given.pop("item_dropout", cold.ITEM_DROPOUT)
     if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
         raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
@@ -391,6 +390,7 @@ def cold_start(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"-m {' '.join(options.model)}: the protocol has {', '.join(sorted({p.model for p in cold.points()}))}"
         )
+    name, given["data_path"] = _cold_dataset(options.dataset, given)
     configs = [(point, configuration(point, name, given).trials()) for point in asked]
     outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))
     ended = [(point, [next(outcomes) for _ in trials]) for point, trials in configs]
