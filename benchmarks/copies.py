@@ -14,7 +14,7 @@ import torch
 from mambarec.base.errors import exit_status
 from mambarec.evaluation.topk_evaluator import representations_once
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.new_items import training_items
+from mambarec.serving.new_items import vectors_as_new
 
 
 @torch.no_grad()
@@ -25,16 +25,12 @@ def median_ranks(trained: Trained, n_items: int, seed: int = 0) -> tuple[float, 
     """
     dataset, model = trained.dataset, trained.model.eval()
     users, items = dataset.users["train"], dataset.items["train"]
-    known, features = training_items(trained)
     present = np.unique(items)
     chosen = np.random.default_rng(seed).choice(present, min(n_items, len(present)), replace=False)
-    rows = torch.from_numpy(chosen)
-    some = {modality: table[rows] for modality, table in features.items()}
-    masks = {modality: torch.from_numpy(mask)[rows] for modality, mask in dataset.masks().items()}
     copies, originals = [], []
     with representations_once(model):
         user_vectors, item_vectors = model.representations()  # type: ignore[operator]
-        vectors = model.for_new_items()(some, known.link(some, masks))  # (N, D)
+        vectors = vectors_as_new(trained, chosen)  # (N, D)
         for place, item in enumerate(chosen):
             own = torch.from_numpy(np.unique(users[items == item]))
             scores = user_vectors[own] @ item_vectors.T  # (B, I)

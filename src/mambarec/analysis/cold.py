@@ -14,6 +14,7 @@ and of warm items. Generalised zero-shot learning calibrates unseen classes in s
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.metrics import METRICS
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.new_items import training_items
+from mambarec.serving.new_items import training_items, vectors_as_new
 
 K = 20
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
@@ -105,11 +106,13 @@ def measure(trained: Trained, k_neighbours: int | None = None, boost: float = 1.
     """
     dataset = trained.dataset
     lists = _lists(trained, "test", (boost,), k_neighbours)
-    values = {}
-    for view, table, kind in (("new", lists.boosted[0], True), ("only", lists.only, True), ("warm", lists.boosted[0], False)):
-        for metric, per_user in _values(dataset, "test", lists.users, table, kind).items():
-            values[view, metric] = per_user
-    of_new = _is_new(dataset)[dataset.items["test"]]
+    of_new = _of_new(dataset, "test")
+    views = {"new": (lists.boosted[0], of_new), "only": (lists.only, of_new), "warm": (lists.boosted[0], ~of_new)}
+    values = {
+        (view, metric): per_user
+        for view, (table, wanted) in views.items()
+        for metric, per_user in _values(dataset, "test", lists.users, table, wanted).items()
+    }
     keys = (dataset.users["test"] * dataset.n_items + dataset.items["test"])[of_new]
     recommended = (lists.users[:, None] * dataset.n_items + lists.boosted[0])[lists.boosted[0] >= 0]
     return Measured(values, np.isin(keys, recommended), dataset.items["test"][of_new])
@@ -117,28 +120,23 @@ def measure(trained: Trained, k_neighbours: int | None = None, boost: float = 1.
 
 def best_boost(trained: Trained) -> float:
     """The first of BOOSTS with the best harmonic mean of the Recall@20 of new and of warm items on validation."""
-    lists = _lists(trained, "valid", BOOSTS)
+    lists, of_new = _lists(trained, "valid", BOOSTS), _of_new(trained.dataset, "valid")
     means = []
     for table in lists.boosted:
-        new, warm = (_values(trained.dataset, "valid", lists.users, table, kind)["recall"] for kind in (True, False))
-        means.append(_harmonic(*(float(one.mean()) if len(one) else 0.0 for one in (new, warm))))
+        recalls = (_values(trained.dataset, "valid", lists.users, table, wanted)["recall"] for wanted in (of_new, ~of_new))
+        means.append(harmonic_mean([float(one.mean()) if len(one) else 0.0 for one in recalls]))
     return BOOSTS[int(np.argmax(means))]
 
 
-def _harmonic(a: float, b: float) -> float:
-    """The harmonic mean, 0 where both are."""
-    return 2 * a * b / max(a + b, 1e-12)
-
-
-def _is_new(dataset: RecDataset) -> np.ndarray:
-    """Of every item (I,), whether it is new."""
-    return np.isin(np.arange(dataset.n_items), new_items(dataset))
+def _of_new(dataset: RecDataset, split: str) -> np.ndarray:
+    """Of every pair of a split (P,), whether its item is new."""
+    return np.isin(dataset.items[split], new_items(dataset))
 
 
 @torch.no_grad()
 def _lists(trained: Trained, split: str, boosts: Sequence[float], k_neighbours: int | None = None) -> _Lists:
-    dataset, model = trained.dataset, trained.model
-    cold, is_warm = torch.from_numpy(new_items(dataset)), torch.from_numpy(~_is_new(dataset))
+    dataset, model, cold = trained.dataset, trained.model, new_items(trained.dataset)
+    is_warm = np.isin(np.arange(dataset.n_items), cold, invert=True)
     replaced = _replacement(trained, cold, k_neighbours)
     loader = EvalDataLoader(trained.config, dataset, split)
     boosted: list[list[Tensor]] = [[] for _ in boosts]
@@ -152,15 +150,13 @@ def _lists(trained: Trained, split: str, boosts: Sequence[float], k_neighbours: 
                 lists.append(best_items(scores, K)[1])
             scores[:, is_warm] = -torch.inf
             only.append(best_items(scores, K)[1])
-    tables = (torch.cat(parts).cpu().numpy() for parts in (*boosted, only))
-    *among_all, among_new = tables
+    *among_all, among_new = (torch.cat(parts).cpu().numpy() for parts in (*boosted, only))
     return _Lists(loader.users.cpu().numpy(), among_all, among_new)
 
 
-def _values(dataset: RecDataset, split: str, users: np.ndarray, table: np.ndarray, of_new: bool) -> dict[str, np.ndarray]:
-    """METRICS_SHOWN of the lists table (N, K) of users (N,), for their pairs of new items or of the others: of those users
-    who have such pairs."""
-    wanted = _is_new(dataset)[dataset.items[split]] == of_new
+def _values(dataset: RecDataset, split: str, users: np.ndarray, table: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """METRICS_SHOWN of the lists table (N, K) of users (N,) for the `wanted` pairs of a split, bool (P,): of the users who have
+    some."""
     keys = (dataset.users[split] * dataset.n_items + dataset.items[split])[wanted]
     n_relevant = np.bincount(dataset.users[split][wanted], minlength=dataset.n_users)[users]
     rows = n_relevant > 0
@@ -169,15 +165,12 @@ def _values(dataset: RecDataset, split: str, users: np.ndarray, table: np.ndarra
     return {metric: METRICS[metric](hits, torch.from_numpy(n_relevant[rows]))[:, -1].numpy() for metric in METRICS_SHOWN}
 
 
-def _replacement(trained: Trained, cold: Tensor, k: int | None) -> Callable[[Tensor], Tensor] | None:
+def _replacement(trained: Trained, cold: np.ndarray, k: int | None) -> Callable[[Tensor], Tensor] | None:
     """Scores (B, C) of the new items for users (B,), where the model's own are not those of new items; else None."""
     model, has_key = trained.model, "cold_items" in trained.config
     if not hasattr(model, "representations") or (has_key and trained.config["cold_items"] == "neighbours" and k is None):
         return None
-    known, features = training_items(trained, k)
-    masks = {m: torch.from_numpy(mask)[cold] for m, mask in trained.dataset.masks().items()}
-    some = {m: table[cold] for m, table in features.items()}
-    vectors = model.for_new_items()(some, known.link(some, masks))  # (C, D)
+    vectors = vectors_as_new(trained, cold, k)  # (C, D)
     users = model.representations()[0]  # type: ignore[operator]
     return lambda batch: users[batch] @ vectors.T
 
@@ -206,23 +199,21 @@ class Row:
         return np.mean([one.values[view, metric] for one in self.measured], axis=0)
 
 
-def measure_rows(runs: Sequence[tuple[Point, Sequence[Path]]], say: Callable[[str], None]) -> list[Row]:
-    """Measure the runs of each point; points without runs are left out."""
-    rows = []
+def measure_rows(runs: Sequence[tuple[Point, Sequence[Path]]], say: Callable[[str], None]) -> tuple[list[Row], list[Row]]:
+    """Measure the runs of each point: as they are, and with the boost that validation chooses for each; points without runs are
+    left out."""
+    rows, boosted = [], []
     for point, paths in runs:
         if not paths:
             continue
         say(f"measuring {point.label}")
         opened = [load_trained(path) for path in paths]
-        rows.append(Row(point, [one.config["seed"] for one in opened], list(paths), [measure(one) for one in opened]))
-    return rows
-
-
-def boosted(row: Row) -> Row:
-    """The row with the boost that validation chooses for each of its runs."""
-    runs = [load_trained(path) for path in row.runs]
-    boosts = [best_boost(one) for one in runs]
-    return replace(row, measured=[measure(one, boost=b) for one, b in zip(runs, boosts, strict=True)], boosts=boosts)
+        row = Row(point, [one.config["seed"] for one in opened], list(paths), [measure(one) for one in opened])
+        boosts = [best_boost(one) for one in opened]
+        measured = [measure(one, boost=boost) for one, boost in zip(opened, boosts, strict=True)]
+        rows.append(row)
+        boosted.append(replace(row, measured=measured, boosts=boosts))
+    return rows, boosted
 
 
 def tests(rows: Sequence[Row]) -> Tests:

@@ -231,7 +231,7 @@ def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None 
     """
     theme = current_theme()
     groups = [(None, table)] if by is None else list(table.groupby(by, sort=False))
-    columns = _legend_columns([f"{name}" for name, _ in groups])
+    columns = _legend_columns([str(name) for name, _ in groups]) if by else 0
     below = -(-len(groups) // columns) if by else 0  # rows of the legend
     x_label = textwrap.fill(x.label, 44)
     figure = new_figure(0.45 + 1.15 * len(panels) + 0.16 * below + 0.12 * x_label.count("\n"))

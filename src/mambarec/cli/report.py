@@ -396,9 +396,9 @@ def cold_start(options: argparse.Namespace) -> int:
     ended = [(point, [next(outcomes) for _ in trials]) for point, trials in configs]
     complete = [(point, some) for point, some in ended if all(outcome.result for outcome in some)]
     runs = [(point, [Path(outcome.result["directory"]) for outcome in some if outcome.result]) for point, some in complete]
-    rows = cold.measure_rows(runs, lambda text: show(text, file=sys.stderr))
+    rows, boosted = cold.measure_rows(runs, lambda text: show(text, file=sys.stderr))
     said = []
-    for some in (rows, [cold.boosted(row) for row in rows]):
+    for some in (rows, boosted):
         found = cold.tests(some)
         said.append(FORMATS[options.format](cold.cold_table(some, name, found, cold.left_out(rows, asked))))
         said += [*cold.differences(some, found), ""]

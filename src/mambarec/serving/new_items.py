@@ -264,6 +264,19 @@ def training_items(trained: Trained, k: int | None = None) -> tuple[TrainingItem
     return TrainingItems(tables, rows, k or trained.config.get("knn_k", NEIGHBOURS), masks), tables
 
 
+def vectors_as_new(trained: Trained, items: np.ndarray, k: int | None = None) -> Tensor:
+    """The vectors (N, D) that some items (N,) of the data set would have if they were new; of models with `for_new_items`.
+
+    k: as in `training_items`.
+    """
+    known, tables = training_items(trained, k)
+    rows = torch.from_numpy(items)
+    features = {m: table[rows] for m, table in tables.items()}
+    has = {m: torch.from_numpy(mask[items]).to(tables[m].device) for m, mask in trained.dataset.masks().items() if m in tables}
+    vectors: Any = trained.model.for_new_items()
+    return vectors(features, known.link(features, has))
+
+
 def _neighbours(links: Links) -> list[Tensor]:
     """Index and weight of all neighbours of N items, (N, k M) each."""
     return [torch.cat(tuple(part.values()), 1) for part in (links.neighbour, links.weight)]
