@@ -1,8 +1,9 @@
 """`python -m benchmarks.processes`: pairs a second of sampled steps by one process with one thread, and by several.
 
-The processes are started by torchrun, in turn with a single one, on a synthetic catalogue of benchmarks.growth. Other load
-lengthens the seconds on the clock, so the seconds of the processor stand beside them: those of one step in one process,
-draw and messages included. On cores of their own the two are the same, but for what a process waits.
+The processes are started by torchrun, in turn with a single one, on a synthetic catalogue of benchmarks.growth. A single
+process draws in a second thread. So it is measured twice: on one core, where both threads share the core, and free to use
+another core for the draw. Other load lengthens the seconds on the clock, so the seconds of the processor stand beside them:
+those of one step in one process, draw and messages included.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -46,12 +48,15 @@ def measure(folder: Path, run: str, n_steps: int, warm_up: int = 3) -> tuple[flo
         return (median(times[warm_up:]), processor) if processes.is_first else None
 
 
-def started(n: int, *words: str) -> tuple[float, float]:
-    """What `measure` returns in the first of n processes."""
+def started(n: int, *words: str, core: int | None = None) -> tuple[float, float]:
+    """What `measure` returns in the first of n processes; core: the only one that they may use."""
     many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)] if n > 1 else []
     command = [sys.executable, *many, "-m", "benchmarks.processes", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    out = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    bound = None if core is None else partial(os.sched_setaffinity, 0, {core})
+    out = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=bound
+    ).stdout
     return json.loads(out)
 
 
@@ -71,17 +76,19 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_catalogue(Path(scratch) / "baby", options.scale, dtype=np.float16)
-        print(f"one process, and {options.processes}; {os.cpu_count()} cores", flush=True)
         words = ["--alone", str(folder), "--kind", options.kind, "--steps", str(options.steps)]
-        ratios = []
-        for _ in range(options.rounds):
-            one, several = started(1, *words), started(options.processes, *words)
-            ratios.append([first / second for first, second in zip(one, several, strict=True)])
-            for kind, first, second, ratio in zip(("clock", "processor"), one, several, ratios[-1], strict=True):
-                pairs = f"{2048 / first:9,.0f} and {2048 / second:9,.0f} pairs/s"
-                print(f"{options.kind}, {kind:9}: {first:.3f} and {second:.3f} s/step, {pairs}: {ratio:.2f} times", flush=True)
-        clock, processor = (median(column) for column in zip(*ratios, strict=True))
-        print(f"medians {clock:.2f} and {processor:.2f} times; load {os.getloadavg()[0]:.1f}")
+        core = min(os.sched_getaffinity(0))
+        ways = {
+            "one process on one core": partial(started, 1, *words, core=core),
+            "one process": partial(started, 1, *words),
+            f"{options.processes} processes": partial(started, options.processes, *words),
+        }
+        taken = np.array([[start() for start in ways.values()] for _ in range(options.rounds)])  # rounds, ways, clocks
+    seconds, gains = np.median(taken, 0), np.median(taken / taken[:, -1:], 0)
+    print(f"{options.kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {options.rounds} rounds")
+    for way, (clock, processor), gain in zip(ways, seconds, gains, strict=True):
+        faster = f"{list(ways)[-1]} are {gain[0]:.2f} and {gain[1]:.2f} times as fast"
+        print(f"{way:23}  {clock:.3f} s/step by the clock, {processor:.3f} of the processor; {faster}")
 
 
 if __name__ == "__main__":
