@@ -15,7 +15,7 @@ NAMES = {
     "COHESION": "ecc4e98da4",
     "DRAGON": "78c2a121a0",
     "FREEDOM": "80da421080",
-    "GRCN": "1a26d90f5f",
+    "GRCN": "4678ee6f25",
     "GUME": "ebed85785d",
     "ItemKNN": "84e7ce557e",
     "LATTICE": "27f2fbfcda",
