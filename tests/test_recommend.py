@@ -131,6 +131,21 @@ def test_titles_stand_beside_the_ids(call, make_run, toy):
     assert status == 0 and out.splitlines()[0] == "by,item,title,rank,cosine"
 
 
+def test_new_items_have_the_titles_of_their_folder(call, make_run, toy, tmp_path):
+    directory = make_run("VBPR")
+    pd.DataFrame({"item_id": [0, 1], "original_id": ["n0", "n1"], "text": ["lamp", "chair"]}).to_csv(
+        tmp_path / "items.csv", index=False
+    )
+    for name in ("image_feat.npy", "text_feat.npy"):
+        np.save(tmp_path / name, np.load(toy / name)[:2])
+    status, out, _ = call("audience", "--run", directory, "--new-items", tmp_path, "--item", "n1", "-k", 2, "--titles")
+    assert status == 0 and [line.split(",")[:2] for line in out.splitlines()[1:]] == [["n1", "chair"]] * 2
+    words = ("--new-items", tmp_path, "--titles", "--user", 7, "-k", 66, "--include-seen")
+    status, out, _ = call("--run", directory, *words)
+    rows = [line.split(",") for line in out.splitlines()[1:]]
+    assert status == 0 and {item: title for _, item, title, *_ in rows if title} == {"n0": "lamp", "n1": "chair"}
+
+
 def test_a_page_of_lists(call, make_run, tmp_path):
     directory = make_run("VBPR")
     status, out, err = call("--run", directory, "--user", 7, 3, "--html", tmp_path / "lists.html", "-k", 4)

@@ -1,8 +1,8 @@
 """ItemKNN: an item is recommended for its likeness to what the user has, by content or by the users that items share.
 
 Sarwar et al., *Item-based Collaborative Filtering Recommendation Algorithms*, WWW 2001. Nothing is trained. `similarity:
-interactions` is the cosine of the items' columns of the training pairs; `content` that of their raw features, the mean over
-modalities. A user's score is the sum of the similarities of the item's k nearest training items that the user has.
+interactions` is the cosine of the items' columns of the training pairs, at the k items that share most users; `content` that of
+their raw features, at the k nearest, the mean over modalities. A user's score is the sum over those of them that the user has.
 U users, I items, B batch.
 """
 
@@ -47,7 +47,7 @@ class ItemKNN(GeneralRecommender):
         total = sp.csr_matrix((self.n_items, self.n_items))
         for modality, neighbour in links.neighbour.items():
             values = links.similarity[modality].flatten().cpu().numpy()
-            offsets = np.arange(0, neighbour.numel() + 1, neighbour.shape[1])
+            offsets = np.arange(self.n_items + 1) * neighbour.shape[1]
             total = total + sp.csr_matrix((values, neighbour.flatten().cpu().numpy(), offsets), shape=total.shape)
         return sp.csr_matrix(total / len(features))
 

@@ -29,7 +29,7 @@ class LGMRecSettings(Settings):
     )
     n_ui_layers: int = key("Layers of the user-item graph for the id embeddings.", ge=0, le=1000)
     n_mm_layers: int = key("Layers of the user-item graph for the features.", ge=0, le=1000)
-    n_hyper_layer: int = key("Layers of the hypergraphs.", ge=0, le=1000)
+    n_hyper_layer: int = key("Layers of the hypergraphs.", gt=0, le=1000)
     hyper_num: int = key("Hyperedges of a modality.", gt=0, le=10**6)
     keep_rate: float = key("Share of the hyperedges' incidence that training keeps.", ge=0, le=1)
     alpha: float = key("Weight of the global embeddings.", ge=0)

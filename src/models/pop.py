@@ -1,6 +1,6 @@
 """Pop: every user is recommended the items with the most training pairs. Nothing is trained, and nobody is known.
 
-What any model must be above to have learned who likes what. A new item has no pairs, so it stands last.
+What any model must be above to have learned who likes what. An item of the data set without pairs stands last.
 """
 
 import numpy as np

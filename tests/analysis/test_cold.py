@@ -139,11 +139,29 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     assert report.main([*words, "--cold_items", "own"]) == 2 and report.main([*words, "--item_dropout", "0"]) == 2
 
 
-@pytest.mark.parametrize("wrong", [["-m", "GUME"], ["--item_dropout", "0"], ["--cold_items", "own"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["-m", "GUME"],
+        ["--item_dropout", "0"],
+        ["--cold_items", "own"],
+        ["--learning_rate", "1e-3", "1e-2"],
+        ["--data_path", "one", "two"],
+    ],
+)
 def test_a_wrong_word_makes_no_data_set(elsewhere, toy, in_this_process, capsys, wrong):
     pytest.importorskip("matplotlib", reason="figures need the extra [report]")
     assert report.main(["cold", "-d", "toy", "--data_path", str(toy.parent), *wrong]) == 2
     assert not list((elsewhere / "data").glob("*-cold"))
+
+
+def test_a_split_that_was_made_of_other_data_is_not_taken(elsewhere, toy, in_this_process, capsys):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    words = ["cold", "-d", "toy", "-m", "Pop", "--data_path", str(toy.parent), "--results_dir", str(elsewhere / "results")]
+    assert report.main(words) == 0 and report.main(words) == 0
+    np.save(toy / "text_feat.npy", np.load(toy / "text_feat.npy") + 1)
+    assert report.main(words) == 2
+    assert "toy-cold was made of other data than" in capsys.readouterr().err
 
 
 def test_missing_modalities_are_trained_beside_a_model_of_everything(toy, elsewhere, in_this_process, make_config, capsys):
@@ -157,5 +175,11 @@ def test_missing_modalities_are_trained_beside_a_model_of_everything(toy, elsewh
     at_zero = table[table["share"] == 0]
     assert at_zero["recall@20 without visual"].nunique() == at_zero["recall@20 without text"].nunique() == 1
     capsys.readouterr()
-    assert report.main([*words, "--missing_share", "0.1"]) == 2
-    assert "the study sets missing_share itself" in capsys.readouterr().err
+    for wrong, message in (
+        (["--missing_share", "0.1"], "the study sets missing_share itself"),
+        (["--missing_seed", "1", "2"], "--missing_seed: a study takes one value"),
+        (["--topk", "10", "--valid_metric", "Recall@10"], "the study shows recall@20, which these settings do not compute"),
+        (["-m", "VBPR", "vbpr", "BPR"], "BPR on toy reads no modality"),
+    ):
+        assert report.main([*words, *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -102,6 +102,11 @@ def test_a_models_own_yaml_says_what_makes_another_model(make_record, configs):
     assert labels == ["VBPR", "VBPR flavour=hot"]
 
 
+def test_a_model_that_is_not_trained_could_not_have_improved(make_record):
+    assert not at_cap(make_record("Pop", LOW, ended=1, epochs=1, req_training=False))
+    assert at_cap(make_record("BPR", LOW, ended=5, epochs=5, req_training=True))
+
+
 def test_all_modalities_by_name_are_all(make_record):
     files = {"vision_feature_file": "v.npy", "text_feature_file": "t.npy"}
     named = make_record("VBPR", LOW, 1, modalities=["text", "visual"], **files)

@@ -162,6 +162,13 @@ def test_a_trained_tensor_made_from_the_features_has_no_answer(make_run, monkeyp
         metrics_without(trained, "text", HALF)
 
 
+@pytest.mark.parametrize("model", ["DRAGON", "MENTOR", "COHESION"])
+def test_the_vectors_of_the_last_step_have_no_answer(model, make_run):
+    trained = load_trained(make_run(model, evaluate_on="last_forward"))
+    with pytest.raises(RunError, match=f"{model} scores the vectors of its last training step"):
+        metrics_without(trained, "text", HALF)
+
+
 def test_the_data_of_the_run_are_not_touched(make_run, toy):
     def content():
         return {path.name: path.read_bytes() for path in toy.iterdir()}

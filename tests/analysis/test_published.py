@@ -123,6 +123,7 @@ def test_a_model_without_a_part_stands_beside_no_figure_of_the_whole_one(record)
     less = record("MambaRec", use_local_alignment=False)
     figures = [figure("MambaRec"), figure("MambaRec", setting="modalities=text")]
     assert [row["Ours"] for row in rows([kept, less], figures)[0]] == ["–", "0.0600"]
+    assert [row["Ours"] for row in rows([record("BPR", mg=True)], [figure("BPR")])[0]] == ["–"]
     released = record("MambaRec", variant="released")
     assert rows([released], figures)[0][0]["Model"] == "MambaRec variant=released"
 

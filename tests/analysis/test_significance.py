@@ -50,6 +50,20 @@ def test_models_that_do_not_differ_have_p_one_and_no_interval():
     assert (result.wilcoxon, result.t_test, result.low, result.high) == (1, 1, 0, 0)
 
 
+def test_means_over_seeds_in_another_order_do_not_differ():
+    generator = np.random.default_rng(0)
+    a, b, c = (generator.integers(0, 6, 2000) / generator.integers(1, 12, 2000) for _ in range(3))
+    one, other = np.mean([a, b, c], axis=0), np.mean([b, c, a], axis=0)
+    assert (one != other).any()
+    result = paired(one, other)
+    assert (result.difference, result.wilcoxon, result.t_test) == (0, 1, 1)
+
+
+def test_one_user_alone_tells_nothing():
+    result = paired(np.array([0.5]), np.array([0.1]))
+    assert (result.wilcoxon, result.t_test) == (1, 1)
+
+
 def test_a_constant_difference_is_certain():
     assert paired(np.ones(50), np.zeros(50)).t_test == 0
 

@@ -89,6 +89,8 @@ def test_a_trial_that_fails_is_named_and_the_others_are_drawn(call, tmp_path):
         (["ablation", "-d", "nowhere"], "there is no data set 'nowhere'"),
         (["cl-weight", "-d", "toy", "--cl_loss", "0.1"], "--cl_loss: the study cl-weight sets cl_loss itself; leave it out"),
         (["ablation", "-d", "toy", "--mmd_weight", "0.1", "0.2"], "--mmd_weight: a study takes one value"),
+        (["ablation", "-d", "toy", "--topk", "20"], "the study ablation shows recall@10, ndcg@10, which these settings do not"),
+        (["ablation", "-d", "toy", "--results", "/nowhere", "--jobs", "2"], "--jobs is for training, and --results shows runs"),
         (["ablation", "-d", "toy", "--epoch", "3"], "MambaRec has no key 'epoch'; did you mean '--epochs'?"),
         (["ablation", "-d", "toy", "--results", "/nowhere"], "/nowhere: no finished run and no *.record.npz there"),
     ],
@@ -132,7 +134,7 @@ def made_up(places):
                     "best_epoch": 2,
                     "valid": {"recall@20": 0.1},
                 }
-                result = {"model": "MambaRec", "dataset": "toy", "seed": seed, "test": test, **costs}
+                result = {"model": config["model"], "dataset": "toy", "seed": seed, "test": test, **costs}
                 environment = {"device": "cpu", "threads": 1, "feature_widths": {"visual": 24, "text": 16}}
                 settings = json.loads(json.dumps(config.at(seed=seed).plain()))
                 records.append(Record(settings, environment, result, [], np.arange(2), {}, Path(f"seed{seed}-{i}")))
@@ -327,3 +329,18 @@ def test_the_dark_form_is_the_same_figure_in_other_colours(drawn, tmp_path):
     shapes = [re.sub(r"#[0-9a-f]{6}|#\w+|id=\"\w+\"", "", text) for text in (light, dark)]
     assert shapes[0].count("<path") == shapes[1].count("<path")
     assert picture.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_a_run_that_is_older_than_a_key_is_of_the_point_that_it_was(made_up):
+    plan, records = made_up("sampling")
+    full = [replace(one, config={k: v for k, v in one.config.items() if k not in plan.study.keys}) for one in records[:2]]
+    found = find(plan, full)
+    assert [point.label for point, *_ in found.runs] == ["full steps"]
+    assert found.left_out == ["3 neighbours", "10 neighbours", "every neighbour"]
+
+
+def test_a_run_without_a_metric_that_is_drawn_is_named(made_up):
+    plan, records = made_up("reduction")
+    del records[0].result["test"]["recall@10"]
+    with pytest.raises(RunError, match=r"seed1-0 has no recall@10 on test"):
+        find(plan, records)

@@ -77,6 +77,21 @@ def test_items_that_a_mask_leaves_out_have_no_edge_and_no_new_item_as_neighbour(
     assert mask[links.neighbour["visual"]].all()
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("ItemKNN", {"similarity": "content"}), ("FREEDOM", {"item_dropout": 0.9}), ("MambaRec", {"item_dropout": 0.9})],
+)
+def test_a_modality_that_one_item_has_links_nothing(model, settings, build, toy):
+    np.save(toy / "image_mask.npy", np.arange(64) == 5)
+    config, loader, built = build(model, **settings)
+    if config["req_training"]:
+        built.train()
+        assert torch.isfinite(built.calculate_loss(next(iter(loader))))
+    built.eval()
+    with torch.no_grad():
+        assert torch.isfinite(built.full_sort_predict([torch.arange(4)])).all()
+
+
 @pytest.mark.parametrize("name", TRAINED_FOR)
 def test_cold_items_are_scored_as_new_items_with_their_features(name, build, cold):
     config, loader, model = build(name, cold_items="neighbours")

@@ -126,6 +126,9 @@ def test_an_item_without_a_picture_is_linked_by_its_text_alone(make_run, folder)
     with_picture = vectors()
     np.save(place / "image_feat.npy", before[::-1].copy())
     assert not np.allclose(vectors()[0], with_picture[0], atol=1e-4)  # this one has a picture
+    np.save(place / "image_mask.npy", np.array([False, False]))
+    assert len(vectors()) == 2  # no new item has a picture
+    np.save(place / "image_mask.npy", np.array([True, False]))
     np.save(place / "text_mask.npy", np.array([True, False]))
     with pytest.raises(DataError, match="item 'new 5' has none of visual, text"):
         vectors()

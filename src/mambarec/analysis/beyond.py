@@ -12,6 +12,7 @@ import pandas as pd
 
 from mambarec.analysis.breakdown import COLD, N_GROUPS, SMALLEST, by_item_popularity, by_user_activity, coverage
 from mambarec.analysis.comparison import Entry, compare
+from mambarec.analysis.fairness import check_computed
 from mambarec.analysis.figures import Axis, Panel, Picture, bars, lines, metric_name
 from mambarec.analysis.missing import missing_modality
 from mambarec.analysis.records import Record
@@ -25,7 +26,7 @@ RECALL = f"recall@{K}"
 
 def breakdown_pictures(records: Sequence[Record]) -> list[Picture]:
     """Recall@20 by user activity and by item popularity, and coverage and Gini, of the models run on one data set."""
-    entries = _entries(records)
+    entries = _entries(records, RECALL, "ndcg@20")
     runs = _directories(entries)
     return draw_breakdown(
         _over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"]),
@@ -97,7 +98,7 @@ def _fewer(n_groups: int, smallest: int) -> str:
 
 def missing_pictures(records: Sequence[Record]) -> list[Picture]:
     """Recall@20 as 0, 25, 50, 75, 100% of the items lose a modality, of the models run on one data set."""
-    entries = _entries(records)
+    entries = _entries(records, RECALL)
     frames = []
     for run in _directories(entries):
         get_logger().info("missing modalities of %s", run)
@@ -185,7 +186,9 @@ def trained_missing_pictures(runs: Sequence[Masked], seed: int = 0) -> list[Pict
     ]
 
 
-def _entries(records: Sequence[Record]) -> list[Entry]:
+def _entries(records: Sequence[Record], *metrics: str) -> list[Entry]:
+    """The rows of a table; RunError where a run lacks a metric that is drawn."""
+    check_computed(records, metrics)
     comparison = compare(records)
     return comparison.column(comparison.datasets[0])
 

@@ -72,6 +72,8 @@ def point(record: Record) -> dict[str, Any]:
 def at_cap(record: Record) -> bool:
     """Whether the run ended at its number of epochs while it might still have improved."""
     settings, best = record.settings(), record.result["best_epoch"]
+    if settings.get("req_training") is False:
+        return False
     validated = [row["epoch"] for row in record.epochs if "valid" in row] or range(record.result["epochs"])
     since = sum(epoch > best and epoch >= settings["min_epochs"] for epoch in validated)
     return record.result["epochs"] >= settings["epochs"] and since < settings["stopping_step"]
@@ -193,6 +195,16 @@ def common_seeds(dataset: str, rows: Mapping[str, Point]) -> tuple[list[int], li
         lack = [label for label, runs in rows.items() if seed not in runs]
         unused.append(f"seed {seed} (only {listed(have)})" if len(have) <= len(lack) else f"seed {seed} (not {listed(lack)})")
     return common, [f"Not used, because not every row of {dataset} has it: {listed(unused)}."] if unused else []
+
+
+def check_computed(records: Sequence[Record], metrics: Sequence[str]) -> None:
+    """RunError where a run lacks one of these test metrics."""
+    for record in records:
+        if lacking := [metric for metric in metrics if metric not in record.result["test"]]:
+            raise RunError(
+                f"{record.source} has no {', '.join(lacking)} on test, which is shown here. Leave this run out, or train with "
+                "the usual metrics and topk"
+            )
 
 
 def check_same_data(records: Sequence[Record]) -> None:

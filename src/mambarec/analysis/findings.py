@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mambarec.analysis.comparison import METRICS, check_same_data
+from mambarec.analysis.comparison import METRICS
 from mambarec.analysis.embedding import angle_density, item_directions, tsne, uniformity
+from mambarec.analysis.fairness import check_computed, check_same_data
 from mambarec.analysis.figures import Picture, clouds, densities, metric_name
 from mambarec.analysis.records import MACHINE_KEYS, Record
 from mambarec.analysis.studies import Plan, Point
@@ -54,18 +55,24 @@ def find(plan: Plan, records: Iterable[Record]) -> Findings:
             + (f" of {_seeds(seeds)}" if seeds else "")
             + ". Without --results the runs are made"
         )
-    check_same_data([run for *_, runs in complete for run in runs])
+    taken = [run for *_, runs in complete for run in runs]
+    check_same_data(taken)
+    check_computed(taken, METRICS)
     left_out = [point.label for point, _, runs in found if not set(seeds) <= set(runs)]
     return Findings(plan, seeds, complete, left_out)
 
 
 def _fits(record: Record, config: Config, given: Mapping[str, Any]) -> bool:
-    """Whether a run is of this point, whatever its seed. A key that the run is too old to have does not count."""
+    """Whether a run is of this point, whatever its seed.
+
+    A key that the run is too old to have counts with the value that stands for what was before it; without one it does not.
+    """
     if record.model != config["model"] or record.dataset != config["dataset"]:
         return False
     free = NEUTRAL_KEYS | {"seed", "device"} | (MACHINE_KEYS - set(given))  # the machine counts where it was asked for
     wanted = json.loads(json.dumps(config.plain()))
-    return all(record.config.get(key, value) == value for key, value in wanted.items() if key not in free)
+    had = {**wanted, **config.later, **record.config}
+    return all(had[key] == value for key, value in wanted.items() if key not in free)
 
 
 def _ambiguous(point: Point, one: Record, other: Record) -> str:

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from jinja2 import Environment
 from markupsafe import Markup
 
-from mambarec.analysis.comparison import Comparison, compare
+from mambarec.analysis.comparison import TESTED, Comparison, compare
+from mambarec.analysis.fairness import check_computed
 from mambarec.analysis.figures import DARK, LIGHT, NIGHT
 from mambarec.analysis.live import COLUMNS, FAILED, Live, Unfinished
 from mambarec.analysis.published import published_here
@@ -88,8 +89,12 @@ class Answer:
 def answer(
     records: Iterable[Record], reference: str | None = None, metrics: Sequence[str] | None = None, notes: Sequence[str] = ()
 ) -> Answer:
-    """Of finished runs of one data set. RunError as compare; ConfigError for a metric that the runs did not compute."""
+    """Of finished runs of one data set.
+
+    RunError as compare, and for runs without Recall@20; ConfigError for another metric that the runs did not compute.
+    """
     records = list(records)
+    check_computed(records, [TESTED])
     comparison = compare(records, reference, notes=notes)
     dataset = records[0].dataset
     tables = [_without_dataset(table) for table in all_tables(comparison, metrics)]

@@ -61,7 +61,16 @@ def missing_modality(runs: Sequence[str | Path], shares: Sequence[float] = SHARE
 
 
 def metrics_without(trained: Trained, modality: str, missing: np.ndarray) -> dict[str, float]:
-    """Test metrics of a trained model when the items `missing` (N,) have lost a modality that it reads."""
+    """Test metrics of a trained model when the items `missing` (N,) have lost a modality that it reads.
+
+    RunError where these are not defined: what is kept of the last training step, or was trained, does not change with the
+    features.
+    """
+    if trained.config.get("evaluate_on") == "last_forward":
+        raise RunError(
+            f"{trained.config['model']} scores the vectors of its last training step (evaluate_on: last_forward), which do not "
+            "change with the features; train it with --evaluate_on parameters"
+        )
     with _data_without(trained, modality, missing) as (config, dataset):
         model = build_model(config, dataset)
         state = _state_without(trained, model, modality, missing)

@@ -83,7 +83,7 @@ class Figure:
         """Whether a run is of this model with this setting, and whole but for it."""
         key, _, value = self.setting.partition("=")
         kind, defaults = identity(record), record.defaults()
-        whole = all(part == key or kind.get(part, default) == default for part in _PARTS if (default := defaults.get(part)))
+        whole = all(kind.get(part, defaults[part]) == defaults[part] for part in _PARTS if part in defaults and part != key)
         return record.model == self.model and whole and (not key or value_text(record.settings().get(key)) == value)
 
     def asks_for(self, config: Mapping[str, Any]) -> bool:

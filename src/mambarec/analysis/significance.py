@@ -7,6 +7,7 @@ import numpy as np
 
 N_RESAMPLES = 2000
 _BLOCK = 200  # resamples drawn at once
+_ROUNDING = 1e-12  # means over seeds in another order differ by less
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     percentile bootstrap over users (Efron 1979). ValueError when the lengths differ or a value is NaN.
     """
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    differences[np.abs(differences) < _ROUNDING] = 0
     if np.isnan(differences).any():
         raise ValueError("a per-user value is NaN")
     low, high = bootstrap_interval(differences, seed)
@@ -35,8 +37,9 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     from scipy import stats  # half a second to import, which no training should wait for
 
     wilcoxon = stats.wilcoxon(differences, zero_method="pratt").pvalue
-    constant = len(differences) > 1 and np.ptp(differences) == 0  # the t statistic is infinite
-    t_test = 0.0 if constant else stats.ttest_1samp(differences, 0.0).pvalue
+    t_test = 0.0 if len(differences) > 1 else 1.0  # of equal differences the t statistic is infinite; one has no deviation
+    if np.ptp(differences):
+        t_test = stats.ttest_1samp(differences, 0.0).pvalue
     return Paired(float(differences.mean()), low, high, float(wilcoxon), float(t_test))
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from mambarec.analysis.comparison import METRICS
 from mambarec.analysis.figures import Axis, Panel, bars, heat_map, lines, metric_name
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError
+from mambarec.config import configurator
 from mambarec.config.configurator import Config
 from mambarec.running.run import open_dataset
 
@@ -74,9 +76,7 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
     study, given = STUDIES[name], dict(given)
     keep_free(given, study.keys, f"the study {name}")
     base = Config(MODEL, dataset, given)
-    for key, values in base.axes.items():
-        if key != "seed":
-            raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {values}")
+    check_computes(base, METRICS, f"the study {name}")
     points, obstacles = [], []
     widths = _feature_widths(base, records) if study.reads_features else {}
     for point in study.points(widths, base["reduction_factor"]):
@@ -88,10 +88,19 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
 
 
 def keep_free(given: Mapping[str, Any], keys: Iterable[str], who: str) -> None:
-    """ConfigError where a command gives a key that `who` sets itself."""
+    """ConfigError where a command gives a key that `who` sets itself, or several values of another key than the seed."""
     for key in keys:
         if key in given:
             raise ConfigError(f"--{key}: {who} sets {key} itself; leave it out")
+    for key, value in given.items():
+        if isinstance(value, configurator.Axis) and key != "seed":
+            raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {list(value)}")
+
+
+def check_computes(config: Config, metrics: Iterable[str], who: str) -> None:
+    """ConfigError where the runs of a configuration would lack a metric that is shown."""
+    if lacking := [metric for metric in metrics if metric not in config.computed()]:
+        raise ConfigError(f"metrics, topk: {who} shows {', '.join(lacking)}, which these settings do not compute")
 
 
 def configuration(point: Point, dataset: str, given: Mapping[str, Any]) -> Config:

@@ -136,6 +136,8 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
         yield _current
         return
     joined_before = dist.is_initialized()
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what NCCL sends of itself goes by this GPU
     if not joined_before:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     before, _current = _current, Processes(dist.get_rank(), dist.get_world_size())

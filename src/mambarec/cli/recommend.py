@@ -117,7 +117,9 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
         for path in export_vectors(trained, options.format, options.output):
             show(path)
         return
-    titles = item_titles(trained.dataset) if options.titles or getattr(options, "html", None) else None
+    titles = None
+    if options.titles or getattr(options, "html", None):
+        titles = item_titles(trained.dataset, getattr(options, "new_items", None))
     if options.titles and titles is None:
         raise DataError(
             f"--titles: {trained.dataset.folder / 'items.csv'} gives no titles; it needs the columns original_id and text"

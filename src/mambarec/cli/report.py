@@ -22,10 +22,10 @@ from mambarec.analysis.published import Figure, known_figures, missing_reasons, 
 from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
-from mambarec.analysis.studies import STUDIES, configuration, keep_free, plan_study
+from mambarec.analysis.studies import STUDIES, check_computes, configuration, keep_free, plan_study
 from mambarec.analysis.tables import FORMATS, rendered
 from mambarec.base.console import Parser, show
-from mambarec.base.errors import ConfigError, RunError, exit_status
+from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
 from mambarec.base.files import write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
@@ -35,7 +35,7 @@ from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, prepare, run_trials
-from mambarec.preparation.resplit import resplit
+from mambarec.preparation.resplit import is_split_of, resplit
 from mambarec.running.lookup import find_runs
 from mambarec.running.run import open_dataset
 
@@ -332,10 +332,13 @@ def _missing_trained(options: argparse.Namespace) -> int:
     """Train models with masks, and draw them beside those trained on everything; 1 when a trial failed."""
     given = _given(options)
     keep_free(given, ("missing_modality", "missing_share"), "the study")
-    whole = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
-    modalities = open_dataset(whole[0].trials()[0]).modalities
-    if not modalities:
-        raise ConfigError(f"{whole[0]['model']} on {whole[0]['dataset']} reads no modality that its items could lack")
+    configs = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
+    whole = list({one["model"]: one for one in configs}.values())  # each model once
+    check_computes(whole[0], [TESTED], "the study")
+    read = {one["model"]: open_dataset(one.trials()[0]).modalities for one in whole}
+    if none := [model for model, modalities in read.items() if not modalities]:
+        raise ConfigError(f"{', '.join(none)} on {whole[0]['dataset']} reads no modality that its items could lack")
+    modalities = read[whole[0]["model"]]
     points = [(None, 0.0), *((modality, share) for modality in modalities for share in MISSING_SHARES)]
     trials = [
         (modality, share, trial)
@@ -349,7 +352,7 @@ def _missing_trained(options: argparse.Namespace) -> int:
     ]
     outcomes = _run([trial for *_, trial in trials], "study missing", given, options.jobs, options.name)
     runs = [
-        Masked(trial["model"], trial["seed"], modality, share, Path(found["directory"]), found["test"]["recall@20"])
+        Masked(trial["model"], trial["seed"], modality, share, Path(found["directory"]), found["test"][TESTED])
         for (modality, share, trial), outcome in zip(trials, outcomes, strict=True)
         if (found := outcome.result)
     ]
@@ -365,6 +368,8 @@ def study(options: argparse.Namespace) -> int:
         check_sklearn()
     failed = False
     if options.results:
+        if idle := [name for name, given in {"--jobs": options.jobs != 1, "--name": options.name}.items() if given]:
+            raise ConfigError(f"{idle[0]} is for training, and --results shows runs that are finished; leave one out")
         found = load_records(options.results)
         plan = plan_study(options.command, options.dataset, override_pairs(options.words), found)
     else:
@@ -410,15 +415,21 @@ def cold_start(options: argparse.Namespace) -> int:
 
 
 def _cold_dataset(name: str, given: dict[str, Any]) -> tuple[str, str]:
-    """The data set NAME-cold, made of NAME where it is not there, and the folder above it."""
+    """The data set NAME-cold, made of NAME where it is not there, and the folder above it.
+
+    DataError where NAME-cold was made of other data.
+    """
     cold_name = name if name.endswith(cold.ENDING) else f"{name}{cold.ENDING}"
     place = Path(given.get("data_path", DATA))
-    if cold_name in available_datasets() and (place / cold_name).is_dir():
-        return cold_name, f"{place}"
-    if name != cold_name and not (DATA / cold_name).is_dir():
-        source = open_dataset(Config("Pop", name, {key: given[key] for key in ("data_path",) if key in given})).folder
-        resplit(source, cold_name, cold.SPLIT, 999, DATA)
-    return cold_name, f"{DATA}"
+    above = place if (place / cold_name).is_dir() else DATA
+    if name == cold_name:
+        return cold_name, f"{above}"
+    source = open_dataset(Config("Pop", name, {key: given[key] for key in ("data_path",) if key in given})).folder
+    if cold_name not in available_datasets() or not (above / cold_name).is_dir():
+        resplit(source, cold_name, cold.SPLIT, 999, above)
+    elif not is_split_of(above / cold_name, source):
+        raise DataError(f"{above / cold_name} was made of other data than {source}; remove it, and it is made anew")
+    return cold_name, f"{above}"
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

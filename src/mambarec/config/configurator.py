@@ -328,7 +328,7 @@ class Config(Mapping):
         own = declared.model_fields if declared else {}
         known = {*RunSettings.model_fields, *MirrorGradientSettings.model_fields, *own}
         self._declared: set[str] | None = known if declared else None
-        self._later = dict(itertools.chain(*(later(one).items() for one in self._schemas)))
+        self.later: dict[str, Any] = dict(itertools.chain(*(later(one).items() for one in self._schemas)))
         del self._schemas  # a class of a model's file cannot go to another process
 
     # the mapping
@@ -386,9 +386,13 @@ class Config(Mapping):
         """Every key and value, fit for JSON, in the order in which they were merged, which is that of the modalities."""
         return {key: str(value) if key == "device" else value for key, value in self._values.items()}
 
+    def computed(self) -> list[str]:
+        """The metrics of an evaluation, as 'recall@20'."""
+        return [f"{name.lower()}@{cutoff}" for name in self["metrics"] for cutoff in self["topk"]]
+
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
-        as_before = {key for key, value in self._later.items() if self._values.get(key) == value}
+        as_before = {key for key, value in self.later.items() if self._values.get(key) == value}
         values = {key: value for key, value in self.plain().items() if key not in NEUTRAL_KEYS | as_before}
         return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
 

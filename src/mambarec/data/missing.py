@@ -21,8 +21,8 @@ def mask_file(features: Path) -> Path:
     return features.with_name(f"{features.stem.removesuffix('_feat')}_mask.npy")
 
 
-def read_mask(path: Path, n_items: int) -> np.ndarray:
-    """Which items have the modality, bool (I,); DataError for anything else, and where no item has it."""
+def read_mask(path: Path, n_items: int, may_be_empty: bool = False) -> np.ndarray:
+    """Which items have the modality, bool (I,); DataError for anything else, and where no item has it and one must."""
     try:
         with path.open("rb") as file:
             shape, _, dtype = array_head(file)
@@ -31,7 +31,7 @@ def read_mask(path: Path, n_items: int) -> np.ndarray:
         mask = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
-    if not mask.any():
+    if not mask.any() and not may_be_empty:
         raise DataError(f"{path} is false for every item; leave the modality out (modalities)")
     return mask
 

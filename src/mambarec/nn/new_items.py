@@ -82,7 +82,7 @@ class Links(NamedTuple):
         """A row of `nn.graph.neighbour_graph` times [own; others]: 1 / k at the item itself and its k - 1 nearest."""
         index = self.neighbour[modality]
         there = self.weight[modality].sum(1, keepdim=True) > 0  # (N, 1)
-        k = index.shape[1]
+        k = max(index.shape[1], 1)  # none where no training item has the modality
         return (own + _gather(index[:, :-1], torch.ones_like(self.weight[modality][:, :-1]), others)) / k * there
 
 

@@ -1,6 +1,7 @@
 """`python prepare.py resplit`: a data set of the same interactions and features as another one, split in another way."""
 
 import argparse
+import filecmp
 import os
 import shutil
 from pathlib import Path
@@ -81,6 +82,20 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
         write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
     get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))
     return target
+
+
+def is_split_of(target: Path, folder: Path) -> bool:
+    """Whether a data set, in the folder `target`, has the pairs and the arrays of the one in `folder`."""
+    pairs = []
+    for place in (target, folder):
+        source = configurator.config_file(f"dataset/{place.name}.yaml")
+        described = configurator.read_yaml(source) if source else {}
+        path = place / str(described.get("inter_file_name"))
+        if not path.is_file():
+            return False
+        pairs.append(_interactions(path, described)[["userID", "itemID"]])
+    arrays = [(file, target / file.name) for file in folder.glob("*.npy")]
+    return pairs[0].equals(pairs[1]) and all(own.is_file() and filecmp.cmp(file, own, shallow=False) for file, own in arrays)
 
 
 def _interactions(path: Path, described: dict) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class Arrivals:
         path = mask_file(self._file(modality))
         if not path.exists():
             return None
-        return read_mask(path, len(self))
+        return read_mask(path, len(self), may_be_empty=True)
 
 
 def recommend_with_new(
