@@ -9,6 +9,7 @@ from mambarec.base.errors import ConfigError
 from mambarec.base.places import CHECKOUT
 from mambarec.config import configurator
 from mambarec.config.configurator import (
+    Axis,
     Config,
     available_datasets,
     available_models,
@@ -259,6 +260,13 @@ def test_several_values_make_a_product_with_seeds_innermost(given):
 
 def test_a_value_given_twice_is_one_point(given):
     assert points(given("--seed 1 2 1"), "seed") == [(1,), (2,)]
+
+
+def test_lists_and_mappings_of_an_axis_stay_what_they_are(given):
+    config = given("--modalities [text] [image,text] [text] --learning_rate_scheduler [1,5] [1.0,50]")
+    assert config.axes == {"modalities": [["text"], ["image", "text"]], "learning_rate_scheduler": [[1.0, 5.0], [1.0, 50.0]]}
+    norms = [{"max_norm": 1}, {"max_norm": 5}]
+    assert Config("BPR", "toy", {"clip_grad_norm": Axis([*norms, norms[0]])}).axes == {"clip_grad_norm": norms}
 
 
 def test_lists_under_hyper_parameters_are_axes_as_in_mmrec(given, add_lines, configs):

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import importlib
 import itertools
+import json
 import math
 import re
 import sys
@@ -439,7 +440,7 @@ class Config(Mapping):
             self.axes.pop(key, None)
             self._values.pop(key, None)
             if len(checked) > 1:
-                self.axes[key] = list(dict.fromkeys(map(_hashable, checked)))
+                self.axes[key] = distinct(checked)
             else:
                 self._values[key] = checked[0]
             self._source[key] = source
@@ -636,8 +637,12 @@ def _meant(word: str) -> str:
     return ""
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """The values of an axis, lists and mappings among them, each once and in order."""
+    found: dict[Any, Any] = {}
+    for value in values:
+        found.setdefault(json.dumps(value) if isinstance(value, list | dict) else value, value)
+    return list(found.values())
 
 
 def _written(key: str, value: Any, default: Any) -> str:

@@ -19,7 +19,7 @@ from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.settings import has_type
 from mambarec.base.words import command, command_text, count
-from mambarec.config.configurator import Config
+from mambarec.config.configurator import Config, distinct
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.experiments.grid import by_model, by_point, varied
 
@@ -147,7 +147,7 @@ def plan_experiment(
     axes: dict[str, dict[str, list[Any]]] = {}
     points: dict[str, int] = {}
     for (model, _), group in groups.items():
-        axes[model] = {key: _plain(dict.fromkeys(map(_hashable, (one[key] for one in group)))) for key in varied(group)}
+        axes[model] = {key: distinct(one[key] for one in group) for key in varied(group)}
         points[model] = min(len(by_point(group)), n_points or len(group))
     seeds = sorted({config["seed"] for config in configs})
     varying = {"seed", *(key for keys in axes.values() for key in keys)}
@@ -221,14 +221,6 @@ def trial_name(path: Path) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _plain(values: Iterable[Any]) -> list[Any]:
-    return [list(value) if isinstance(value, tuple) else value for value in values]
 
 
 def _one_or_all(values: Iterable[Any]) -> Any:
