@@ -74,6 +74,14 @@ def test_a_search_chooses_on_validation(places):
     assert table.to_frame()["recall@20"][0] == best.result["test"]["recall@20"]
 
 
+def test_a_search_that_prunes_has_the_finished_runs(places):
+    pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    some = {"learning_rate": [10.0**-i for i in range(1, 9)], "epochs": 12, "min_epochs": 1}
+    table = mr.search("BPR", "toy", sampler="tpe", budget=12, **{**places, **some})
+    states = mr.runs("toy", results=places["results_dir"])["state"]
+    assert "pruned" in set(states) and len(table.runs) == (states == "finished").sum()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [

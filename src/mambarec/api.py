@@ -288,7 +288,7 @@ def _table(models, datasets, settings, reference, name, jobs, restart, words=())
     comparison, problem = training.compared(outcomes, experiment, options)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")
-    return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes])
+    return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes if outcome.result])
 
 
 def load_run(
