@@ -6,7 +6,7 @@ Every function raises a UserError (mambarec.base.errors). Its message says what 
 
 import io
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -244,7 +244,7 @@ def search(
     words = [
         "--search",
         *(["wide"] if wide else []),
-        *(["--search-budget", str(budget)] if budget else []),
+        *(["--search-budget", str(budget)] if budget is not None else []),
         "--sampler",
         sampler,
     ]
@@ -261,11 +261,19 @@ def _asked(
 ):
     """The command's options and the configuration keys that they and `settings` set."""
     flags = ["--jobs", str(jobs), *(["--restart"] if restart else []), *words]
-    options, _ = training.parse(["-m", *models, "-d", *datasets, *flags])
+    options, _ = _parsed(training.parse, ["-m", *models, "-d", *datasets, *flags])
     overrides = {key: _one_or_several(value) for key, value in settings.items()}
     if jobs > 1:
         overrides.setdefault("threads", threads_each(jobs))
     return options, overrides
+
+
+def _parsed(parse: Callable[[list[str]], Any], words: list[str]) -> Any:
+    """The options of a command; ConfigError where it refuses them, after the message that it writes to standard error."""
+    try:
+        return parse(words)
+    except SystemExit:
+        raise ConfigError("an option of this call cannot be used; the message above names it") from None
 
 
 def _one_or_several(value: Any) -> Any:
@@ -359,10 +367,7 @@ def prepare_table(
         for key, value in given.items():
             flag = "--data_path" if key == "data_path" else f"--{key.replace('_', '-')}"
             words += [] if value is False or value is None else [flag] if value is True else [flag, str(value)]
-        try:
-            asked = preparing.parse(words)
-        except SystemExit:
-            raise ConfigError("an option of mr.prepare_table() cannot be used; the message above names it") from None
+        asked = _parsed(preparing.parse, words)
         asked.does(asked)
         return Path(asked.data_path) / name
 
