@@ -54,6 +54,14 @@ def test_a_run_recommends_by_the_ids_and_titles_of_the_data(places, toy):
         run.recommend(users=["nobody"])
 
 
+def test_a_model_without_training_has_no_curve_of_its_loss(places):
+    run = mr.train("Pop", "toy", **places)
+    assert run.curves["loss"].isna().tolist() == [True] and run.curves["recall@20"].notna().all()
+    pytest.importorskip("matplotlib", reason="the extra [report] is not installed")
+    assert [axes.get_ylabel() for axes in run.plot().axes] == ["validation recall@20"]
+    assert [axes.get_ylabel() for axes in mr.train("BPR", "toy", **places).plot().axes] == ["loss", "validation recall@20"]
+
+
 def test_a_comparison_is_a_table_with_figures(places):
     table = mr.compare(["BPR", "VBPR"], "toy", seeds=[1, 2], **places)
     frame = table.to_frame()

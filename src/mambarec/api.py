@@ -57,10 +57,10 @@ class Run(Described):
 
     @property
     def curves(self) -> pd.DataFrame:
-        """A row for each epoch, counted from 1: loss, validation metrics (missing if not computed) and seconds."""
+        """A row for each epoch, counted from 1: loss, validation metrics and seconds. What was not computed is missing."""
         rows = self._files.metrics()
         frame = pd.DataFrame([row.get("valid") or {} for row in rows], index=pd.RangeIndex(1, len(rows) + 1, name="epoch"))
-        frame.insert(0, "loss", [row["loss"] for row in rows])
+        frame.insert(0, "loss", [row.get("loss", np.nan) for row in rows])
         return frame.assign(**{key: [row.get(key) for row in rows] for key in ("seconds_train", "seconds_eval")})
 
     @cached_property
@@ -113,8 +113,9 @@ class Run(Described):
                 return file.getvalue()
 
         figure = Figure(figsize=(7, 2.6), layout="constrained")
-        for axis, name in zip(figure.subplots(1, 2), ("loss", self.valid_metric), strict=True):
-            curve = self.curves[name].dropna()
+        curves = self.curves[["loss", self.valid_metric]].dropna(axis="columns", how="all")  # Pop and ItemKNN have no loss
+        for axis, name in zip(figure.subplots(1, curves.shape[1], squeeze=False)[0], curves, strict=True):
+            curve = curves[name].dropna()
             axis.plot(curve.index, curve)
             axis.set(xlabel="epoch", ylabel=name if name == "loss" else f"validation {name}")
             axis.axvline(self.result["best_epoch"] + 1, color="0.7", linestyle=":")
