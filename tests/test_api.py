@@ -49,9 +49,27 @@ def test_a_run_recommends_by_the_ids_and_titles_of_the_data(places, toy):
     assert lists["user"].tolist() == ["u7"] * 3 + ["u1"] * 3 and lists["rank"].tolist() == [1, 2, 3] * 2
     assert (lists["title"] == lists["item"].str.replace("i", "thing ")).all()
     assert len(run.recommend(k=1)) == len(set(run.trained.dataset.users["test"]))
+    assert run.recommend(users="u7", k=3)["item"].tolist() == lists["item"].tolist()[:3]
     assert run.similar("i7", k=2)["rank"].tolist() == [1, 2]
     with pytest.raises(DataError, match="no user 'nobody'"):
         run.recommend(users=["nobody"])
+    with pytest.raises(ConfigError, match="users is empty"):
+        run.recommend(users=[])
+    for call in (lambda: run.recommend(k=-1), lambda: run.similar("i7", k=0)):
+        with pytest.raises(ConfigError, match="expected a whole number above 0"):
+            call()
+
+
+def test_runs_are_found_by_a_key_that_is_not_set(places):
+    mr.train("BPR", "toy", **places)
+    assert len(mr.runs("toy", results=places["results_dir"], clip_grad_norm=None)) == 1
+    assert len(mr.runs("toy", results=places["results_dir"], clip_grad_norm=5)) == 0
+
+
+def test_a_reference_that_no_model_has_is_refused_before_anything_is_trained(places):
+    with pytest.raises(ConfigError, match="--reference MGCN: this command has no such model"):
+        mr.compare(["BPR", "VBPR"], "toy", reference="MGCN", **places)
+    assert not Path(places["results_dir"]).exists()
 
 
 def test_a_model_without_training_has_no_curve_of_its_loss(places):

@@ -73,23 +73,27 @@ class Run(Described):
         return item_titles(self.trained.dataset)
 
     def recommend(
-        self, users: Iterable[Any] | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
+        self, users: Iterable[Any] | str | int | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
     ) -> pd.DataFrame:
         """Recommend the k best items to each user.
 
         The columns are user, item, rank (from 1) and score. The column title is there if the texts of the items are known.
 
-        - `users`: original ids, or None for the users of the test split.
+        - `users`: original ids, one or several, or None for the users of the test split.
         - `include_seen`: whether the items that the user already had can be recommended.
         - `reasons`: the number of these items that are named as reasons, for each modality: the nearest ones.
 
         It raises DataError for a user who is not in the data.
         """
+        _check_positive(k)
         dataset = self.trained.dataset
         if users is None:
             numbers = lists.evaluated_users(dataset)
         else:
-            numbers = user_identifiers(dataset).numbers([str(user) for user in users])
+            names = [str(user) for user in ([users] if isinstance(users, str | int) else users)]
+            if not names:
+                raise ConfigError("users is empty: name a user, or leave it out for the users of the test split")
+            numbers = user_identifiers(dataset).numbers(names)
         frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
         return with_titles(pd.concat(frames, ignore_index=True), self._titles)
 
@@ -98,6 +102,7 @@ class Run(Described):
 
         The columns are by (representation or a modality), item, rank and cosine, and title if the texts are known.
         """
+        _check_positive(k)
         return with_titles(vectors.similar_items(self.trained, str(item), k), self._titles)
 
     def plot(self):
@@ -128,6 +133,12 @@ class Run(Described):
             f"best {self.result['best_epoch'] + 1}, {metric} validation "
             f"{self.result['valid'][metric]:.4f}, test {self.result['test'][metric]:.4f}>"
         )
+
+
+def _check_positive(k: int) -> None:
+    """ConfigError for a number of items that is none."""
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise ConfigError(f"k={k}; expected a whole number above 0")
 
 
 class Table:
@@ -289,6 +300,8 @@ def _table(models, datasets, settings, reference, name, jobs, restart, words=())
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
     read: dict[str, RecDataset] = {}
     configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
+    if reference is not None:
+        training.check_reference(reference, configs)
     outcomes, experiment = training.run_all(configs, options, overrides, read)
     if text := failures(outcomes):
         raise RunError(text)
@@ -312,7 +325,7 @@ def load_run(
     """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them."""
     if path is not None:
         return Run(path)
-    where = [f"{key}={value}" for key, value in settings.items()]
+    where = _where(settings)
     models, datasets = ([one] if one else [] for one in (model, dataset))
     return Run(choose_run([Path(results)], models, datasets, [] if seed is None else [seed], where))
 
@@ -324,7 +337,7 @@ def runs(
 
     The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
     """
-    where = [f"{key}={value}" for key, value in settings.items()]
+    where = _where(settings)
     found = find_runs([Path(results)], [model] if model else [], [dataset] if dataset else [], [], where)
     rows = []
     for run in found:
@@ -334,6 +347,11 @@ def runs(
         rows.append({**row, "directory": str(run.path)})
     columns = ["model", "dataset", "seed", "state", "metric", *_PARTS, "directory"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _where(settings: Mapping[str, Any]) -> list[str]:
+    """As `mambarec runs --where` has them: null is None."""
+    return [f"{key}={'null' if value is None else value}" for key, value in settings.items()]
 
 
 _PARTS = {"validation": "valid", "test": "test"}

@@ -173,7 +173,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
     if options.reference is not None:
-        _check_reference(options.reference, configs)
+        check_reference(options.reference, configs)
     if len(configs) == 1 and options.engine == "local":
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
@@ -216,7 +216,7 @@ def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[s
     raise ConfigError(f"nothing is trained, since something is missing.{hint}\n{lines}")
 
 
-def _check_reference(name: str, configs: Sequence[Config]) -> None:
+def check_reference(name: str, configs: Sequence[Config]) -> None:
     """ConfigError before anything is trained where no row can have this name; a row's name begins with that of its model."""
     models = list(dict.fromkeys(config["model"] for config in configs))
     if len(configs) == 1:
