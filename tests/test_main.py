@@ -190,6 +190,15 @@ def test_usable_models_are_those_whose_features_and_packages_are_there(call, toy
     assert status == 0 and "text_feat.npy does not exist" in out
 
 
+def test_a_search_of_the_usable_models_leaves_out_those_without_a_space_or_features(call, toy, configs):
+    for modality in ("image", "text"):
+        (toy / f"{modality}_feat.npy").unlink()
+    status, out, err = call("-m", "usable", "--search", "--save-best", "--search-budget", "2", "--epochs", "1")
+    assert status == 0, err
+    assert "left out, since their YAML has no search_space: Pop" in out
+    assert sorted(path.name for path in (configs / "tuned" / "toy").iterdir()) == ["BPR.yaml", "LightGCN.yaml"]
+
+
 def test_a_data_set_without_features_says_which_models_need_none(call, toy, configs):
     (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
     status, _, err = call("-m", "MambaRec")

@@ -273,7 +273,7 @@ def run_all(
     datasets: those that were read already, as in `prepare`.
     """
     is_tpe, budget = options.sampler == "tpe", options.search_budget
-    defaults = default_trials(options.model, options.dataset, overrides) if options.save_best else []
+    defaults = _defaults(configs, options.dataset, overrides) if options.save_best else []
 
     trials = prepare([*configs, *defaults], anew=options.restart, datasets=datasets)
     known = {id(trial.config): trial for trial in trials}
@@ -315,6 +315,13 @@ def run_all(
         for path in save_best(outcomes, space, of_yaml, overrides, budget, options.sampler):
             print(f"tuned values: {path}")
     return outcomes, experiment
+
+
+def _defaults(configs: Sequence[Config], datasets: Sequence[str], overrides: dict[str, Any]) -> list[Config]:
+    """`default_trials` of the models and data sets that are trained."""
+    trained = by_model(configs)
+    models = list(dict.fromkeys(model for model, _ in trained))
+    return [one for one in default_trials(models, datasets, overrides) if (one["model"], one["dataset"]) in trained]
 
 
 def _experiment(

@@ -15,7 +15,9 @@ from mambarec.config.configurator import (
     keys_owners,
     model_files,
     model_folder,
+    model_yamls,
     nearest_key,
+    read_yaml,
 )
 
 EVERY = ("all", "usable")  # words for every model there is; `usable` leaves out those whose needs the data do not meet
@@ -36,7 +38,10 @@ def plan(
     places = {key: overrides[key] for key in ("mg", "model_path") if overrides.get(key)}  # what says which keys there are
     if is_every(models):
         folder = model_folder(overrides)
-        models = _importable(available_models(folder), folder) if list(models) == ["usable"] else available_models(folder)
+        usable = list(models) == ["usable"]
+        models = _importable(available_models(folder), folder) if usable else available_models(folder)
+        if usable and search:
+            models = _searchable(models, folder, "wide_search_space" if search == "wide" else "search_space")
     trials, used = [], set()
     for dataset in datasets:
         for model in models:
@@ -67,6 +72,14 @@ def _importable(models: Sequence[str], folder: Path | None) -> list[str]:
             get_logger().info("left out: %s", error)
         else:
             kept.append(model)
+    return kept
+
+
+def _searchable(models: Sequence[str], folder: Path | None, space: str) -> list[str]:
+    """The models whose YAML says what a search tries; the others are said."""
+    kept = [model for model in models if any(read_yaml(path).get(space) for path in model_yamls(model, folder)[:1])]
+    if others := [model for model in models if model not in kept]:
+        get_logger().info("left out, since their YAML has no %s: %s", space, ", ".join(others))
     return kept
 
 
