@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from mambarec.config.configurator import Axis
-from mambarec.experiments.ray_engine import RayCluster, _data_folder, _pack, _unpack, _work, _work_together
+from mambarec.experiments.ray_engine import RayCluster, _collect, _data_folder, _pack, _unpack, _work, _work_together
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory, same_result
 from mambarec.running.run import run
@@ -38,6 +39,27 @@ def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(mak
     _unpack(files, trial.path)
     assert trial.state == "finished"
     assert same_result(trial.path, expected["directory"]) == []
+
+
+def test_a_mistake_of_a_task_is_the_trials_error(make_config, monkeypatch):
+    def fail(task):
+        raise ray.exceptions.RayTaskError("_work", "\x1b[36mray::_work()", ValueError("no room")).as_instanceof_cause()
+
+    monkeypatch.setattr(ray, "get", fail)
+    (trial,) = prepare([make_config("BPR")])
+    assert _collect(ray, object(), trial).error == "ValueError: no room"
+
+
+@pytest.mark.slow
+def test_trials_whose_threads_are_left_to_torch_have_the_drivers(make_config):
+    (trial,) = prepare([make_config("BPR", threads=0)])
+    ray.init(num_cpus=2, runtime_env={"working_dir": str(Path(__file__).parents[2] / "src")}, log_to_driver=False)
+    try:
+        (outcome,) = RayCluster()([trial])
+    finally:
+        ray.shutdown()
+    assert outcome.error is None and Path(outcome.result["directory"]) == trial.path
+    assert RunDirectory(trial.path).read_json("config.json")["threads"] == torch.get_num_threads()
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ _STOPPED = "stopped. Trials whose nodes share the results are saved. The same co
 
 @dataclass(frozen=True)
 class RayCluster:
-    """An engine: one Ray task per trial, on as many processors as the trial has threads (their key must be set).
+    """An engine: one Ray task per trial, on as many processors as the trial has threads. For 0 they are torch's number here.
 
     workers: processes that train a trial together, each on so many processors. The nodes must share data and results then.
     gpus: of each process of a trial that trains on a GPU; half a one lets two share it.
@@ -78,11 +78,13 @@ class RayCluster:
         running: dict[Any, Trial] = {}
         try:
             for trial in trials:
-                config = trial.config
+                config = trial.config.at(threads=trial.config["threads"] or torch.get_num_threads())
                 alone = self.workers == 1  # else the workers are what needs processors
                 gpus = self.gpus * alone * (config["device"].type == "cuda")
                 task = remote.options(num_cpus=config["threads"] * alone, num_gpus=gpus)
-                reference = task.remote(trial, [data[_data_folder(config)]], str(markers[config["results_dir"]]), *more)
+                reference = task.remote(
+                    replace(trial, config=config), [data[_data_folder(config)]], str(markers[config["results_dir"]]), *more
+                )
                 running[reference] = trial
             with stop.guard(lambda: True, lambda: _STOPPED):
                 while running:
@@ -136,6 +138,8 @@ def _cancel(ray: Any, tasks: list[Any]) -> None:
 def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
     try:
         outcome, files = ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        return Outcome(trial, error=f"{type(error.cause).__name__}: {error.cause}")
     except ray.exceptions.RayError as error:
         return Outcome(trial, error=f"lost by the cluster: {str(error).splitlines()[0]}")
     if files:
