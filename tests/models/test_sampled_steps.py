@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.processes import Processes
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.running.directory import same_result
@@ -163,3 +164,9 @@ def test_features_of_half_the_length_stay_on_disk(make_config, toy):
 def test_settings_that_a_sampled_step_cannot_have(make_config, settings, message):
     with pytest.raises(ConfigError, match=message):
         run(make_config("LightGCN", **{"propagation": "sampled", **settings}))
+
+
+def test_a_batch_has_a_pair_for_each_process(make_config, monkeypatch):
+    monkeypatch.setattr("mambarec.training.trainer.current_processes", lambda: Processes(0, 2))
+    with pytest.raises(ConfigError, match="train_batch_size=1: 2 processes share each batch; use at least 2"):
+        run(make_config("LightGCN", propagation="sampled", train_batch_size=1))

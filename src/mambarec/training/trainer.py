@@ -294,7 +294,10 @@ class MirrorGradientTrainer(Trainer):
 
 
 def _check_sampled(config: Config) -> None:
-    """ConfigError for settings that would visit every row of a table in a step that is sampled."""
+    """ConfigError for settings that a sampled step cannot have: it visits few rows, and each process has a part of a batch."""
+    size, n_processes = config["train_batch_size"], current_processes().size
+    if size < n_processes:
+        raise ConfigError(f"train_batch_size={size}: {n_processes} processes share each batch; use at least {n_processes}")
     visits = {
         "learner": config["learner"].lower() != "adam" and "adam, whose lazy form visits the sampled rows alone",
         "weight_decay": config["weight_decay"] and "0: it would move every row",
