@@ -14,6 +14,7 @@ import pytest
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.data.dataset import RecDataset
 from mambarec.running.directory import RunDirectory, same_result
+from mambarec.running.needs import check_batches
 from mambarec.running.run import assemble, run, run_path
 from mambarec.training.trainer import Trainer
 
@@ -258,3 +259,13 @@ optimizer.load_state_dict(optimizer.state_dict())
 print([name for name in ("torch._dynamo", "sympy", "scipy.stats", "pandas", "optuna", "ray", "faiss") if name in sys.modules])
 """
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("key", ["use_full_sampling", "use_neighborhood_loss"])
+def test_a_model_gets_no_batches_that_its_loss_does_not_read(make_config, tmp_path, key):
+    with pytest.raises(ConfigError, match=f"{key}=True: the loss of DRAGON does not read such batches"):
+        run(make_config("DRAGON", **{key: True}))
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "bpr.py").write_text((SRC / "models" / "bpr.py").read_text())
+    check_batches(make_config("BPR", model_path=str(folder), **{key: True}))

@@ -42,6 +42,7 @@ from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
 from mambarec.running.checks import Health
 from mambarec.running.directory import RunDirectory
+from mambarec.running.needs import check_batches
 from mambarec.running.pruning import PRUNED, Judge, Judgement, Pruned
 from mambarec.running.sizes import check_sizes
 from mambarec.running.watching import Status, Watch, watch_nothing
@@ -295,6 +296,7 @@ def _follow(config: Config, processes: Processes) -> None:
 def _train(config: Config, processes: Processes, dataset: RecDataset, directory: RunDirectory, wish: _Wish) -> dict[str, Any]:
     """Train and write everything; returns what result.json holds."""
     logger = get_logger()
+    check_batches(config)
     _reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
