@@ -300,8 +300,7 @@ def _table(models, datasets, settings, reference, name, jobs, restart, words=())
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
     read: dict[str, RecDataset] = {}
     configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
-    if reference is not None:
-        training.check_reference(reference, configs)
+    training.check_options(options, configs)
     outcomes, experiment = training.run_all(configs, options, overrides, read)
     if text := failures(outcomes):
         raise RunError(text)

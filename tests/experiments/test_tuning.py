@@ -162,6 +162,7 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
     ("words", "message"),
     [
         (["--save-best"], "--save-best needs several settings to choose from"),
+        (["--search-budget", "5", "--seed", "1", "2"], "--search-budget 5 needs several settings to choose from"),
         (["--reg_weight", "1", "2", "--save-best", "--tuned"], "--save-best finds the tuned values; leave --tuned out"),
         (["--tuned"], "there is no "),
     ],

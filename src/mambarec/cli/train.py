@@ -168,12 +168,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         raise ConfigError("torchrun trains one run with several processes; run several trials without it, with --jobs N")
     datasets: dict[str, RecDataset] = {}
     configs = trainable(configs, options.model, datasets)
-    if options.save_best and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
-        raise ConfigError("--save-best needs several settings to choose from: give --search, or several values of a key")
-    if options.name is not None and len(configs) == 1:
-        raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
-    if options.reference is not None:
-        check_reference(options.reference, configs)
+    check_options(options, configs)
     if len(configs) == 1 and options.engine == "local":
         with watching(lines=False) as display:
             watch = partial(display.show, f"{configs[0]['model']} on {configs[0]['dataset']}")
@@ -216,7 +211,18 @@ def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[s
     raise ConfigError(f"nothing is trained, since something is missing.{hint}\n{lines}")
 
 
-def check_reference(name: str, configs: Sequence[Config]) -> None:
+def check_options(options: argparse.Namespace, configs: Sequence[Config]) -> None:
+    """ConfigError before anything is trained where an option cannot have an effect on these configurations."""
+    asked = "--save-best" if options.save_best else f"--search-budget {options.search_budget}" if options.search_budget else ""
+    if asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
+        raise ConfigError(f"{asked} needs several settings to choose from: give --search, or several values of a key")
+    if options.name is not None and len(configs) == 1:
+        raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
+    if options.reference is not None:
+        _check_reference(options.reference, configs)
+
+
+def _check_reference(name: str, configs: Sequence[Config]) -> None:
     """ConfigError before anything is trained where no row can have this name; a row's name begins with that of its model."""
     models = list(dict.fromkeys(config["model"] for config in configs))
     if len(configs) == 1:
