@@ -42,6 +42,13 @@ def test_a_search_learns_from_what_it_has_seen(grid):
     assert max(values) >= -1
 
 
+def test_numbers_are_searched_by_size_in_whichever_order_they_were_given(make_config, tmp_path):
+    grid = make_config("BPR", learning_rate=Axis([1e-2, 1e-5, 1e-3]), clip_grad_norm=Axis([None, 1])).trials()
+    assert len(search(grid, 6, 1, pretend)) == 6
+    names = optuna.get_all_study_names(f"sqlite:///{tmp_path}/results/toy/BPR/search.db")
+    assert names == ["learning_rate 0.01 0.001 1e-05 × clip_grad_norm None 1"]
+
+
 def test_a_budget_beyond_the_grid_tries_all_of_it(make_config):
     grid = make_config("MambaRec", variant=Axis(["paper", "released"]), cl_loss=Axis([0.1, 0.2])).trials()
     assert len({one.trial.path for one in search(grid, 99, 1, pretend)}) == 4

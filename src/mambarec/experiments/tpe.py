@@ -11,7 +11,7 @@ from typing import Any
 
 from mambarec.base.extras import optional
 from mambarec.base.logger import get_logger
-from mambarec.config.configurator import Config
+from mambarec.config.configurator import Config, distinct
 from mambarec.experiments.grid import by_model, by_point, varied
 from mambarec.experiments.trials import Outcome
 from mambarec.running.directory import RunDirectory
@@ -41,14 +41,15 @@ def _search(
 ) -> list[Outcome]:
     points, keys = by_point(configs), varied(configs)
     first = configs[0]
-    axes = {key: list(dict.fromkeys(str(config[key]) for config in configs)) for key in keys}
+    values = {key: _in_order([config[key] for config in configs]) for key in keys}
+    axes = {key: list(map(str, some)) for key, some in values.items()}
     optuna = _optuna()
     sampler = optuna.samplers.TPESampler(seed=first["seed"], n_startup_trials=5, constant_liar=True)
     judging = make_pruner(optuna, pruner, first["min_epochs"], first["epochs"])
     name = f"{first['model']} on {first['dataset']}"  # of which Hyperband makes the brackets
     study = optuna.create_study(study_name=name, sampler=sampler, pruner=judging, direction="maximize")
     record = _Record(optuna, Path(first["results_dir"]) / first["dataset"] / first["model"] / "search.db", axes)
-    distributions = {key: _distribution(optuna, [config[key] for config in configs], len(axes[key])) for key in keys}
+    distributions = {key: _distribution(optuna, some) for key, some in values.items()}
     failed, ended_early = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
 
     spared = [point for point, some in points.items() if any(one is config for one in begin_with for config in some)]
@@ -149,12 +150,21 @@ class _Record:
             get_logger().warning("%s cannot be written (%s). The search goes on without it", self.path, reason)
 
 
-def _distribution(optuna: Any, values: Sequence[Any], count: int) -> Any:
+def _in_order(values: Sequence[Any]) -> list[Any]:
+    """The values of an axis, each once. Numbers rise or fall, whichever the first and the last that were given do."""
+    found = distinct(values)
+    return sorted(found, reverse=found[0] > found[-1]) if _are_numbers(found) else found
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _distribution(optuna: Any, values: Sequence[Any]) -> Any:
     """Over the positions of an axis' values: ordered where they are numbers, so that neighbours tell of one another."""
-    ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if ordered:
-        return optuna.distributions.IntDistribution(0, count - 1)
-    return optuna.distributions.CategoricalDistribution(range(count))
+    if _are_numbers(values):
+        return optuna.distributions.IntDistribution(0, len(values) - 1)
+    return optuna.distributions.CategoricalDistribution(range(len(values)))
 
 
 def _optuna() -> Any:
