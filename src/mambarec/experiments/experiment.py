@@ -25,7 +25,6 @@ from mambarec.experiments.grid import by_model, by_point, varied
 
 FOLDER = "experiments"
 BUDGET_KEYS = keys_with("budget")
-PURPOSES = ("comparison", "grid", "search", "study")
 _NAME = re.compile(r"(?!\.)[\w.-]+")  # of an experiment, and of each part of a run's name
 _DIGITS = 6  # of the fingerprint, in a name that nobody gave
 
