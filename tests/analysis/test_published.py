@@ -128,6 +128,12 @@ def test_a_model_without_a_part_stands_beside_no_figure_of_the_whole_one(record)
     assert rows([released], figures)[0][0]["Model"] == "MambaRec variant=released"
 
 
+def test_the_caption_is_silent_about_models_that_are_not_shown(record):
+    others = [record("LightGCN", n_layers=3), record("LightGCN", n_layers=4)]
+    assert "LightGCN" in rows([record(), *others], [figure(), figure("LightGCN")])[1]
+    assert "LightGCN" not in rows([record(), *others], [figure()])[1]
+
+
 def test_a_model_without_runs_has_dashes_and_a_reason(record):
     figures = [figure(), figure("LATTICE"), figure("GUME")]
     found, _ = rows([record()], figures, {("GUME", ""): "its graph needs more memory"})

@@ -275,6 +275,9 @@ def published_table(
     standard deviations over FEWEST_SEEDS seeds or more. A figure without runs has dashes and a reason. reasons: by model and
     setting.
     """
+    check_same_data(records)
+    models = {one.model for one in figures}
+    records = [record for record in records if record.model in models]
     found, unshown = rows_alone(records, dataset, figures) if records else (Comparison({}, [], [dataset], None, [], False), [])
     lines, several = [], len({one.metric for one in figures}) > 1
     explained: dict[str, None] = {}

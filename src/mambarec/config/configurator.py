@@ -329,6 +329,7 @@ class Config(Mapping):
         own = declared.model_fields if declared else {}
         known = {*RunSettings.model_fields, *MirrorGradientSettings.model_fields, *own}
         self._declared: set[str] | None = known if declared else None
+        # of keys that came later: the value that stands for what a run was before
         self.later: dict[str, Any] = dict(itertools.chain(*(later(one).items() for one in self._schemas)))
         del self._schemas  # a class of a model's file cannot go to another process
 
