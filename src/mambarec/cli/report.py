@@ -273,12 +273,16 @@ def _check_train(options: argparse.Namespace) -> None:
     """ConfigError for an option that has no effect, because --train is given or is not."""
     choice = {"--results": options.results != [RESULTS], "--where": options.where, "--experiment": options.experiment}
     choice |= {"--all": options.all, "--studies": options.studies}
-    training = {"--jobs": options.jobs != 1, "--name": options.name}
-    idle = [name for name, given in (choice if options.train else training).items() if given]
+    idle = [name for name, given in choice.items() if given] if options.train else _for_training(options)
     if idle and options.train:
         raise ConfigError(f"{idle[0]} chooses among finished runs, and --train shows the runs that it asks for; leave one out")
     if idle:
         raise ConfigError(f"{idle[0]} is for training; give --train too, or leave it out")
+
+
+def _for_training(options: argparse.Namespace) -> list[str]:
+    """The options given that say how runs are trained."""
+    return [name for name, given in {"--jobs": options.jobs != 1, "--name": options.name}.items() if given]
 
 
 def _trained(
@@ -368,7 +372,7 @@ def study(options: argparse.Namespace) -> int:
         check_sklearn()
     failed = False
     if options.results:
-        if idle := [name for name, given in {"--jobs": options.jobs != 1, "--name": options.name}.items() if given]:
+        if idle := _for_training(options):
             raise ConfigError(f"{idle[0]} is for training, and --results shows runs that are finished; leave one out")
         found = load_records(options.results)
         plan = plan_study(options.command, options.dataset, override_pairs(options.words), found)

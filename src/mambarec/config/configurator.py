@@ -312,7 +312,7 @@ class Config(Mapping):
             self._merge(tuned, self._tuned_values(tuned, model, folder))
         self._check_complete(model)
         if search:
-            space = "wide_search_space" if search == "wide" else "search_space"
+            space = search_space_key(search)
             self._merge(space, self._search_space(space, model, folder))
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
@@ -390,7 +390,7 @@ class Config(Mapping):
 
     def computed(self) -> list[str]:
         """The metrics of an evaluation, as 'recall@20'."""
-        return [f"{name.lower()}@{cutoff}" for name in self["metrics"] for cutoff in self["topk"]]
+        return [f"{name.lower()}@{cutoff}" for name in self._values["metrics"] for cutoff in self._values["topk"]]
 
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
@@ -541,8 +541,7 @@ class Config(Mapping):
         for name in names:
             if name not in METRICS:
                 raise ConfigError(f"metrics: '{name}' is not a metric; there are {', '.join(METRICS)}")
-        metric, _, cutoff = self._values["valid_metric"].lower().partition("@")
-        if metric not in names or cutoff not in map(str, self._values["topk"]):
+        if self._values["valid_metric"].lower() not in self.computed():
             raise ConfigError(
                 f"valid_metric={self._values['valid_metric']} is not computed: metrics are {names}, topk {self._values['topk']}"
             )
@@ -593,7 +592,7 @@ def keys_owners(key: str, folder: Path | None = None) -> str:
 
 def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
     """The keys that a model declares, or that its YAML sets."""
-    keys = {key for place in model_yamls(model, folder)[:1] for key in read_yaml(place)}
+    keys = set(model_values(model, folder))
     with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
         if settings := declared_settings(model, path):
             return settings.model_fields.keys() | (keys & RunSettings.model_fields.keys())
@@ -603,6 +602,17 @@ def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
 def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
     """The YAMLs of a model; the first is the one that is read."""
     return [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()]
+
+
+def model_values(model: str, folder: Path | None = None) -> dict[str, Any]:
+    """What the YAML of a model sets; nothing where it has none."""
+    places = model_yamls(model, folder)
+    return read_yaml(places[0]) if places else {}
+
+
+def search_space_key(search: bool | str) -> str:
+    """The key of a model's YAML that says what a search tries, by what --search says."""
+    return "wide_search_space" if search == "wide" else "search_space"
 
 
 def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:

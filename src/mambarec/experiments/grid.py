@@ -15,9 +15,9 @@ from mambarec.config.configurator import (
     keys_owners,
     model_files,
     model_folder,
-    model_yamls,
+    model_values,
     nearest_key,
-    read_yaml,
+    search_space_key,
 )
 
 EVERY = ("all", "usable")  # words for every model there is; `usable` leaves out those whose needs the data do not meet
@@ -41,7 +41,7 @@ def plan(
         usable = list(models) == ["usable"]
         models = _importable(available_models(folder), folder) if usable else available_models(folder)
         if usable and search:
-            models = _searchable(models, folder, "wide_search_space" if search == "wide" else "search_space")
+            models = _searchable(models, folder, search_space_key(search))
     trials, used = [], set()
     for dataset in datasets:
         for model in models:
@@ -77,7 +77,7 @@ def _importable(models: Sequence[str], folder: Path | None) -> list[str]:
 
 def _searchable(models: Sequence[str], folder: Path | None, space: str) -> list[str]:
     """The models whose YAML says what a search tries; the others are said."""
-    kept = [model for model in models if any(read_yaml(path).get(space) for path in model_yamls(model, folder)[:1])]
+    kept = [model for model in models if model_values(model, folder).get(space)]
     if others := [model for model in models if model not in kept]:
         get_logger().info("left out, since their YAML has no %s: %s", space, ", ".join(others))
     return kept

@@ -50,13 +50,7 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split}; expected one of {', '.join(SPLITS)}")
-    source = configurator.config_file(f"dataset/{folder.name}.yaml")
-    if source is None:
-        raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds")
-    described = configurator.read_yaml(source)
-    path = folder / str(described.get("inter_file_name"))
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; expected the interactions of {folder.name}")
+    described, path = _described(folder)
     target = output / name
     with new_folder(target, overwrite) as temporary, Engine(temporary / "spill", 2.8, os.cpu_count() or 1) as engine:
         frame = _interactions(path, described)
@@ -86,16 +80,25 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
 
 def is_split_of(target: Path, folder: Path) -> bool:
     """Whether a data set, in the folder `target`, has the pairs and the arrays of the one in `folder`."""
-    pairs = []
-    for place in (target, folder):
-        source = configurator.config_file(f"dataset/{place.name}.yaml")
-        described = configurator.read_yaml(source) if source else {}
-        path = place / str(described.get("inter_file_name"))
-        if not path.is_file():
-            return False
-        pairs.append(_interactions(path, described)[["userID", "itemID"]])
+    try:
+        described = [_described(place) for place in (target, folder)]
+    except (ConfigError, DataError):
+        return False
+    own, given = (_interactions(path, columns)[["userID", "itemID"]] for columns, path in described)
     arrays = [(file, target / file.name) for file in folder.glob("*.npy")]
-    return pairs[0].equals(pairs[1]) and all(own.is_file() and filecmp.cmp(file, own, shallow=False) for file, own in arrays)
+    return own.equals(given) and all(copy.is_file() and filecmp.cmp(file, copy, shallow=False) for file, copy in arrays)
+
+
+def _described(folder: Path) -> tuple[dict, Path]:
+    """What a data set's YAML says, and its interactions; ConfigError without the one, DataError without the other."""
+    source = configurator.config_file(f"dataset/{folder.name}.yaml")
+    if source is None:
+        raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds")
+    described = configurator.read_yaml(source)
+    path = folder / str(described.get("inter_file_name"))
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected the interactions of {folder.name}")
+    return described, path
 
 
 def _interactions(path: Path, described: dict) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from mambarec.base.errors import ConfigError, UserError
 from mambarec.base.places import MODELS
-from mambarec.config.configurator import Config, model_yamls, read_yaml
+from mambarec.config.configurator import Config, model_values
 from mambarec.data.dataset import RecDataset
 from mambarec.mmrec.plugins import load_model_class
 
@@ -27,7 +27,7 @@ def check_batches(config: Config) -> None:
     """
     if config.model_file.parent != MODELS or not config["req_training"]:
         return
-    asked = {key: value for path in model_yamls(config["model"])[:1] for key, value in read_yaml(path).items()}
+    asked = model_values(config["model"])
     for key in ("use_full_sampling", "use_neighborhood_loss"):
         if config[key] and not asked.get(key):
             raise ConfigError(f"{key}={config[key]}: the loss of {config['model']} does not read such batches; leave it out")
