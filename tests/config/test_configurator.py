@@ -473,9 +473,21 @@ def test_keys_that_all_runs_share_are_not_reported(given):
     assert not [line for line in given().unread() if "overall.yaml" in line or "search_space" in line]
 
 
-def test_each_trial_reports_for_itself(given, add_lines):
-    add_lines("dataset/toy.yaml", "extra: 1")
-    first, second = given("--seed 1 2", model="BPR").trials()
+@pytest.mark.parametrize("file", ["dataset/toy.yaml", "overall.yaml"])
+def test_a_misspelt_key_of_a_shared_yaml_is_an_error(given, add_lines, file):
+    add_lines(file, "epocs: 3")
+    assert_error(lambda: given(model="BPR"), f"{file.rpartition('/')[2]}: BPR has no key 'epocs'; did you mean 'epochs'?")
+
+
+def test_a_key_of_other_models_in_a_data_sets_yaml_is_theirs_alone(given, add_lines):
+    before = given(model="BPR").identity()
+    add_lines("dataset/toy.yaml", "n_layers: 1\nTIME_FIELD: timestamp\nalpha1: 0.5")
+    config = given(model="BPR")
+    assert "n_layers" not in config and config.identity() == before
+
+
+def test_each_trial_reports_for_itself(undeclared):
+    first, second = undeclared("extra: 1", "--seed 1 2").trials()
     first.get("extra")
     assert not [line for line in first.unread() if "extra" in line]
     assert [line for line in second.unread() if "extra" in line]

@@ -38,6 +38,7 @@ from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
     NEUTRAL_KEYS,
+    READ_BY_MMREC,
     FeatureFileSettings,
     MirrorGradientSettings,
     RunSettings,
@@ -285,9 +286,8 @@ class Config(Mapping):
         self.axes: dict[str, list] = {}
 
         layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
-        own_yaml = model_yamls(model, folder)[:1]
-        layers += own_yaml
-        contents = [(path.name, read_yaml(path)) for path in layers]
+        layers += model_yamls(model, folder)[:1]
+        contents: list[tuple[str, Mapping[str, Any]]] = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
         declared = declared_settings(model, self.model_file)
@@ -298,8 +298,8 @@ class Config(Mapping):
         if asked.get("mg"):
             self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
-        if declared and own_yaml:
-            self._check_known(*contents[-1], model, folder)
+        if declared:
+            contents = [(name, self._checked_keys(name, content, model, folder)) for name, content in contents]
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
             self._listed[name] = content.get("hyper_parameters") or []
@@ -472,11 +472,18 @@ class Config(Mapping):
                     owner = "overall.yaml" if one is RunSettings else f"{model}.yaml"
                     raise ConfigError(f"{owner} does not set '{key}', which {one.__name__} declares without a default")
 
-    def _check_known(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> None:
-        """ConfigError where a YAML of this name sets a key that nobody declares."""
-        for key in content:
-            if not self._field(key):
+    def _checked_keys(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> Mapping[str, Any]:
+        """What a YAML sets for this model; ConfigError where it sets a key that nobody declares.
+
+        The YAML of a data set may set keys of other models too, and those of MMRec that are not read here.
+        """
+        kept, is_of_model = {}, name == f"{model}.yaml"
+        for key, value in content.items():
+            if self._field(key):
+                kept[key] = value
+            elif is_of_model or not (key in READ_BY_MMREC or keys_owners(key, folder)):
                 raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
+        return kept
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
         """The values of an axis of MMRec's kind that can be used, or all if none can; `left_out` says which cannot."""

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator
 from mambarec.base.settings import Settings, key, roles_of
 
 FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
+# Keys that MMRec's YAMLs of data sets have, and that only models of MMRec's own form read here.
+READ_BY_MMREC = frozenset({"RATING_FIELD", "TIME_FIELD", "user_graph_dict_file", "item_graph_dict_file"})
 LARGEST = 2**53  # of a whole number; as many bits as JSON keeps everywhere
 
 # The roles of a key say what it changes and who may set it.
