@@ -9,6 +9,7 @@ from mambarec.analysis.comparison import compare
 from mambarec.analysis.records import Record
 from mambarec.analysis.tables import performance_table
 from mambarec.base.errors import ConfigError, RunError
+from mambarec.cli import report
 from mambarec.cli import train as program
 from mambarec.config.configurator import Axis, Config, tuned_budget
 from mambarec.experiments.trials import Outcome, prepare
@@ -140,9 +141,8 @@ def test_a_run_and_its_table_name_the_file(make_config, configs):
     assert record.config["tuned"] == "tuned/toy/BPR.yaml"
     caption = performance_table(compare([record])).caption
     assert "Tuned on validation: BPR (tuned/toy/BPR.yaml). Its search had the budget: at most 4 points." in caption
-    by_hand = Record.of_run(Path(run(make_config("BPR", reg_weight=0.25, seed=2))["directory"]))
-    assert by_hand.tuned() == "tuned/toy/BPR.yaml"
-    assert Record.of_run(Path(run(make_config("BPR"))["directory"])).tuned() is None
+    path.write_text("# budget: at most 9 points\nreg_weight: 0.5\n")  # of a later search
+    assert "Its search had the budget: unknown." in performance_table(compare([record])).caption
 
 
 def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_path, configs, capsys, in_this_process):
@@ -156,6 +156,10 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
     assert program.main([*words, "--tuned"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Tuned on validation: BPR (tuned/toy/BPR.yaml)" in said and "to train" not in said
+    plans = (tmp_path / "results" / "experiments").iterdir()
+    (of_search,) = (path for path in plans if '"tuned": true' not in path.read_text())
+    assert report.main(["table", "--experiment", of_search.stem, "--results", str(tmp_path / "results")]) == 0
+    assert "Tuned" not in capsys.readouterr().out  # it was made before there were tuned values
 
 
 @pytest.mark.parametrize(

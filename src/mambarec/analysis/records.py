@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.base.words import command
 from mambarec.config import configurator
-from mambarec.config.configurator import config_file, read_yaml, tuned_file
+from mambarec.config.configurator import config_file, read_yaml, tuned_budget, tuned_file
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.running.directory import RunDirectory
 
@@ -87,12 +87,23 @@ class Record:
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
 
     def tuned(self) -> str | None:
-        """The file of src/configs/tuned whose values the run has, by its own word or because the values are the same."""
-        if self.config.get("tuned"):
-            return self.config["tuned"]
-        name = tuned_file(self.model, self.dataset)
-        path, settings = config_file(name), self.settings()
-        return name if path and all(settings.get(key) == value for key, value in read_yaml(path).items()) else None
+        """The file of src/configs/tuned that the run's values were taken from; None where they were not taken from one.
+
+        A run with the same values that nobody called tuned is none: its table had another search, or none.
+        """
+        return self.config.get("tuned") or None
+
+    def as_tuned(self) -> "Record":
+        """The record as one whose values were taken from the tuned file: for a run that was finished before --tuned asked for
+        it."""
+        return replace(self, config={**self.config, "tuned": tuned_file(self.model, self.dataset)})
+
+    def tuned_budget(self) -> str:
+        """How long the search of a tuned run was; 'unknown' where the tuned file is gone or has other values by now."""
+        path, settings = config_file(self.config["tuned"]), self.settings()
+        if path is None or any(settings.get(key) != value for key, value in read_yaml(path).items()):
+            return "unknown"
+        return tuned_budget(path)
 
     def machine(self) -> dict[str, Any]:
         """What of a run's configuration is of the machine: its figures may differ in their last digits by it."""

@@ -159,7 +159,7 @@ def _take_experiment(
     for trial in trials:
         record = _record(place, trial)
         if record is not None:
-            found.append(record)
+            found.append(record.as_tuned() if plan.settings.get("tuned") else record)
         elif trial not in plan.pruned:
             missing.append(trial)
     selection.plans.append(plan)

@@ -12,7 +12,6 @@ from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.errors import ConfigError
 from mambarec.base.words import count, guarded, listed, seeds_text
-from mambarec.config.configurator import config_file, tuned_budget
 
 CAPPED = "†"
 
@@ -203,9 +202,9 @@ def tuned_sentences(comparison: Comparison) -> list[str]:
     found: dict[str, list[str]] = {}
     for dataset in comparison.datasets:
         for entry in comparison.column(dataset):
-            if name := entry.records[0].tuned():
-                path = config_file(name)
-                found.setdefault(tuned_budget(path) if path else "unknown", []).append(f"{entry.label} ({name})")
+            record = entry.records[0]
+            if name := record.tuned():
+                found.setdefault(record.tuned_budget(), []).append(f"{entry.label} ({name})")
     if not found:
         return []
     if len(found) == 1:

@@ -151,6 +151,8 @@ def plan_experiment(
     seeds = sorted({config["seed"] for config in configs})
     varying = {"seed", *(key for keys in axes.values() for key in keys)}
     settings = {key: value for key, value in given.items() if key not in varying | NEUTRAL_KEYS}
+    if any(config["tuned"] for config in configs):
+        settings["tuned"] = True  # changes no number, and tables say it
     budget = {key: _one_or_all(config[key] for config in configs) for key in BUDGET_KEYS}
     candidates = sorted(map(trial_name, paths))
     everything = json.dumps([candidates, purpose, points, settings], sort_keys=True, default=str)
