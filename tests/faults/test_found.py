@@ -25,9 +25,11 @@ from mambarec.cli import prepare
 from mambarec.config.configurator import Config, override_pairs, parse_value, read_yaml
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.experiment import read_experiment
+from mambarec.experiments.trials import prepare as trials_of
+from mambarec.experiments.trials import run_trials
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.readers.lines import parse_record
-from mambarec.running.directory import RunDirectory
+from mambarec.running.directory import FIGURES, RunDirectory
 from mambarec.running.lookup import find_runs
 from mambarec.running.run import run
 from mambarec.serving.writers import write_tables
@@ -243,12 +245,44 @@ def test_a_plan_of_another_form(tmp_path, values):
 
 
 @pytest.mark.parametrize("values", [{"model": None}, {"seed": "1"}, {"valid_metric": 1}, {"epochs": []}], ids=str)
-def test_settings_of_a_run_of_another_kind_are_not_listed(make_run, values):
+def test_settings_of_a_run_of_another_kind_are_not_listed(make_run, values, capsys):
     path = unlisted(make_run("BPR"))
     content = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(content | values))
-    with pytest.raises(RunError, match="cannot be read"):
-        find_runs([path.parent], ["BPR"])
+    assert not find_runs([path.parent], ["BPR"])
+    assert f"warning: {path} cannot be read" in capsys.readouterr().err
+
+
+def test_a_damaged_run_hides_no_other(make_run, make_config, capsys):
+    lost, damaged, whole = (Path(run(make_config("BPR", seed=seed))["directory"]) for seed in (1, 2, 3))
+    (lost / "config.json").unlink()
+    (damaged / "config.json").write_text("{")
+    assert [found.path for found in find_runs([whole.parent])] == [whole]
+    said = capsys.readouterr().err
+    assert f"{lost} has no config.json; train it again" in said and f"{damaged} cannot be read" in said
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_run_without_one_of_its_files_is_not_called_finished(make_config, name):
+    config = make_config("BPR", epochs=1)
+    path = Path(run(config)["directory"])
+    (path / name).unlink()
+    if name == "result.json":  # it goes on from its checkpoint
+        with pytest.raises(RunError, match="was stopped before its end"):
+            run(config)
+    else:
+        with pytest.raises(RunError, match=f"{name} does not exist. Train this run again"):
+            run(config)
+        (outcome,) = run_trials(trials_of([config]))
+        assert f"{name} does not exist" in outcome.error
+
+
+def test_a_finished_run_without_its_model_keeps_its_figures_and_says_so(make_config, caplog):
+    config = make_config("BPR", epochs=1)
+    first = run(config)
+    (Path(first["directory"]) / "best.pt").unlink()
+    assert run(config) == first
+    assert "the figures of this run are whole, but" in caplog.text and "best.pt does not exist" in caplog.text
 
 
 def test_an_example_that_hangs_is_never_taken_for_one_that_is_refused(monkeypatch):

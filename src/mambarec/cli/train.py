@@ -114,6 +114,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.print_help()
         show(f"\n{keys_help(options.model, options.model_path)}", end="")
         raise SystemExit(0)
+    if options.resume and options.restart:
+        parser.error("--resume goes on with what is there, and --restart deletes it; leave one of the two out")
     if options.sampler == "tpe" and not options.search_budget:
         parser.error("--sampler tpe needs --search-budget, the number of points to try")
     if options.pruner and options.sampler != "tpe":

@@ -187,8 +187,10 @@ def _known(trial: Trial, state: str) -> Outcome | None:
 
 
 def _finished(trial: Trial) -> Outcome:
+    directory = RunDirectory(trial.path)
     try:
-        return Outcome(trial, {**(RunDirectory(trial.path).result() or {}), "directory": str(trial.path)})
+        directory.check_figures()
+        return Outcome(trial, {**(directory.result() or {}), "directory": str(trial.path)})
     except RunError as error:  # it is damaged
         return Outcome(trial, error=str(error))
     except OSError as error:

@@ -37,6 +37,7 @@ LOGS = ("train.log", "metrics.jsonl")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
+FIGURES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
 _AGAIN = "Train this run again: give --restart, or remove its directory"
 _SCHEMAS = {
@@ -142,6 +143,13 @@ class RunDirectory:
         except (ValueError, RecursionError) as error:
             raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
 
+    def check_figures(self) -> None:
+        """RunError where a file that tables are made of is missing or damaged. Of a file beside them the log says it."""
+        for name in FIGURES:
+            self._checked(name)
+        if beside := self.damaged_best():
+            get_logger().warning("warning: the figures of this run are whole, but %s", beside)
+
     def settings(self) -> dict[str, Any]:
         """What config.json holds; empty where it is not there or damaged."""
         try:
@@ -215,7 +223,7 @@ class RunDirectory:
         names = [name for name in (CHECKPOINT, OLDER) if self.file(name).exists()]
         if names and not self._digests():
             self._adopt()
-        damaged_best, damaged, last_best = self._damaged_best(), [], -1
+        damaged_best, damaged, last_best = self.damaged_best(), [], -1
         for name in names:
             try:
                 state = self.checkpoint(name)
@@ -236,7 +244,7 @@ class RunDirectory:
             raise damaged[0]
         return None
 
-    def _damaged_best(self) -> RunError | None:
+    def damaged_best(self) -> RunError | None:
         """What is wrong with best.pt or a file that was written with it."""
         for name in BEST:
             if name in self._digests():

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import filelock
 
 from mambarec.base.bounded import parse_json, read_json
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
 from mambarec.config.configurator import parse_value
@@ -18,6 +21,7 @@ from mambarec.running import schema
 from mambarec.running.directory import RunDirectory
 
 SHOWN = 20  # candidates that an error lists
+_RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}")  # of a run's directory
 _ALIKE = NEUTRAL_KEYS | {"model_code"}  # what is not shown to tell runs apart
 
 
@@ -59,11 +63,17 @@ class FoundRun(Described):
         return "pruned" if RunDirectory(self.path).is_pruned else "stopped"
 
     def progress(self) -> str:
-        """Of a finished run its epochs, the best one and its validation metric; of another its last epoch. From 1."""
+        """Of a finished run its epochs, the best one and its validation metric; of another its last epoch. From 1.
+
+        Of one whose epochs cannot be read it is the reason.
+        """
         if self.result:
             valid = f"validation {self.valid_metric} {self.result['valid'][self.valid_metric]:.4f}"
             return f"{count(self.result['epochs'], 'epoch')}, best {self.result['best_epoch'] + 1}, {valid}"
-        rows = RunDirectory(self.path).metrics()
+        try:
+            rows = RunDirectory(self.path).metrics()
+        except RunError as error:
+            return str(error)
         return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}" if rows else "no epoch ended yet"
 
 
@@ -76,10 +86,15 @@ def find_runs(
 ) -> list[FoundRun]:
     """The runs below folders that are of one of these models, data sets and seeds, and fit every KEY=VALUE of `where`.
 
-    Empty sequences take all; names may be spelled in any case. ConfigError for a word of `where` that is no KEY=VALUE, or
-    whose key no run has.
+    Empty sequences take all; names may be spelled in any case. A run whose files are missing or damaged is named on standard
+    error, and passed over. ConfigError for a word of `where` that is no KEY=VALUE, or whose key no run has.
     """
-    runs = [run for place in places for path in sorted(Path(place).rglob("config.json")) if (run := _read(path.parent))]
+    runs = []
+    for path in (path for place in places for path in _run_directories(Path(place))):
+        try:
+            runs += [run] if (run := _read(path)) else []
+        except RunError as error:
+            show(f"warning: {error}", file=sys.stderr)
     conditions = parse_where(where, {key for run in runs for key in run.config})
 
     def wanted(name: str, names: Sequence[str]) -> bool:
@@ -168,6 +183,12 @@ def _same(there: Any, asked: Any) -> bool:
     return there == asked or (isinstance(there, str) and there == str(asked))
 
 
+def _run_directories(place: Path) -> list[Path]:
+    """The directories below a folder that have settings, or the name of a run and a result."""
+    named = (path.parent for path in place.rglob("result.json") if _RUN_NAME.fullmatch(path.parent.name))
+    return sorted({*(path.parent for path in place.rglob("config.json")), *named})
+
+
 def _read(path: Path) -> FoundRun | None:
     """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
     try:
@@ -176,6 +197,8 @@ def _read(path: Path) -> FoundRun | None:
             return None
         parse_json(config, {"seed": int, "epochs": int})
         return FoundRun(path, schema.config(config, complete=False), RunDirectory(path).result())
+    except FileNotFoundError as error:
+        raise RunError(f"{path} has no {Path(error.filename).name}; train it again with --restart, or remove it") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); train it again with --restart, or remove it") from None
 

@@ -248,6 +248,7 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     directory = RunDirectory(run_path(config, dataset))
     finished = None if wish.restart else directory.result()
     if finished:
+        directory.check_figures()
         logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
         processes.from_first({"trains": False})
         return {**finished, "directory": str(directory.path)}
