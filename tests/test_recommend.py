@@ -155,6 +155,8 @@ def test_a_page_of_lists(call, make_run, tmp_path):
     words = ("--html", tmp_path / "lists.html", "--output", tmp_path / "lists.csv", "-k", 4)
     status, _, err = call("--run", directory, "--user", 7, *words)
     assert status == 0 and "4 recommendations for 1 user\n" in err and len(pd.read_csv(tmp_path / "lists.csv")) == 4
+    status, _, err = call("--run", directory, "--user", 7, "--html", tmp_path / "lists.html", "--images", tmp_path)
+    assert status == 0 and f" items on the page have a picture in {tmp_path}; a picture is named by" in err
     status, _, err = call("--run", directory, "--images", tmp_path)
     assert status == 2 and "--images is for --html" in err
 

@@ -127,7 +127,8 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     words += ["--results_dir", str(elsewhere / "results"), "--threads", "1", "--use_gpu", "false"]
     assert report.main(words) == 0
     assert (elsewhere / "data" / "toy-cold" / "toy-cold.inter").is_file()
-    figures = elsewhere / "results" / "toy-cold" / "figures"
+    figures = elsewhere / "results" / "toy-cold" / "figures" / "ItemKNN-Pop-VBPR"
+    assert f"{figures / 'cold.txt'}\n" in capsys.readouterr().out
     assert {path.name for path in figures.glob("*.csv")} == {"cold-neighbours.csv", "cold-similarity.csv"}
     assert pd.read_csv(figures / "cold-neighbours.csv")["neighbours"].tolist() == list(cold.NEIGHBOURS)
     text = (figures / "cold.txt").read_text()
@@ -143,6 +144,7 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     "wrong",
     [
         ["-m", "GUME"],
+        ["-m", "Pop", "GUME"],
         ["--item_dropout", "0"],
         ["--cold_items", "own"],
         ["--learning_rate", "1e-3", "1e-2"],

@@ -211,6 +211,10 @@ def test_studies_count_only_when_they_are_asked_for(call, ask, results, toy, cap
     _, out, _ = ask("table", "--all", "--studies")
     assert "MambaRec modalities=text" in out and "MambaRec modalities=visual" in out
     assert "MambaRec modalities=text" in ask("table", "--experiment", "parts")[1]
+    (alone,) = (results / "toy" / "VBPR").iterdir()
+    alone.rename(results.parent / "apart")
+    assert "every finished run of toy is of a study. --studies shows these runs" in ask("table", "-d", "toy", "--all")[2]
+    (results.parent / "apart").rename(alone)
     # the comparison asks for the same run, so it is no longer the study's alone
     call("-m", "VBPR", "MambaRec", "--seed", "1", "--name", "both")
     _, out, _ = ask("table", "--all")
@@ -229,7 +233,8 @@ def test_runs_and_experiments_are_listed_by_what_they_are(call, ask, results):
     assert "toy/BPR/seed2-" in out and "epoch 1 of at most 1" in out and "stopped" in out and "1 run: 1 stopped" in out
     with filelock.FileLock(stopped / ".lock"):
         assert "running" in ask("runs", "--unfinished")[1]
-    assert ask("runs", "--seed", "7")[1].strip() == "no such run"
+    status, _, err = ask("runs", "--seed", "7")
+    assert status == 2 and "no run fits what you asked for; there are runs of: BPR on toy, LightGCN on toy" in err
     assert "did you mean 'n_layers'" in ask("runs", "--where", "n_layer=3")[2]
     assert "expected KEY=VALUE" in ask("runs", "--where", "n_layers")[2]
     _, out, _ = ask("experiments")

@@ -28,7 +28,7 @@ from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name
 from mambarec.analysis.significance import Paired, holm, paired
 from mambarec.analysis.studies import Point
 from mambarec.analysis.tables import Cell, Table
-from mambarec.base.errors import RunError
+from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import command, listed, seeds_text
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
@@ -59,6 +59,16 @@ def points(item_dropout: float = ITEM_DROPOUT) -> list[Point]:
         *(Point(model, cold, model) for model in ("VBPR", "FREEDOM", "MGCN", "MambaRec")),
         Point(f"MambaRec, item_dropout {item_dropout:g}", {**cold, "item_dropout": item_dropout}),
     ]
+
+
+def chosen_points(item_dropout: float, models: Sequence[str]) -> list[Point]:
+    """The points of these models, named in any case, or all; ConfigError for a model that the protocol does not have."""
+    every = points(item_dropout)
+    there = {point.model.lower(): point.model for point in every}
+    if unknown := [name for name in models if name.lower() not in there]:
+        raise ConfigError(f"-m {unknown[0]}: the protocol has {', '.join(sorted(there.values()))}")
+    wanted = {name.lower() for name in models} or there.keys()
+    return [point for point in every if point.model.lower() in wanted]
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,12 @@ def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wa
             _say_what_else(selection, found, chosen, wanted)
         return
     loose = [record for record in load_records([place]) if record.dataset not in covered]
+    if asked:
+        loose = [record for record in loose if record.dataset.lower() in asked] or loose
     kept = loose if wanted.studies else [record for record in loose if not made_by_study(record, found)]
-    if len(kept) < len(loose):
-        selection.said.append(f"{count(len(loose) - len(kept), 'run')} of studies left out; --studies takes them too")
+    if left := len(loose) - len(kept):
+        takes = "--studies takes it too" if left == 1 else "--studies takes them too"
+        selection.said.append(f"{count(left, 'run')} of studies left out; {takes}")
     selection.records += kept
 
 
@@ -234,10 +237,10 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
         unfinished = [plan.name for plan in selection.plans]
         if unfinished:
             raise RunError(f"experiment {unfinished[0]} has no finished run yet; give its command again to go on with it")
-        raise RunError(
-            "no finished run; "
-            + (selection.said[0] if selection.said else f"train one first: {command('train', '-m', 'MambaRec')}")
-        )
+        where = f" of {listed(list(wanted.datasets))}" if wanted.datasets else ""
+        if selection.said:
+            raise RunError(f"every finished run{where} is of a study. --studies shows these runs")
+        raise RunError(f"no finished run{where}; train one first: {command('train', '-m', 'MambaRec')}")
     for option, names in (("dataset", wanted.datasets), ("model", wanted.models)):
         if names:
             records = _in_order(records, option, names, selection.plans)

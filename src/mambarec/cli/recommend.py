@@ -170,6 +170,10 @@ def _write_page(options: argparse.Namespace, trained: Trained, users: np.ndarray
     frame = pd.concat(recommend(trained, some, options.k, options.include_seen, n_reasons), ignore_index=True)
     write_text(options.html, lists_page(trained, some, frame, gallery, len(users)))
     show(options.html)
+    if options.images:
+        shown = f"{len(gallery.pictures):,} of the {len(gallery.items):,} items on the page have a picture in {options.images}"
+        named = "" if gallery.pictures else "; a picture is named by the original id of its item, such as B00005.jpg"
+        show(f"{shown}{named}", file=sys.stderr)
     if len(some) < len(users):
         show(f"the page shows the first {len(some):,} of {len(users):,} users; name others with --user", file=sys.stderr)
 

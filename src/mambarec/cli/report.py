@@ -151,7 +151,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.add_argument("--format", choices=list(FORMATS), default="text")
     one.add_argument("--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time (1)")
     one.add_argument("--name", metavar="NAME", help="a name for the experiment")
-    one.add_argument("--output", type=Path, metavar="DIR", help="the folder for table and figures (results/<data set>/figures)")
+    one.add_argument(
+        "--output", type=Path, metavar="DIR", help="the folder for table and figures (results/<data set>-cold/figures)"
+    )
     for name, draw, text in (
         ("breakdown", breakdown_pictures, "metrics by user activity and item popularity, coverage and Gini"),
         ("missing", missing_pictures, "recall as items lose their images or texts"),
@@ -310,9 +312,13 @@ def records(options: argparse.Namespace) -> None:
 
 
 def runs(options: argparse.Namespace) -> None:
+    _check_places(options.results)
     found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
+    if not found and (there := find_runs(options.results)):
+        names = sorted({f"{run.model} on {run.dataset}" for run in there})
+        raise RunError(f"no run fits what you asked for; there are runs of: {', '.join(names)}")
     found = [run for run in found if not (options.unfinished and run.result)]
-    show(runs_list(found) if found else "no such run")
+    show(runs_list(found) if found else f"no {'unfinished ' * options.unfinished}run")
 
 
 def experiments(options: argparse.Namespace) -> None:
@@ -393,12 +399,7 @@ def cold_start(options: argparse.Namespace) -> int:
     dropout = given.pop("item_dropout", cold.ITEM_DROPOUT)
     if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
         raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
-    wanted = {one.lower() for one in options.model}
-    asked = [point for point in cold.points(dropout) if not wanted or point.model.lower() in wanted]
-    if not asked:
-        raise ConfigError(
-            f"-m {' '.join(options.model)}: the protocol has {', '.join(sorted({p.model for p in cold.points()}))}"
-        )
+    asked = cold.chosen_points(dropout, options.model)
     name, given["data_path"] = _cold_dataset(options.dataset, given)
     configs = [(point, configuration(point, name, given).trials()) for point in asked]
     outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))
@@ -413,7 +414,10 @@ def cold_start(options: argparse.Namespace) -> int:
         said += [*cold.differences(some, found), ""]
     show(*said, sep="\n")
     folder = options.output or Path(configs[0][1][0]["results_dir"]) / name / "figures"
+    if options.model and not options.output:  # so that the table of all rows stays
+        folder /= "-".join(dict.fromkeys(point.model for point in asked))
     write_text(folder / "cold.txt", "\n".join(said))
+    show(folder / "cold.txt", end="\n\n")
     _save(cold.cold_pictures(rows, name), folder)
     return int(len(complete) < len(ended))
 
