@@ -216,6 +216,7 @@ def test_words_become_overrides():
     ("words", "phrases"),
     [
         (["0.1"], ["'0.1' belongs to no key", "--key value"]),
+        (["-m", "BPR"], ["this command has no option -m; -h shows its options"]),
         (["--seed", "1", "--epochs", "2", "--seed", "3"], ["--seed is given twice"]),
         (["--seed=1", "--seed=1"], ["--seed is given twice"]),
     ],
@@ -359,6 +360,8 @@ def test_an_unknown_model_suggests_the_nearest(configs, name, near):
 
 def test_a_slip_in_writing_a_value_is_explained(given):
     assert_error(lambda: given("--topk 10,20"), "topk='10,20'", "Several values have spaces between them: --topk 10 20")
+    assert_error(lambda: given("--n_layers 1,2"), "Several values have spaces between them: --n_layers 1 2")
+    assert_error(lambda: given("--learning_rate 0,001"), "A number has a point and no comma: --learning_rate 0.001")
     assert_error(lambda: given("--seed 1,2"), "seed='1,2'", "--seed 1 2")
     assert_error(lambda: given("--seed"), "seed=True", "A key without a value is true; write --seed 999")
     assert_error(lambda: given("--topk"), "topk=True", "write --topk 5 10 20 50")

@@ -322,6 +322,7 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def experiments(options: argparse.Namespace) -> None:
+    _check_places(options.results)
     asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
     lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
     show("\n\n".join(line for line in lines if line) or "no such experiment")

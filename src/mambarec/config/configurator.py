@@ -670,6 +670,8 @@ def _written(key: str, value: Any, default: Any) -> str:
     if one is True:
         usual = " ".join(map(str, default)) if several else default
         return f". A key without a value is true; write --{key} {usual}"
+    if isinstance(one, str) and isinstance(default, float) and re.fullmatch(r"-?\d+,\d+", one):
+        return f". A number has a point and no comma: --{key} {one.replace(',', '.')}"
     if isinstance(one, str) and "," in one:
         return f". Several values have spaces between them: --{key} {' '.join(one.replace(',', ' ').split())}"
     return ""
@@ -709,6 +711,8 @@ def override_pairs(words: Iterable[str]) -> dict[str, Any]:
                 raise ConfigError(f"--{key} is given twice")
             pairs[key] = [value] if equals else []
         elif key is None:
+            if re.fullmatch(r"-[A-Za-z]", word):
+                raise ConfigError(f"this command has no option {word}; -h shows its options")
             hint = _meant(word) or "write --key value"
             raise ConfigError(f"'{word}' belongs to no key; {hint}")
         else:
