@@ -17,7 +17,7 @@ from mambarec.nn.sampled import (
     _chances,
     _systematic,
     in_blocks,
-    moved,
+    on_device,
     sampling_of,
     take_rows,
 )
@@ -141,7 +141,7 @@ def test_blocks_give_what_the_whole_gives():
 def test_a_sample_moves_with_all_its_parts(graph):
     rows, places = Rows.of(N_USERS, np.array([1, 2, 40]))
     sample = {"rows": rows, "mean": SampledMean([graph], places), "n": 3}
-    there = moved(sample, torch.device("meta"))
+    there = on_device(sample, torch.device("meta"))
     assert there["rows"].users.is_meta and there["mean"].places[0].is_meta and there["n"] == 3
     assert isinstance(there["rows"], Rows) and isinstance(there["mean"], SampledMean)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from mambarec.analysis.breakdown import COLD, N_GROUPS, SMALLEST, by_item_popularity, by_user_activity, coverage
 from mambarec.analysis.comparison import Entry, compare
 from mambarec.analysis.fairness import check_computed
-from mambarec.analysis.figures import Axis, Panel, Picture, bars, lines, metric_name
+from mambarec.analysis.figures import Axis, Panel, Picture, bars, lines, metric_name, over_seeds
 from mambarec.analysis.missing import missing_modality
 from mambarec.analysis.records import Record
 from mambarec.base.errors import RunError
@@ -29,13 +29,13 @@ def breakdown_pictures(records: Sequence[Record]) -> list[Picture]:
     entries = _entries(records, RECALL, "ndcg@20")
     runs = _directories(entries)
     return draw_breakdown(
-        _over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"]),
-        _over_seeds(
+        over_seeds(_by_row(by_user_activity(runs), entries), ["group", "users", "fewest", "most"], [RECALL, "ndcg@20"]),
+        over_seeds(
             _by_row(by_item_popularity(runs, K), entries),
             ["group", "items", "fewest", "most", "pairs", "users"],
             [RECALL, "share_of_lists"],
         ),
-        _over_seeds(_by_row(coverage(runs, K), entries), ["items"], [f"coverage@{K}", f"gini@{K}"]),
+        over_seeds(_by_row(coverage(runs, K), entries), ["items"], [f"coverage@{K}", f"gini@{K}"]),
         entries[0].dataset,
         _seeds(entries),
     )
@@ -109,7 +109,7 @@ def missing_pictures(records: Sequence[Record]) -> list[Picture]:
     wide = wide.rename(columns={modality: f"{RECALL} without {modality}" for modality in modalities})
     wide["model"] = pd.Categorical(wide["model"], [entry.label for entry in entries])
     columns = [f"{RECALL} without {modality}" for modality in modalities]
-    table = _over_seeds(wide.sort_values(["model", "share"]), ["share", "items"], columns)
+    table = over_seeds(wide.sort_values(["model", "share"]), ["share", "items"], columns)
     table["percent"] = 100 * table["share"]
     return [draw_missing(table, modalities, entries[0].dataset, _seeds(entries))]
 
@@ -164,7 +164,7 @@ def trained_missing_pictures(runs: Sequence[Masked], seed: int = 0) -> list[Pict
     wide = pd.DataFrame(rows).pivot(index=["model", "seed", "share"], columns="modality", values=RECALL).reset_index()
     columns = [f"{RECALL} without {modality}" for modality in modalities]
     wide = wide.rename(columns=dict(zip(modalities, columns, strict=True)))
-    table = _over_seeds(wide.sort_values(["model", "share"]), ["share"], columns)
+    table = over_seeds(wide.sort_values(["model", "share"]), ["share"], columns)
     table["percent"] = 100 * table["share"]
     panels = [
         Panel(f"{metric_name(RECALL)}\nwithout {modality}", {column: ""})
@@ -205,15 +205,6 @@ def _by_row(frame: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
     """With the label of its row as each run's model: two rows may be of one model."""
     labels = {str(record.source): entry.label for entry in entries for record in entry.records}
     return frame.assign(model=frame["run"].map(labels))
-
-
-def _over_seeds(frame: pd.DataFrame, keys: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:
-    """A row per model and values of `keys`: means over seeds, and standard deviations as <quantity>_std."""
-    grouped = frame.groupby(["model", *keys], sort=False, observed=True)
-    table = grouped[list(quantities)].mean()
-    deviations = grouped[list(quantities)].std().add_suffix("_std")
-    both = pd.concat([table, deviations], axis=1)[[name for each in quantities for name in (each, f"{each}_std")]]
-    return both.join(grouped.size().rename("seeds")).reset_index()
 
 
 def _with_ticks(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mambarec.analysis.breakdown import quantile_groups
 from mambarec.analysis.comparison import ALPHA
-from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name
+from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name, over_seeds
 from mambarec.analysis.significance import Paired, holm, paired
 from mambarec.analysis.studies import Point
 from mambarec.analysis.tables import Cell, Table
@@ -304,7 +304,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
     about = f"{dataset}, test, {seeds_text(rows[0].seeds)}"
     pictures = []
     if by_number:
-        number = _over_seeds(pd.DataFrame(by_number), ["neighbours"])
+        number = over_seeds(pd.DataFrame(by_number), ["neighbours"], [f"recall@{K}"])
         panel = [Panel(metric_name(f"recall@{K}"), {f"recall@{K}": ""}, from_zero=True)]
         pictures.append(
             Picture(
@@ -328,7 +328,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
                 mean = similarity[groups == group].mean()
                 share = one.hits[of_pair == group].mean()
                 parts.append({"model": row.point.label, "group": group, "similarity": f"{mean:.2f}", f"recall@{K}": share})
-    near = _over_seeds(pd.DataFrame(parts), ["group", "similarity"])
+    near = over_seeds(pd.DataFrame(parts), ["group", "similarity"], [f"recall@{K}"])
     axis = Axis("group", "cosine to the nearest training item (mean of each fifth)", ticks="similarity")
     shown = [Panel("test pairs found", {f"recall@{K}": ""}, from_zero=True)]
     pictures.append(
@@ -354,11 +354,6 @@ def _groups(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     similarity[cold] = torch.stack([part[:, 0] for part in links.similarity.values()]).mean(0).cpu().numpy()
     groups[cold] = quantile_groups(similarity[cold])
     return similarity, groups
-
-
-def _over_seeds(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    grouped = frame.groupby(["model", *keys], sort=False)[f"recall@{K}"]
-    return pd.DataFrame({f"recall@{K}": grouped.mean(), f"recall@{K}_std": grouped.std()}).reset_index()
 
 
 def left_out(rows: Sequence[Row], asked: Sequence[Point]) -> list[str]:

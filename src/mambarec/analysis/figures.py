@@ -184,6 +184,15 @@ def metric_name(metric: str) -> str:
     return f"{_METRICS.get(name, name.capitalize())}@{cutoff}"
 
 
+def over_seeds(frame: pd.DataFrame, keys: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:
+    """A row per model and values of `keys`: means over seeds, and standard deviations as <quantity>_std."""
+    grouped = frame.groupby(["model", *keys], sort=False, observed=True)
+    table = grouped[list(quantities)].mean()
+    deviations = grouped[list(quantities)].std().add_suffix("_std")
+    both = pd.concat([table, deviations], axis=1)[[name for each in quantities for name in (each, f"{each}_std")]]
+    return both.join(grouped.size().rename("seeds")).reset_index()
+
+
 @styled
 def bars(table: pd.DataFrame, metrics: Sequence[str], names: str = "label") -> Any:
     """Horizontal bars with their values, a row of the table each, and a panel per metric beside one another.

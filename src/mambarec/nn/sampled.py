@@ -324,14 +324,14 @@ def modal_in_blocks(encoders: nn.ModuleDict, tables: Any) -> dict[str, Tensor]:
     return {modality: encoded(encode, tables[modality]) for modality, encode in encoders.items()}
 
 
-def moved(value: Any, device: torch.device) -> Any:
+def on_device(value: Any, device: torch.device) -> Any:
     """A sample, made of tuples, lists and dictionaries of tensors and graphs, on a device."""
     if isinstance(value, Tensor | nn.Module):
         return value.to(device)
     if isinstance(value, dict):
-        return {key: moved(part, device) for key, part in value.items()}
+        return {key: on_device(part, device) for key, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(part, device) for part in value))
+        return type(value)(*(on_device(part, device) for part in value))
     if isinstance(value, list | tuple):
-        return type(value)(moved(part, device) for part in value)
+        return type(value)(on_device(part, device) for part in value)
     return value

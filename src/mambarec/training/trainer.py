@@ -21,7 +21,7 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.nn.sampled import moved
+from mambarec.nn.sampled import on_device
 from mambarec.training.adam import Adam, LazyAdam
 from mambarec.training.generators import host_generators, restore_host_generators
 from mambarec.training.prefetching import prefetched
@@ -199,7 +199,7 @@ class Trainer:
         for step, batch in enumerate(loader):
             generator = np.random.default_rng([self.config["seed"], epoch, step, processes.rank])
             with contract(self.name, "sample"):
-                yield moved(self.model.sample(processes.part(batch), generator), self.device)
+                yield on_device(self.model.sample(processes.part(batch), generator), self.device)
 
     def _train_step(self, batch: Any, step: int) -> Tensor:
         """One update of the parameters; returns the detached loss. batch: int64 (3, B), or what is drawn for one."""
