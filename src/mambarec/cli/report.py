@@ -31,10 +31,11 @@ from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
 from mambarec.config.configurator import Axis, Config, available_datasets, override_pairs
+from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
-from mambarec.experiments.trials import Outcome, prepare, run_trials
+from mambarec.experiments.trials import Outcome, opened, prepare, run_trials
 from mambarec.preparation.resplit import is_split_of, resplit
 from mambarec.running.lookup import find_runs
 from mambarec.running.run import open_dataset
@@ -346,7 +347,8 @@ def _missing_trained(options: argparse.Namespace) -> int:
     configs = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
     whole = list({one["model"]: one for one in configs}.values())  # each model once
     check_computes(whole[0], [TESTED], "the study")
-    read = {one["model"]: open_dataset(one.trials()[0]).modalities for one in whole}
+    datasets: dict[str, RecDataset] = {}
+    read = {one["model"]: opened(one.trials()[0], datasets).modalities for one in whole}
     if none := [model for model, modalities in read.items() if not modalities]:
         raise ConfigError(f"{', '.join(none)} on {whole[0]['dataset']} reads no modality that its items could lack")
     modalities = read[whole[0]["model"]]
@@ -361,7 +363,7 @@ def _missing_trained(options: argparse.Namespace) -> int:
             {**given, **({"missing_modality": modality, "missing_share": share} if modality else {})},
         ).trials()
     ]
-    outcomes = _run([trial for *_, trial in trials], "study missing", given, options.jobs, options.name)
+    outcomes = _run([trial for *_, trial in trials], "study missing", given, options.jobs, options.name, datasets)
     runs = [
         Masked(trial["model"], trial["seed"], modality, share, Path(found["directory"]), found["test"][TESTED])
         for (modality, share, trial), outcome in zip(trials, outcomes, strict=True)
@@ -451,9 +453,16 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _run(configs: Sequence[Config], purpose: str, given: dict[str, Any], jobs: int, name: str | None) -> list[Outcome]:
-    """Outcomes of trials, which are an experiment; RunError when all failed."""
-    place, asked = Path(configs[0]["results_dir"]), prepare(configs)
+def _run(
+    configs: Sequence[Config],
+    purpose: str,
+    given: dict[str, Any],
+    jobs: int,
+    name: str | None,
+    datasets: dict[str, RecDataset] | None = None,
+) -> list[Outcome]:
+    """Outcomes of trials, which are an experiment; RunError when all failed. datasets: as in `prepare`."""
+    place, asked = Path(configs[0]["results_dir"]), prepare(configs, datasets=datasets)
     paths = [trial.path for trial in asked]
     experiment = plan_experiment(name, purpose, configs, paths, given).begun(place)
     outcomes = run_trials(asked, LocalProcesses(jobs), jobs)

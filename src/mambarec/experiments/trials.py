@@ -86,12 +86,12 @@ def prepare(
     datasets = {} if datasets is None else datasets
     trials: dict[Path, Trial] = {}
     for config in configs:
-        path = run_path(config, _opened(config, datasets))
+        path = run_path(config, opened(config, datasets))
         trials.setdefault(path, Trial(config, path, describe(config, among or configs), anew))
     return list(trials.values())
 
 
-def _opened(config: Config, datasets: dict[str, RecDataset]) -> RecDataset:
+def opened(config: Config, datasets: dict[str, RecDataset]) -> RecDataset:
     """The data set of a configuration, read once for all that read the same of it."""
     read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
     if read not in datasets:
@@ -107,7 +107,7 @@ def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> d
     found: dict[tuple[str, str], str] = {}
     different = {(one["model"], one["dataset"], str(one["modalities"])): one for one in configs}
     for (model, dataset, _), config in different.items():
-        if why := unmet_need(config, _opened(config, datasets)):
+        if why := unmet_need(config, opened(config, datasets)):
             found.setdefault((model, dataset), why)
     return found
 
