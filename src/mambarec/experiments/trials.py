@@ -92,7 +92,7 @@ def prepare(
 
 
 def opened(config: Config, datasets: dict[str, RecDataset]) -> RecDataset:
-    """The data set of a configuration, read once for all that read the same of it."""
+    """The data set of a configuration, read once for all that read the same of it. datasets: as in `prepare`."""
     read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
     if read not in datasets:
         datasets[read] = open_dataset(config)
