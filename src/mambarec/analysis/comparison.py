@@ -22,7 +22,7 @@ from mambarec.analysis.fairness import (
 from mambarec.analysis.records import Record
 from mambarec.analysis.significance import Paired, holm, paired
 from mambarec.base.errors import RunError
-from mambarec.base.words import listed, seeds_text
+from mambarec.base.words import listed, option, seeds_text
 
 ALPHA = 0.05
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # of the paper's Table 2
@@ -227,8 +227,8 @@ def _reference(name: str | None, labels: Sequence[str]) -> str | None:
         return fitting[0]
     if fitting:
         texts = ", ".join(f"'{label}'" for label in fitting)
-        raise RunError(f"--reference {name}: several rows are of this model. Name one of them: {texts}")
-    raise RunError(f"--reference {name}: no row is called so. Name one of: {', '.join(labels)}")
+        raise RunError(f"{option('reference', name)}: several rows are of this model. Name one of them: {texts}")
+    raise RunError(f"{option('reference', name)}: no row is called so. Name one of: {', '.join(labels)}")
 
 
 def _tests(comparison: Comparison) -> list[Versus]:
@@ -256,7 +256,7 @@ def _about_tests(comparison: Comparison) -> list[str]:
         names = ", ".join(f"'{label}'" if " " in label else label for label in comparison.labels)
         return [
             f"No difference was tested for significance, because {reason}. To test one row against the others, name it with "
-            f"--reference: {names}."
+            f"{option('reference')}: {names}."
         ]
     notes = [
         f"{test.label} on {test.dataset} has no star, because the two tests disagree: p is {test.wilcoxon_adjusted:.4f} in the "

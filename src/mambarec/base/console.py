@@ -5,6 +5,8 @@ import re
 import sys
 from typing import IO, NoReturn
 
+from mambarec.base.words import is_python
+
 # Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -27,7 +29,7 @@ def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None =
 class Parser(argparse.ArgumentParser):
     """argparse's, with options that take dashes or underscores, and errors that are one `printable` line.
 
-    The errors repeat words of the command line.
+    The errors repeat words of the command line. For a function of the Python interface they are argparse.ArgumentError.
     """
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
@@ -43,5 +45,7 @@ class Parser(argparse.ArgumentParser):
         return declared.get(name.replace("_", "-"), name) + equals + value
 
     def error(self, message: str) -> NoReturn:
+        if is_python():
+            raise argparse.ArgumentError(None, message)
         program = self.prog if self.prog.startswith("mambarec ") else f"python {self.prog}"
         self.exit(2, printable(f"error: {message}. `{program} -h` shows the options") + "\n")

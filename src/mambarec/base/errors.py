@@ -3,10 +3,13 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from mambarec.base.console import printable
+from mambarec.base.words import is_python, option
 
 
 class UserError(Exception):
@@ -29,7 +32,23 @@ class ModelError(RunError):
     """A model that does not keep its contract (docs/plugin.md); where it raised an error, that is the cause."""
 
 
-_ELSEWHERE = "name another place (--results_dir, --data_path or --output)"
+@contextmanager
+def told_as(places: Mapping[Path, str | Path]) -> Iterator[None]:
+    """Let a UserError that leaves the block name places by what the reader knows, in place of temporary files and folders.
+
+    places: temporary path -> what to call it.
+    """
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for path, name in places.items():
+            text = text.replace(str(path), str(name))
+        error.args = (text,)
+        raise
+
+
+_ELSEWHERE = "name another place ({places})"
 _RIGHTS = f"this user may not use it. Change its rights (chmod, chown), or {_ELSEWHERE}"
 _GONE = f"its file system does not answer. Mount it again, or {_ELSEWHERE}"
 # What a disk or a path can do to a command, by the system's number; every other OSError is a mistake of the program.
@@ -49,9 +68,9 @@ _REASONS = {
     errno.ENAMETOOLONG: f"the name is too long for the file system. Use a shorter one, or {_ELSEWHERE}",
     errno.EBUSY: "the system uses it. Wait, and give the command again",
     errno.ETXTBSY: "a running program uses it. Wait, and give the command again",
-    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n), or use fewer --jobs",
-    errno.ENFILE: "too many files are open on this machine. Close other programs, or use fewer --jobs",
-    errno.ENOMEM: "memory does not suffice. Close other programs, or use fewer --jobs",
+    errno.EMFILE: "too many files are open. Raise the limit (ulimit -n), or lower {jobs}",
+    errno.ENFILE: "too many files are open on this machine. Close other programs, or lower {jobs}",
+    errno.ENOMEM: "memory does not suffice. Close other programs, or lower {jobs}",
     errno.EIO: f"the disk reports an error. Check the disk, or {_ELSEWHERE}",
     errno.ESTALE: _GONE,
     errno.ENOTCONN: _GONE,
@@ -62,11 +81,18 @@ _REASONS = {
 _STANDARD_OUTPUT = "standard output"
 
 
+def _reason(number: int) -> str | None:
+    """What an error of the system means and what to do; None for a mistake of the program."""
+    places = [option("results_dir"), option("data_path"), *([] if is_python() else ["--output"])]
+    text = _REASONS.get(number)
+    return text and text.format(places=" or ".join([", ".join(places[:-1]), places[-1]]), jobs=option("jobs"))
+
+
 def explained(error: OSError) -> str | None:
     """The path of an error of the system, what is wrong with it and what to do; None for a mistake of the program."""
     if error.errno is None and error.filename is not None:  # NumPy and others say only how much they could not write
-        return f"{error.filename} cannot be written: {error.args[0] if error.args else error}. Perhaps {_REASONS[errno.ENOSPC]}"
-    reason = _REASONS.get(error.errno or 0)
+        return f"{error.filename} cannot be written: {error.args[0] if error.args else error}. Perhaps {_reason(errno.ENOSPC)}"
+    reason = _reason(error.errno or 0)
     if reason is None:
         return None
     if error.filename is None and _failure(sys.stdout, "\n"):
@@ -98,7 +124,7 @@ def exit_status(work: Callable[[], int | None], stopped: str) -> int:
             raise
         status = _end(f"error: {text}", 2)
     except MemoryError:
-        status = _end(f"error: {_REASONS[errno.ENOMEM]}", 2)
+        status = _end(f"error: {_reason(errno.ENOMEM)}", 2)
     except Exception as error:
         if not _was_interrupted(error):
             raise

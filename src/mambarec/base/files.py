@@ -21,6 +21,8 @@ import filelock
 import numpy as np
 import psutil
 
+from mambarec.base.errors import told_as
+
 _HERE = re.sub(r"\W+", "-", platform.node())[:40]
 _LEFT = re.compile(rf"\.{_HERE}\.(\d+)\.tmp$")
 _SEAL = b"sha256:"
@@ -143,7 +145,7 @@ def replacing_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
                 old.rename(folder)
             _clear(old, new)
             new.mkdir()
-            with naming(folder):
+            with naming(folder), told_as({new: folder}):
                 yield new
             if new.exists():
                 if folder.exists() and not _exchange(new, folder):

@@ -4,8 +4,10 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path, PurePath
 from typing import Any
 
 # The commands of `mambarec` that are programs of src/ too, in whose words.
@@ -20,6 +22,9 @@ _PROGRAMS = {
     "status": "report.py runs --unfinished",
     "plugin": "export_plugin.py",
 }
+_STAND_INS = ("NAME", "N", "VALUE", "FILE", "FOLDER", "DIRECTORY")
+# While a function of the Python interface works: what it calls the options that have another name there. Else None.
+_arguments: ContextVar[Mapping[str, str] | None] = ContextVar("arguments", default=None)
 # What a spreadsheet takes for a formula. Of the last three signs a word, a number or a handle does no harm: -abc, +49, @name.
 _FORMULA = re.compile(r"[=\t\r\n＝]|[-+@＋－＠].*[^\w.-]", re.DOTALL)
 FORMULA_SIGNS = "=\t\r\n＝-+@＋－＠"  # with which a formula can begin
@@ -98,9 +103,55 @@ def command(name: str, *words: str) -> str:
 
     Someone who started a program of src/ reads `python report.py table`.
     """
-    started = Path(sys.argv[0]).name if sys.argv else ""
+    started = Path(sys.argv[0]).name if sys.argv and not is_python() else ""
     program = f"python {_PROGRAMS[name]}" if started in {text.split()[0] for text in _PROGRAMS.values()} else f"mambarec {name}"
     return " ".join([program, *words])
+
+
+@contextmanager
+def in_python(arguments: Mapping[str, str] | None) -> Iterator[None]:
+    """Let messages that are made in this block name arguments of a Python function, and not options of a command.
+
+    arguments: option -> argument, where the two have different names. None: messages name options, as they do outside.
+    """
+    before = _arguments.set(arguments)
+    try:
+        yield
+    finally:
+        _arguments.reset(before)
+
+
+def argument_names() -> Mapping[str, str] | None:
+    """What `in_python` was given, to hand it on to another process."""
+    return _arguments.get()
+
+
+def is_python() -> bool:
+    """Whether the reader calls functions, and types no commands."""
+    return _arguments.get() is not None
+
+
+def option(name: str, *values: Any) -> str:
+    """An option with its values as the reader gives it. Every message that names an option gets it from here.
+
+    On the command line '--seed 1 2', and for the value True '--restart'. In Python 'seed=[1, 2]' and 'restart=True'; without
+    values 'seed='. One of _STAND_INS stands for what the reader puts there. name: 'seed', or '-m'.
+    """
+    names = _arguments.get()
+    if names is None:
+        return " ".join([name if name.startswith("-") else f"--{name}", *(str(value) for value in values if value is not True)])
+    written = [value if value in _STAND_INS else repr(_as_text(value)) for value in values]
+    argument = names.get(name, name).lstrip("-").replace("-", "_")
+    return f"{argument}={', '.join(written)}" if len(written) < 2 else f"{argument}=[{', '.join(written)}]"
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def resumed() -> str:
+    """How to go on with a run that was stopped."""
+    return "call mr.train() again with its settings" if is_python() else "give its command again, with --resume"
 
 
 def value_text(value: Any) -> str:

@@ -17,7 +17,7 @@ from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
-from mambarec.base.words import command, part_of_one, positive
+from mambarec.base.words import command, is_python, option, part_of_one, positive
 from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
@@ -117,7 +117,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if options.resume and options.restart:
         parser.error("--resume goes on with what is there, and --restart deletes it; leave one of the two out")
     if options.sampler == "tpe" and not options.search_budget:
-        parser.error("--sampler tpe needs --search-budget, the number of points to try")
+        parser.error(f"{option('sampler', 'tpe')} needs {option('search-budget')}, the number of points to try")
     if options.pruner and options.sampler != "tpe":
         parser.error(f"--pruner {options.pruner} needs --sampler tpe")
     if options.engine != "ray" and (options.workers_per_trial > 1 or options.gpus_per_trial is not None):
@@ -208,18 +208,20 @@ def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[s
         return kept
     missing_somewhere = {model for model, _ in unmet}
     others = list(dict.fromkeys(config["model"] for config in configs if config["model"] not in missing_somewhere))
-    by_name = f", or name the others: -m {' '.join(others)}" if others else ""
-    hint = f" Leave them out: give -m usable{by_name}." if kept else ""
+    by_name = f", or name the others: {option('-m', *others)}" if others else ""
+    hint = f" Leave them out: give {option('-m', 'usable')}{by_name}." if kept else ""
     raise ConfigError(f"nothing is trained, since something is missing.{hint}\n{lines}")
 
 
 def check_options(options: argparse.Namespace, configs: Sequence[Config]) -> None:
     """ConfigError before anything is trained where an option cannot have an effect on these configurations."""
-    asked = "--save-best" if options.save_best else f"--search-budget {options.search_budget}" if options.search_budget else ""
+    budget = option("search-budget", options.search_budget) if options.search_budget else ""
+    asked = "--save-best" if options.save_best else budget
     if asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
-        raise ConfigError(f"{asked} needs several settings to choose from: give --search, or several values of a key")
+        search = "" if is_python() else "--search, or "
+        raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
     if options.name is not None and len(configs) == 1:
-        raise ConfigError(f"--name {options.name}: an experiment has several trials; this command has one")
+        raise ConfigError(f"{option('name', options.name)}: an experiment has several trials, and this is one run")
     if options.reference is not None:
         _check_reference(options.reference, configs)
 
@@ -228,9 +230,9 @@ def _check_reference(name: str, configs: Sequence[Config]) -> None:
     """ConfigError before anything is trained where no row can have this name; a row's name begins with that of its model."""
     models = list(dict.fromkeys(config["model"] for config in configs))
     if len(configs) == 1:
-        raise ConfigError(f"--reference {name}: a reference is tested against other rows, and this command has one run")
+        raise ConfigError(f"{option('reference', name)}: a reference is tested against other rows, and this is one run")
     if name.partition(" ")[0].lower() not in {model.lower() for model in models}:
-        raise ConfigError(f"--reference {name}: this command has no such model. It has: {', '.join(models)}")
+        raise ConfigError(f"{option('reference', name)}: no such model is trained here. There are: {', '.join(models)}")
 
 
 def summary(outcomes: Sequence[Outcome], experiment: Experiment, options: argparse.Namespace) -> str:

@@ -33,7 +33,7 @@ from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, shown
 from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
-from mambarec.base.words import command
+from mambarec.base.words import command, is_python, option
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
@@ -48,6 +48,9 @@ from mambarec.evaluation.metrics import METRICS
 
 _YAML_BYTES, _YAML_VALUES, _TRIALS = 2**20, 100_000, 100_000  # of a file; in a file, its aliases written out; of a grid
 _SINGLE = keys_with("single")
+_OF_YAMLS = frozenset(keys_with("grid"))
+_OF_PROGRAM = frozenset(keys_with("result")) - {"tuned"}
+_GIVEN = "command line"  # the source of what no YAML says
 _PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
 TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
 
@@ -274,6 +277,12 @@ class Config(Mapping):
         search: the keys of the YAML's search_space are axes; those of wide_search_space with 'wide'.
         """
         overrides = dict(overrides or {})
+        for key in overrides.keys() & _OF_YAMLS:
+            raise ConfigError(f"{option(key)}: only a YAML sets this key. Several values of another key make a grid")
+        for key in overrides.keys() & _OF_PROGRAM:
+            raise ConfigError(
+                f"{option(key)}: the program sets this key itself" + "; use_gpu and gpu_id choose it" * (key == "device")
+            )
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
         dataset = _spelled(dataset, available_datasets(), "data set", dataset_folders())
@@ -316,9 +325,9 @@ class Config(Mapping):
             self._merge(space, self._search_space(space, model, folder))
         unknown = [key for key in overrides if not self.knows(key)]
         if unknown:
-            raise ConfigError(self._unknown(unknown[0], model, folder, "--"))
+            raise ConfigError(self._unknown(unknown[0], model, folder, is_given=True))
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
-        self._merge("command line", overrides)
+        self._merge(_GIVEN, overrides)
 
         self._values.update(model=model, dataset=dataset, model_path=folder and str(folder), tuned=tuned or False)
         if self.model_file.parent == folder:  # the file is no part of this version
@@ -429,9 +438,9 @@ class Config(Mapping):
             lists = several and bool(value) and all(isinstance(one, list) for one in value)
             is_axis = several and (lists or not one_is_list)
             if is_axis and not value:
-                raise ConfigError(f"{source}: '{key}' has an empty list of values")
+                raise ConfigError(f"{_place(source)}'{key}' has an empty list of values")
             if is_axis and key in _SINGLE:
-                raise ConfigError(f"{source}: {key} takes one value, not {list(value)}")
+                raise ConfigError(f"{_place(source)}{key} takes one value, not {list(value)}")
             if is_axis and key in self._listed.get(source, ()):
                 value = self._usable(key, value, default, source)
             written = value if is_axis else [value]
@@ -461,8 +470,8 @@ class Config(Mapping):
             return checked(*declared, value) if declared else like(value, default)
         except ValueError as error:
             written = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
-            hint = _written(key, value, default) if source == "command line" else ""
-            raise ConfigError(f"{source}: {key}={written}; {error}{hint}") from None
+            hint = _written(key, value, default) if source == _GIVEN else ""
+            raise ConfigError(f"{_place(source)}{key}={written}; {error}{hint}") from None
 
     def _check_complete(self, model: str) -> None:
         """ConfigError where a declared key has no value."""
@@ -500,9 +509,13 @@ class Config(Mapping):
 
     def _search_space(self, name: str, model: str, folder: Path | None) -> dict[str, list]:
         """The axes of the YAML's search_space or wide_search_space."""
-        space, option = self._values.get(name), "--search wide" if name == "wide_search_space" else "--search"
+        space, is_wide = self._values.get(name), name == "wide_search_space"
         if not space:
-            raise ConfigError(f"{option}: {model}.yaml has no {name}; name the axes yourself (--key value value …)")
+            call = "mr.search(wide=True)" if is_wide else "mr.search()"
+            asked = call if is_python() else "--search wide" if is_wide else "--search"
+            raise ConfigError(
+                f"{asked}: {model}.yaml has no {name}; name the axes yourself ({option('KEY', 'VALUE', 'VALUE')})"
+            )
         if not isinstance(space, dict):
             raise ConfigError(f"{model}.yaml: {name}={space!r}; expected 'key: [values]' lines")
         for key in space:
@@ -518,7 +531,7 @@ class Config(Mapping):
             there = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml"))) or "no model"
             raise ConfigError(
                 f"tuned: there is no {path}; {path.parent.name} has tuned values of {there}. A search writes them: "
-                f"{command('search', '-m', model, '-d', path.parent.name, '--save-best')}. Without --tuned "
+                f"`{command('search', '-m', model, '-d', path.parent.name, '--save-best')}`. Without {option('tuned', True)} "
                 "the model's YAML is used"
             )
         content = read_yaml(path)
@@ -527,20 +540,21 @@ class Config(Mapping):
                 raise ConfigError(f"{path}: {self._unknown(key, model, folder)}")
         return content
 
-    def _unknown(self, key: str, model: str, folder: Path | None, dashes: str = "") -> str:
-        """Why nobody has this key, with what was probably meant. dashes: what a key begins with where it was given."""
+    def _unknown(self, key: str, model: str, folder: Path | None, is_given: bool = False) -> str:
+        """Why nobody has this key, with what was probably meant. is_given: by the command or the call, not by a YAML."""
         if owners := keys_owners(key, folder):
             return f"{model} has no key '{key}'; it is a key of {owners}"
         classes = self._schemas[1:] if self._values else self._schemas  # a model's YAML is looked through before any is merged
         known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in classes))})
         near = nearest_key(key, known)
-        hint = f"; did you mean '{dashes}{near}'?" if near else f". It knows: {', '.join(known)}"
+        meant = option(near).rstrip("=") if near and is_given else near
+        hint = f"; did you mean '{meant}'?" if near else f". It knows: {', '.join(known)}"
         return f"{model} has no key '{key}'{hint}"
 
     def _resolve_paths(self) -> None:
         """Make paths absolute: those of the YAMLs start at `ANCHOR`, those of the command line at the current directory."""
         for key in ("data_path", "results_dir"):
-            anchor = Path.cwd() if self._source[key] == "command line" else ANCHOR
+            anchor = Path.cwd() if self._source[key] == _GIVEN else ANCHOR
             self._values[key] = f"{real(anchor / self._values[key])}/"
 
     def _check_evaluation(self) -> None:
@@ -593,7 +607,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
 def keys_owners(key: str, folder: Path | None = None) -> str:
     """Whose key this is, in words: the models that declare it or whose YAML sets it, or the mirror gradient; else ''."""
     if key in MirrorGradientSettings.model_fields:
-        return "the mirror gradient; add --mg"
+        return f"the mirror gradient; add {option('mg', True)}"
     return ", ".join(name for name, path in model_files(folder).items() if key in _own_keys(name, path, folder))
 
 
@@ -636,7 +650,8 @@ def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]
     lower = {candidate.lower(): candidate for candidate in available}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if "," in name:
-        hint = f" Separate several names by spaces: {' '.join(name.replace(',', ' ').split())}"
+        names = name.replace(",", " ").split()
+        hint = f" Several names are a list: {names}" if is_python() else f" Separate several names by spaces: {' '.join(names)}"
     elif other := _meant(name):
         hint = f" {other}"
     elif near:
@@ -649,9 +664,9 @@ def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]
 
 def _meant(word: str) -> str:
     """How to give a word that is the name of a model or of a data set; '' for any other."""
-    for option, kind, names in (("-m", "model", available_models()), ("-d", "data set", available_datasets())):
+    for letter, kind, names in (("-m", "model", available_models()), ("-d", "data set", available_datasets())):
         if word.lower() in [name.lower() for name in names]:
-            return f"{word} is a {kind}: write {option} {word}"
+            return f"{word} is a {kind}: write {option(letter, word)}"
     return ""
 
 
@@ -664,17 +679,23 @@ def distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def _written(key: str, value: Any, default: Any) -> str:
-    """How a value is written on the command line, where this one looks like a common slip."""
+    """How a value is written, where this one looks like a common slip."""
     several = isinstance(default, list)
     one = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if one is True:
-        usual = " ".join(map(str, default)) if several else default
-        return f". A key without a value is true; write --{key} {usual}"
+    if one is True and not is_python():
+        return f". A key without a value is true; write {option(key, *(default if several else [default]))}"
     if isinstance(one, str) and isinstance(default, float) and re.fullmatch(r"-?\d+,\d+", one):
-        return f". A number has a point and no comma: --{key} {one.replace(',', '.')}"
+        return f". A number has a point and no comma: {option(key, parse_value(one.replace(',', '.')))}"
     if isinstance(one, str) and "," in one:
-        return f". Several values have spaces between them: --{key} {' '.join(one.replace(',', ' ').split())}"
+        values = [parse_value(word) for word in one.replace(",", " ").split()]
+        how = "are a list" if is_python() else "have spaces between them"
+        return f". Several values {how}: {option(key, *values)}"
     return ""
+
+
+def _place(source: str) -> str:
+    """Where a value stands, before what is wrong with it; of an argument of a function, its name says that."""
+    return "" if source == _GIVEN and is_python() else f"{source}: "
 
 
 def _as_written(value: Any, found: Any) -> Any:

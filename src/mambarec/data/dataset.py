@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
-from mambarec.base.words import command
+from mambarec.base.words import command, option
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
@@ -57,7 +57,7 @@ class RecDataset:
         if not self.path.exists():
             raise DataError(
                 f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
-                "above it with --data_path. `-d demo` works at once, without any file"
+                f"above it with {option('data_path')}. `{option('-d', 'demo')}` works at once, without any file"
             )
         columns = (self.uid_field, self.iid_field, config["inter_splitting_label"])
         users, items, labels = read_interactions(self.path, columns, config["field_separator"])
@@ -156,11 +156,11 @@ class RecDataset:
         missing = [modality for modality in self.modalities if not self.feature_files[modality].exists()]
         if missing and "modalities" in self.config:
             there = [modality for modality, path in self.feature_files.items() if path.exists()]
-            without = f"Or train without it: --modalities {' '.join(there)}. " if there else ""
+            without = f"Or train without it: {option('modalities', *there)}. " if there else ""
             path = self.feature_files[missing[0]]
             raise DataError(
                 f"{path} does not exist: the {missing[0]} features of {self.name}. {self._source(missing[0])}. {without}"
-                "`-d demo` works without any file"
+                f"`{option('-d', 'demo')}` works without any file"
             )
 
     def _source(self, modality: str) -> str:

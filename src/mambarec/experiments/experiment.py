@@ -18,7 +18,7 @@ from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.settings import has_type
-from mambarec.base.words import command, command_text, count
+from mambarec.base.words import command, command_text, count, option
 from mambarec.config.configurator import Config, distinct
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.experiments.grid import by_model, by_point, varied
@@ -85,8 +85,8 @@ class Experiment:
             differing = differences(earlier, self)
             if differing:
                 raise ConfigError(
-                    f"--name {self.name}: there is an experiment of this name with another plan: {'; '.join(differing)}. "
-                    "Give this one another --name. "
+                    f"{option('name', self.name)}: there is an experiment of this name with another plan: "
+                    f"{'; '.join(differing)}. Give this one another {option('name')}. "
                     f"`{command('report', 'table', '--experiment', self.name, 'OTHER')}` shows both in one table"
                 )
             trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
@@ -164,7 +164,7 @@ def plan_experiment(
         words = [*shown, *datasets, *about[:3]]
         name = "-".join([re.sub(r"[^\w.]+", "-", word) for word in words] + [fingerprint[:_DIGITS]])
     elif not _NAME.fullmatch(name):
-        raise ConfigError(f"--name {name}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
+        raise ConfigError(f"{option('name', name)}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
     plan = Experiment(name, purpose, models, datasets, axes, settings, seeds, budget, points, fingerprint)
     return replace(plan, trials=[trial_name(path) for path in (paths if trials is None else trials)])
 

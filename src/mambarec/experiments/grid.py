@@ -7,7 +7,7 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import value_text
+from mambarec.base.words import option, value_text
 from mambarec.config.configurator import (
     Config,
     available_models,
@@ -57,7 +57,7 @@ def plan(
             hint = f"; it is a key of {owners}"
         else:
             near = nearest_key(unused[0], {key for trial in trials for key in trial})
-            hint = f"; did you mean '--{near}'?" * bool(near)
+            hint = f"; did you mean '{option(near).rstrip('=')}'?" if near else ""
         raise ConfigError(f"none of {', '.join(models)} has a key '{unused[0]}'{hint}")
     return trials
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mambarec.base.extras import optional
 from mambarec.base.logger import get_logger
+from mambarec.base.words import option
 from mambarec.config.configurator import Config, distinct
 from mambarec.experiments.grid import by_model, by_point, varied
 from mambarec.experiments.trials import Outcome
@@ -168,6 +169,6 @@ def _distribution(optuna: Any, values: Sequence[Any]) -> Any:
 
 
 def _optuna() -> Any:
-    optuna = optional("optuna", "optuna", "search", "--sampler tpe needs")
+    optuna = optional("optuna", "optuna", "search", f"{option('sampler', 'tpe')} needs")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -13,7 +13,7 @@ from mambarec.base.errors import RunError, UserError, explained
 from mambarec.base.files import naming
 from mambarec.base.logger import get_logger
 from mambarec.base.stopping import stop
-from mambarec.base.words import count, duration
+from mambarec.base.words import count, duration, option
 from mambarec.config.configurator import Config
 from mambarec.config.keys import keys_with
 from mambarec.data.dataset import RecDataset
@@ -121,7 +121,7 @@ def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     except UserError as error:
         return Outcome(trial, error=str(error))
     except MemoryError as error:
-        return Outcome(trial, error=f"memory does not suffice ({error}). Use fewer --jobs, or a smaller model")
+        return Outcome(trial, error=f"memory does not suffice ({error}). Lower {option('jobs')}, or use a smaller model")
     except (Exception, SystemExit) as error:  # a mistake of a model, or a full disk, must not end the other trials
         if isinstance(error, OSError) and (text := explained(error)):
             return Outcome(trial, error=text)

@@ -20,6 +20,7 @@ import torch
 from mambarec.base.logger import silence_console
 from mambarec.base.places import PACKAGE
 from mambarec.base.stopping import SIGNALS, stop
+from mambarec.base.words import argument_names, in_python
 from mambarec.experiments.trials import Trial, attempt
 from mambarec.running.watching import Status
 
@@ -33,7 +34,7 @@ def start(trial: Trial, errors: IO[bytes]) -> subprocess.Popen:
         command = [sys.executable, "-c", _PROGRAM, *sys.argv]
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors)
     try:
-        pickle.dump((trial, torch.get_num_threads()), process.stdin)  # type: ignore[arg-type]
+        pickle.dump((trial, torch.get_num_threads(), argument_names()), process.stdin)  # type: ignore[arg-type]
         process.stdin.flush()  # type: ignore[union-attr]
     except BrokenPipeError:  # it has died: its exit status will tell
         pass
@@ -69,10 +70,11 @@ def work() -> None:
         channel.flush()
 
     commands = sys.stdin.buffer
-    trial, threads = pickle.load(commands)
+    trial, threads, arguments = pickle.load(commands)
     Thread(target=_obey, args=[commands], daemon=True).start()
     torch.set_num_threads(trial.config["threads"] or threads)
-    outcome = attempt(trial, send)
+    with in_python(arguments):
+        outcome = attempt(trial, send)
     send((outcome.result, outcome.error, outcome.pruned))
     os._exit(0)  # the thread waits for input, which an orderly end would not survive
 

@@ -21,6 +21,7 @@ from mambarec.base.console import printable
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.extras import optional
 from mambarec.base.files import naming
+from mambarec.base.words import option
 
 _NO_UTF8 = re.compile("['\"]?([^'\"]*[\ud800-\udfff][^'\"]*)")
 
@@ -92,8 +93,8 @@ class Engine:
                 yield
         except duckdb.OutOfMemoryException as error:
             raise RunError(
-                f"{self.memory_gb:g} GB of memory and the disk of {self.spill} do not suffice; give more by --memory, or "
-                f"another disk by --data_path ({_first_line(error)})"
+                f"{self.memory_gb:g} GB of memory and the disk of {self.spill.parent} do not suffice; give more by "
+                f"{option('memory')}, or another disk by {option('data_path')} ({_first_line(error)})"
             ) from None
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None

@@ -11,7 +11,7 @@ import mambarec.config.configurator as configurator
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import FORMULA_SIGNS, command
+from mambarec.base.words import FORMULA_SIGNS, command, option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -26,7 +26,8 @@ def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         with replacing_folder(folder) as temporary:
             if folder.exists() and not overwrite:
                 raise DataError(
-                    f"{folder} exists already; --overwrite replaces it and all that is in it, or give -d another name"
+                    f"{folder} exists already; {option('overwrite', True)} replaces it and all that is in it, "
+                    f"or give {option('-d')} another name"
                 )
             yield temporary
     except filelock.Timeout:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
+from mambarec.base.words import option
 
 IMAGE_MODELS = (
     "statistics (colours and textures, no weights), vgg16, timm:NAME or transformers:NAME, where NAME may be a folder"
@@ -25,5 +26,7 @@ def dataset_folder(options: argparse.Namespace) -> Path:
     """data/<name>, an absolute path; ConfigError where the name would lead elsewhere."""
     name = options.dataset
     if not re.fullmatch(r"\w[\w.-]{,99}", name):
-        raise ConfigError(f"-d {name}: expected up to 100 letters, digits, _, - and dots, since files take this name")
+        raise ConfigError(
+            f"{option('-d', name)}: expected up to 100 letters, digits, _, - and dots, since files take this name"
+        )
     return real(options.data_path / name)

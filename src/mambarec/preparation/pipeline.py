@@ -13,7 +13,7 @@ from pathlib import Path
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, positive
+from mambarec.base.words import command, option, positive
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
@@ -44,6 +44,7 @@ class Dump:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of both commands: what is kept, how it is split, which features are made, and the bounds."""
     add_dataset(parser)
+    parser.set_defaults(names={})  # what the reader calls a file, where it is not its path
     parser.add_argument("--overwrite", action="store_true", help="replace the data set of this name, if there is one")
     kept = parser.add_argument_group("what is kept")
     kept.add_argument("--min-rating", type=number, metavar="R", help="drop interactions with a lower rating (keep all)")
@@ -108,14 +109,20 @@ def share(text: str) -> float:
 def prepare(options: argparse.Namespace, dump: Dump) -> None:
     """Write the data set that the options of `add_options` describe."""
     if options.split in NEED_TIME and not dump.has_time:
-        raise ConfigError(f"--split {options.split} needs the time of interactions; name its column by --time-column")
+        raise ConfigError(
+            f"{option('split', options.split)} needs the time of interactions; name its column by {option('time-column')}"
+        )
     if options.images and not (options.image_model or "image" in dump.columns):
-        raise ConfigError(f"--images is for --image-model: name one, or run `{command('prepare', 'images')}` afterwards")
+        raise ConfigError(
+            f"{option('images')} is for {option('image-model')}: name one, or run `{command('prepare', 'images')}` afterwards"
+        )
     if options.image_model and not (options.images or "image" in dump.columns):
-        raise ConfigError("--image-model needs pictures; name their folder by --images")
+        raise ConfigError(f"{option('image-model')} needs pictures; name their folder by {option('images')}")
     name, folder = options.dataset, dataset_folder(options)
     report = Report(
-        sys.argv, {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")}
+        sys.argv,
+        {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")},
+        options.names,
     )
     with new_folder(folder, options.overwrite) as temporary:
         spill = temporary / "spill"

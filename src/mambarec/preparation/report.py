@@ -1,11 +1,12 @@
 """What a preparation read, dropped and wrote, and why: printed at its end and kept as report.json."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import option
 
 LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
@@ -39,7 +40,7 @@ class Source:
 
     lines: rows that the file has, counted apart from the others; None where nothing counts them. rows: those that were used or
     could have been. refused: rows that cannot be used, by reason. left_out: rows without a user or an item. locate: gives line
-    and content of rows that the engine has read, by their places.
+    and content of rows that the engine has read, by their places. name: what the reader calls the file, if it is not its path.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Source:
     malformed: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     locate: Callable[[Sequence[int]], list[tuple[int | None, str]]] = _no_place
+    name: str | None = None
 
     @property
     def n_refused(self) -> int:
@@ -87,10 +89,12 @@ class Source:
         self.malformed.sort(key=lambda one: one["line"] or 0)
         if self.n_refused > share * total or not self.rows:
             examples = "; ".join(_example(one) for one in self.malformed[:3])
-            hint = ". Text that is not in UTF-8 can be read by --encoding, such as latin-1" * ("not UTF-8" in self.refused)
+            hint = f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
+                "not UTF-8" in self.refused
+            )
             raise DataError(
                 f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}), "
-                f"more than --max-malformed {share:g} allows. The first: {examples}{hint}"
+                f"more than {option('max-malformed', share)} allows. The first: {examples}{hint}"
             )
 
     def account(self) -> None:
@@ -102,7 +106,7 @@ class Source:
     def plain(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
-            "path": str(self.path),
+            "path": self.name or str(self.path),
             "bytes": self.path.stat().st_size,
             "lines": self.rows + self.n_refused + self.n_left_out,
             "rows": self.rows,
@@ -116,7 +120,7 @@ class Source:
     def text(self) -> list[str]:
         """What became of the file's lines, then what was noted of it."""
         total = self.rows + self.n_refused + self.n_left_out
-        lines = [f"{self.path}: {total:,} lines read; used: {self.rows:,}"]
+        lines = [f"{self.name or self.path}: {total:,} lines read; used: {self.rows:,}"]
         if self.n_refused:
             reasons = "; ".join(f"{reason}: {tally}" for reason, tally in self.refused.items())
             lines[0] += f"; refused: {self.n_refused:,}"
@@ -144,8 +148,9 @@ class Count:
 class Report:
     """Fills as a preparation goes; `plain` is report.json, `text` what is printed."""
 
-    def __init__(self, command: list[str], settings: dict[str, Any]):
-        self.command, self.settings = command, settings
+    def __init__(self, command: list[str], settings: dict[str, Any], names: Mapping[Path, str] | None = None):
+        """names: what the reader calls a file, where it is not its path."""
+        self.command, self.settings, self.names = command, settings, names or {}
         self.sources: list[Source] = []
         self.steps: list[tuple[str, Count]] = []  # the first says what was read, each other what is left after it
         self.splits: dict[str, int] = {}
@@ -155,7 +160,7 @@ class Report:
         """A new file to count lines of; DataError where it does not exist."""
         if not path.is_file():
             raise DataError(f"{path} does not exist; expected a file of {kind}")
-        self.sources.append(Source(path, kind))
+        self.sources.append(Source(path, kind, name=self.names.get(path)))
         return self.sources[-1]
 
     def left(self, step: str, count: Count) -> None:

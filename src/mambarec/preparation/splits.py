@@ -14,6 +14,7 @@ engine and the order of the file. Interactions of a user at the same time are sh
 """
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import option
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.report import Report
 
@@ -49,7 +50,7 @@ def split_interactions(engine: Engine, split: str, seed: int, report: Report | N
     counts = dict(engine.run("SELECT x_label, count(*) FROM labelled GROUP BY x_label"))
     for label, part in enumerate(PARTS):
         if not counts.get(label):
-            raise DataError(f"--split {split} leaves nothing for {part}; filter less, or choose another split")
+            raise DataError(f"{option('split', split)} leaves nothing for {part}; filter less, or choose another split")
     engine.run("DROP TABLE kept")
     check_no_leak(engine, split)
     if report and split in ("user-time", "leave-one-out"):

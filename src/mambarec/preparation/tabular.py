@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
+from mambarec.base.words import option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.pipeline import Dump, add_options, prepare
 from mambarec.preparation.readers import times
@@ -27,7 +28,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--time-column", metavar="NAME", help="the column of times, numbers or dates (all times are 0)")
     parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with their texts or pictures")
     texts = "the columns of --items that together are an item's text, such as title,description"
-    parser.add_argument("--text-columns", metavar="NAME,…", help=texts)
+    parser.add_argument("--text-columns", type=names, default=[], metavar="NAME,…", help=texts)
     pictures = "the column of --items with the path of a picture; of a URL, the last part is the file's name in --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=pictures)
     parser.add_argument("--encoding", type=encoding, metavar="NAME", help="the encoding of the files, such as latin-1 (UTF-8)")
@@ -44,13 +45,21 @@ def encoding(name: str) -> str:
         ) from None
 
 
+def names(text: str) -> list[str]:
+    """The names in a text that has commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def run(options: argparse.Namespace) -> None:
     if (options.text_columns or options.image_column) and not options.items:
-        raise ConfigError("--text-columns and --image-column are columns of a table of items; name its file by --items")
+        raise ConfigError(
+            f"{option('text-columns')} and {option('image-column')} are columns of a table of items; "
+            f"name it by {option('items')}"
+        )
     if options.items and not (options.text_columns or options.image_column):
-        raise ConfigError("--items is of no use without --text-columns or --image-column")
+        raise ConfigError(f"{option('items')} is of no use without {option('text-columns')} or {option('image-column')}")
     if options.min_rating is not None and not options.rating_column:
-        raise ConfigError("--min-rating needs --rating-column")
+        raise ConfigError(f"{option('min-rating')} needs {option('rating-column')}")
 
     def interactions(engine: Engine, report: Report) -> None:
         read_interactions(engine, report, options)
@@ -69,18 +78,18 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
     layout = layout_of(engine, source, encoding=options.encoding)
     decimal_comma = layout.separator == ";"
     select = {
-        "user_id": column(layout, options.user_column, source, "--user-column"),
-        "item_id": column(layout, options.item_column, source, "--item-column"),
+        "user_id": column(layout, options.user_column, source, option("user-column")),
+        "item_id": column(layout, options.item_column, source, option("item-column")),
         "rating": "1::DOUBLE",
         "time": "0::BIGINT",
     }
     unusable: dict[str, str] = {}
     if options.rating_column:
-        text = column(layout, options.rating_column, source, "--rating-column")
+        text = column(layout, options.rating_column, source, option("rating-column"))
         select["rating"] = rating(text, decimal_comma)
         unusable |= NO_RATING
     if options.time_column:
-        text = column(layout, options.time_column, source, "--time-column")
+        text = column(layout, options.time_column, source, option("time-column"))
         select |= times.columns(text)
         unusable |= times.NO_TIME
     unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
@@ -98,16 +107,12 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
     """Fill `about` with the texts, and the paths of pictures where they are asked for; errors as above."""
     source = report.source(options.items, "items")
     layout = layout_of(engine, source, encoding=options.encoding)
-    item = column(layout, options.item_column, source, "--item-column")
-    texts = [
-        text_or_null(column(layout, name.strip(), source, "--text-columns"))
-        for name in (options.text_columns or "").split(",")
-        if name.strip()
-    ]
+    item = column(layout, options.item_column, source, option("item-column"))
+    texts = [text_or_null(column(layout, name, source, option("text-columns"))) for name in options.text_columns]
     joined = f"concat_ws(' ', {', '.join(texts)})" if texts else "''"
     select = {"name": trimmed(item), "text": f"trim(regexp_replace({joined}, '\\s+', ' ', 'g'))"}
     if options.image_column:
-        select["image"] = _picture(column(layout, options.image_column, source, "--image-column"), options)
+        select["image"] = _picture(column(layout, options.image_column, source, option("image-column")), options)
     engine.run("DROP TABLE about")
     load(engine, source, "about", layout, select)
     source.check(options.max_malformed)
@@ -115,7 +120,8 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
     if options.image_column and not options.images:
         for (url,) in engine.run("SELECT image FROM about WHERE contains(image, '://') LIMIT 1"):
             raise ConfigError(
-                f"--image-column {options.image_column} holds URLs ({url}); name the folder of their files by --images"
+                f"{option('image-column', options.image_column)} holds URLs ({url}); "
+                f"name the folder of their files by {option('images')}"
             )
     report.note(match_items(engine, source, options.interactions, options.allow_unmatched))
     repeats = engine.value("SELECT count(*) - count(DISTINCT name) FROM about")

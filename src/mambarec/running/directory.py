@@ -29,6 +29,7 @@ from mambarec.base.equality import identical
 from mambarec.base.errors import RunError
 from mambarec.base.files import naming, placed, replacing, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.words import option
 from mambarec.running import schema
 from mambarec.running.pruning import PRUNED
 
@@ -39,13 +40,16 @@ CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 FIGURES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
-_AGAIN = "Train this run again: give --restart, or remove its directory"
 _SCHEMAS = {
     "config.json": schema.config,
     "environment.json": schema.environment,
     PRUNED: schema.pruned,
     _RESULT: schema.result,
 }
+
+
+def _again() -> str:
+    return f"Train this run again: give {option('restart', True)}, or remove its directory"
 
 
 class RunDirectory:
@@ -71,7 +75,9 @@ class RunDirectory:
         except filelock.Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or give this run another seed") from None
         except OSError as error:
-            raise RunError(f"{self.path} cannot be written ({error.strerror}); name another place with --results_dir") from None
+            raise RunError(
+                f"{self.path} cannot be written ({error.strerror}); name another place with {option('results_dir')}"
+            ) from None
         try:
             for unfinished in self.path.glob("*.tmp"):  # of a process that was killed: no other writes here now
                 unfinished.unlink(missing_ok=True)
@@ -141,7 +147,7 @@ class RunDirectory:
         try:
             return _SCHEMAS[name](content)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {_again()}") from None
 
     def check_figures(self) -> None:
         """RunError where a file that tables are made of is missing or damaged. Of a file beside them the log says it."""
@@ -167,7 +173,7 @@ class RunDirectory:
         try:
             return [schema.epoch(line) for line in self._lines()]
         except ValueError as error:
-            raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {_again()}") from None
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of per_user.npz or topk.npz; RunError when the file is missing or damaged."""
@@ -175,7 +181,7 @@ class RunDirectory:
         try:
             return read_arrays(io.BytesIO(content))
         except ValueError as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {_again()}") from None
 
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed. RunError when it is damaged."""
@@ -185,7 +191,7 @@ class RunDirectory:
         except Exception as error:  # a file without a manifest may hold anything, and torch raises almost anything then
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of a file cut short
                 raise
-            raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {_again()}") from None
 
     def checkpoint(self, name: str = CHECKPOINT) -> dict[str, Any]:
         """As `load`, with progress and, but for one of an older version, the lines of metrics.jsonl in their form."""
@@ -197,7 +203,7 @@ class RunDirectory:
             if lines is not None and len([schema.epoch(line) for line in lines]) != progress["epoch"] + 1:
                 raise ValueError(f"it holds {len(lines)} lines of {_METRICS} after {progress['epoch'] + 1} epochs")
         except (ValueError, TypeError) as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {_again()}") from None
         return state
 
     @property
@@ -236,7 +242,7 @@ class RunDirectory:
                 damaged.append(damaged_best)
                 continue
             if damaged:
-                said = str(damaged[0]).removesuffix(f". {_AGAIN}")
+                said = str(damaged[0]).removesuffix(f". {_again()}")
                 get_logger().warning("%s. Training goes on from %s, after epoch %d", said, OLDER, progress["epoch"] + 1)
             self._restore_metrics(state)
             return state
@@ -266,7 +272,7 @@ class RunDirectory:
         try:
             text = read_bytes(path, TEXT).decode("utf-8", "replace")
         except ValueError as error:
-            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{path} cannot be read: {error}. {_again()}") from None
         return [line + "\n" for line in text.split("\n")[:-1]]
 
     # removing
@@ -323,7 +329,7 @@ class RunDirectory:
         except (ValueError, RecursionError):
             pass
         raise RunError(
-            f"{path} is damaged, so the other files of the run cannot be checked. {_AGAIN}; or remove {path.name} to use the "
+            f"{path} is damaged, so the other files of the run cannot be checked. {_again()}; or remove {path.name} to use the "
             "files as they are"
         )
 
@@ -342,18 +348,18 @@ class RunDirectory:
             with naming(path):
                 content = read_bytes(path, limit) if path.exists() else None
         except ValueError as error:
-            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{path} cannot be read: {error}. {_again()}") from None
         self._compared(name, None if content is None else hashlib.sha256(content).hexdigest())
         return content or b""
 
     def _compared(self, name: str, digest: str | None) -> str:
         path, digests = self.file(name), self._digests()
         if digest is None:
-            raise RunError(f"{path} does not exist. {_AGAIN}")
+            raise RunError(f"{path} does not exist. {_again()}")
         if not digests:
             _say_unchecked(self.path)
         if digest not in digests.get(name, [digest]):
-            raise RunError(f"{path} is damaged: it is not the file that the run has written. {_AGAIN}")
+            raise RunError(f"{path} is damaged: it is not the file that the run has written. {_again()}")
         return digest
 
     def _names(self) -> list[str]:

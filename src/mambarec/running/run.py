@@ -31,7 +31,7 @@ from mambarec.base.memory import process_peak_mb, release_freed_memory, reset_pr
 from mambarec.base.places import PACKAGE
 from mambarec.base.processes import Processes, joined_processes
 from mambarec.base.stopping import stop
-from mambarec.base.words import count
+from mambarec.base.words import count, option
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
@@ -365,7 +365,9 @@ def _take_up(trainer: Trainer, state: dict[str, Any], directory: RunDirectory) -
     try:
         trainer.load_state_dict(state)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{directory.path} has a checkpoint of another training: {first_line(error)}. Give --restart") from error
+        raise RunError(
+            f"{directory.path} has a checkpoint of another training: {first_line(error)}. Give {option('restart', True)}"
+        ) from error
 
 
 def _beginning(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, ModelError, RunError
+from mambarec.base.words import option, resumed
 from mambarec.config.configurator import Config
 from mambarec.config.keys import keys_with
 from mambarec.data.dataloader import EvalDataLoader, user_batches
@@ -127,9 +128,7 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
     """
     stored = _read_json(directory, "config.json")
     if not directory.is_finished:
-        raise RunError(
-            f"{directory.path} is not finished: it has no result.json. Go on with it: give its command again, with --resume"
-        )
+        raise RunError(f"{directory.path} is not finished: it has no result.json. Go on with it: {resumed()}")
     stored["use_gpu"] = stored["device"] != "cpu"
     name = stored["model"], stored["dataset"]
     try:
@@ -209,7 +208,7 @@ def _check_data(directory: RunDirectory, dataset: RecDataset) -> None:
     raise RunError(
         f"{dataset.folder} is not the data that {directory.path} was trained on: {difference} "
         f"(fingerprint {environment['data'][:10]} then, {dataset.fingerprint[:10]} now). Name the folder above the run's data "
-        "with --data_path"
+        f"with {option('data_path')}"
     )
 
 

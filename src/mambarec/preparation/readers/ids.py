@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mambarec.base.errors import DataError
 from mambarec.base.text import BLANK, trimmed_text
+from mambarec.base.words import option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import LISTED, Source
 
@@ -121,7 +122,7 @@ def unmatched(path: Path, n_found: int, n_items: int, wanted: Path, only_wanted:
     return (
         f"{path} has {n_found:,} of the {n_items:,} items of {wanted}. Ids that only {wanted.name} has: {sides[0]}. "
         f"Ids that only {path.name} has: {sides[1]}. Give both files the same ids, or name the right file or column. If this "
-        "is as it should be, say --allow-unmatched"
+        f"is as it should be, give {option('allow-unmatched', True)}"
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mambarec.base.errors import DataError
 from mambarec.base.text import encoding_of
+from mambarec.base.words import option
 from mambarec.preparation.readers.lines import bounded_lines, opened, too_long
 from mambarec.preparation.report import Source
 
@@ -467,6 +468,7 @@ def _in_utf8(source: Source, spill: Path, encoding: str) -> Path:
             copy.write(decoder.decode(b"", final=True).encode("utf-8"))
         except UnicodeError as error:
             raise DataError(
-                f"{source.path} is not text in {encoding} ({error}). Save it as UTF-8, or name its encoding by --encoding"
+                f"{source.path} is not text in {encoding} ({error}). Save it as UTF-8, or name its encoding by "
+                f"{option('encoding')}"
             ) from None
     return path

@@ -58,15 +58,15 @@ def _top(tree: list[tuple[str, int]]) -> list[str]:
     return names
 
 
-def column(layout: Layout, wanted: str, source: Source, option: str) -> str:
-    """The SQL name of a column, text; DataError where the file does not have it, or twice."""
+def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
+    """The SQL name of a column, text; DataError where the file does not have it, or twice. asked_by: who names it, in words."""
     places = [place for place, name in enumerate(layout.names) if name == wanted]
     if not places:
         names = ", ".join(name or "(no name)" for name in layout.names if name != LINE)
-        raise DataError(f"{source.path} has no column '{wanted}' ({option}); it has: {names}")
+        raise DataError(f"{source.path} has no column '{wanted}' ({asked_by}); it has: {names}")
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)
-        raise DataError(f"{source.path} has the column '{wanted}' ({option}) twice, as columns {numbers}; rename one of them")
+        raise DataError(f"{source.path} has the column '{wanted}' ({asked_by}) twice, as columns {numbers}; rename one of them")
     return f"c{places[0]}" if layout.separator else f"c{places[0]}::VARCHAR"
 
 
