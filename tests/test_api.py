@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import mambarec as mr
-from mambarec.base.errors import ConfigError, DataError, RunError
+from mambarec.base.errors import ConfigError, DataError, RunError, UserError
 from mambarec.cli.train import main
 from mambarec.experiments.trials import one_after_the_other
 
@@ -53,7 +54,7 @@ def test_a_run_recommends_by_the_ids_and_titles_of_the_data(places, toy):
     assert run.similar("i7", k=2)["rank"].tolist() == [1, 2]
     with pytest.raises(DataError, match="no user 'nobody'"):
         run.recommend(users=["nobody"])
-    with pytest.raises(ConfigError, match="users is empty"):
+    with pytest.raises(ConfigError, match=r"users=\[\]; expected at least one"):
         run.recommend(users=[])
     for call in (lambda: run.recommend(k=-1), lambda: run.similar("i7", k=0)):
         with pytest.raises(ConfigError, match="expected a whole number above 0"):
@@ -67,7 +68,7 @@ def test_runs_are_found_by_a_key_that_is_not_set(places):
 
 
 def test_a_reference_that_no_model_has_is_refused_before_anything_is_trained(places):
-    with pytest.raises(ConfigError, match="--reference MGCN: this command has no such model"):
+    with pytest.raises(ConfigError, match="reference='MGCN': no such model is trained here"):
         mr.compare(["BPR", "VBPR"], "toy", reference="MGCN", **places)
     assert not Path(places["results_dir"]).exists()
 
@@ -111,15 +112,15 @@ def test_a_search_that_prunes_has_the_finished_runs(places):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda places: mr.train("BPR", "toy", learning_rat=1, **places), ConfigError, "did you mean '--learning_rate'"),
+        (lambda places: mr.train("BPR", "toy", learning_rat=1, **places), ConfigError, "did you mean 'learning_rate'"),
         (lambda places: mr.train("BPR", "toy", learning_rate=[0.1, 0.2], **places), ConfigError, "learning_rate has several"),
         (lambda places: mr.train("Nothing", "toy", **places), ConfigError, "there is no model 'Nothing'"),
         (lambda places: mr.compare(["BPR"], "toy", seeds=[1], **places), ConfigError, "one run of one model"),
-        (lambda places: mr.compare([], "toy", **places), ConfigError, "option of this call"),
-        (lambda places: mr.compare(["BPR", "VBPR"], "toy", jobs=0, **places), ConfigError, "option of this call"),
-        (lambda places: mr.search("BPR", "toy", sampler="tpe", **places), ConfigError, "option of this call"),
-        (lambda places: mr.search("BPR", "toy", sampler="bayes", **places), ConfigError, "option of this call"),
-        (lambda places: mr.search("BPR", "toy", budget=0, **places), ConfigError, "option of this call"),
+        (lambda places: mr.compare([], "toy", **places), ConfigError, r"models=\[\]; expected at least one"),
+        (lambda places: mr.compare(["BPR", "VBPR"], "toy", jobs=0, **places), ConfigError, "jobs=0; expected"),
+        (lambda places: mr.search("BPR", "toy", sampler="tpe", **places), ConfigError, "sampler='tpe' needs budget="),
+        (lambda places: mr.search("BPR", "toy", sampler="bayes", **places), ConfigError, "sampler='bayes'; expected one of"),
+        (lambda places: mr.search("BPR", "toy", budget=0, **places), ConfigError, "budget=0; expected"),
         (lambda places: mr.load_run(places["results_dir"]), RunError, "no finished run"),
         (lambda places: mr.load_run(model="BPR", results=places["results_dir"]), RunError, "no run in"),
     ],
@@ -138,8 +139,121 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
     folder = mr.prepare_table("mine", interactions, items, text_columns=["title"], **options)
     assert folder == tmp_path / "data" / "mine" and (folder / "mine.inter").exists()
     assert set(pd.read_csv(folder / "items.csv")["text"]) == set(items["title"])
-    with pytest.raises(ConfigError, match="an option of"):
+    with pytest.raises(ConfigError, match="there is no argument nonsense"):
         mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
+
+
+class Other:
+    """A value of a type that no argument takes."""
+
+
+SEVERAL = [None, 5, -1, 0.5, True, [], [None], [5], [""], {"a": 1}, b"a", Path("a"), "", Other(), "a\0"]  # no names
+ONE = [*SEVERAL, ["BPR"], ("BPR",), {"BPR"}, iter(["BPR"])]  # no name
+COUNT = [None, "5", 0.5, 2.0, -1, True, [5], (5,), {5}, np.float64(2), np.bool_(True), np.array([5, 6]), Path("a"), Other()]
+FLAG = [None, "yes", 0, 1, np.int64(1), [True], Other()]
+PLACE = [None, 5, True, ["a"], ("a",), {"a"}, iter(["a"]), {}, b"a", "", "a\0", Other()]
+IDS = [0.5, True, [], [None], [0.5], [True], {"a": 1}, b"a", Path("a"), Other()]
+# Function -> its arguments, each with the values that it refuses.
+REFUSED = {
+    "train": {"model": ONE, "dataset": ONE, "restart": FLAG},
+    "compare": {
+        "models": SEVERAL,
+        "dataset": SEVERAL,
+        "seeds": [None, "1", 0.5, -1, True, [], [None], ["1"], [0.5], [-1], [True], np.float64(1), {1: 1}, Path("a"), Other()],
+        "reference": ONE[1:],
+        "name": ONE[1:],
+        "jobs": [*COUNT, 0],
+        "restart": FLAG,
+        "seed": [1],
+        "model": ["BPR"],
+    },
+    "search": {
+        "model": ONE,
+        "dataset": ONE,
+        "wide": FLAG,
+        "budget": [*COUNT[1:], 0],
+        "sampler": [*ONE, "bayes"],
+        "name": ONE[1:],
+        "jobs": [*COUNT, 0],
+        "restart": FLAG,
+    },
+    "load_run": {"path": PLACE[1:], "model": ONE[1:], "dataset": ONE[1:], "seed": COUNT[1:], "results": PLACE},
+    "runs": {"dataset": ONE[1:], "model": ONE[1:], "results": PLACE, "epochs": ["999", 0.5, [1, 2], Other()]},
+    "prepare_table": {
+        "name": [*ONE, "a/b"],
+        "interactions": PLACE,
+        "items": PLACE[1:],
+        "user_column": ONE,
+        "item_column": ONE,
+        "text_columns": [one for one in SEVERAL if one != []],
+        "k_core": ["a", 0, -1, 0.5, True, [5], Other()],
+        "split": ["a", 5, True, ["random"]],
+        "overwrite": ["yes", 1, [True]],
+        "dataset": ["other"],
+        "nonsense": [1],
+        "data_path": [True, ["a"], Other()],
+    },
+    "Run": {"directory": PLACE},
+    "Run.recommend": {"users": IDS, "k": [*COUNT, 0], "include_seen": FLAG, "reasons": COUNT},
+    "Run.similar": {"item": [*IDS, None, ["a"], ("a",)], "k": [*COUNT, 0]},
+}
+# Settings of `train`, `compare` and `search`.
+SETTINGS = {
+    "epochs": [None, "5", 0.5, 0, -1, True, [], [None], ["5"], [0.5, 5], {"a": 1}, {1: 1}, b"a", Path("a"), Other(), 10**20],
+    "learning_rate": [None, "0.1", 0, -1.0, float("nan"), float("inf"), True, [], [0.1, "a"], np.float64(-1), Other()],
+    "use_gpu": [None, "yes", 1, [], Other()],
+    "data_path": [None, True, [], ["a", "b"], b"a", "a\0", Other()],
+    "topk": [None, "5", 0, [], [0], [0.5], ["5"], True, Other()],
+    "metrics": [None, [], True, ["nothing"], Other()],
+    "search_space": [5, {1: [2]}, {"epochs": [1, 2]}, Other()],
+    "device": ["cpu", Other()],
+    "model_path": [5, True, [], ["a", "b"], Other()],
+}
+RIGHT = {
+    "train": {"model": "BPR", "dataset": "toy"},
+    "compare": {"models": ["BPR", "VBPR"], "dataset": "toy"},
+    "search": {"model": "BPR", "dataset": "toy"},
+    "prepare_table": {"name": "mine", "interactions": pd.DataFrame({"user": ["a"], "item": ["b"]})},
+    "Run.similar": {"item": "i7"},
+}
+REFUSALS = [(name, argument) for name, arguments in REFUSED.items() for argument in arguments]
+REFUSALS += [(name, setting) for name in ("train", "compare", "search") for setting in SETTINGS]
+
+
+@pytest.mark.parametrize(("name", "argument"), REFUSALS)
+def test_a_wrong_value_is_refused_by_the_name_of_its_argument(name, argument, tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mambarec.api.run_trials", lambda *_: pytest.fail("something is trained"))
+    monkeypatch.setattr("mambarec.cli.train.run_trials", lambda *_: pytest.fail("something is trained"))
+    trains = name in ("train", "compare", "search")
+    given = {**RIGHT.get(name, {}), **({"data_path": toy.parent, "results_dir": tmp_path / "results"} if trains else {})}
+    for value in REFUSED.get(name, {}).get(argument) or SETTINGS[argument]:
+        owner = object.__new__(mr.Run) if "." in name else mr  # a run refuses before it opens its model
+        with pytest.raises(UserError) as refusal:
+            getattr(owner, name.rpartition(".")[2])(**{**given, argument: value})
+        text = str(refusal.value)
+        assert argument in text and "command line" not in text and "--" not in text, (value, text)
+        assert len(text) < 700 and not (tmp_path / "results").exists(), text
+
+
+def test_numpy_and_paths_are_taken_as_python_has_them(places):
+    run = mr.train("BPR", "toy", **{**places, "topk": [10, 20], "learning_rate": 0.25, "epochs": 1})
+    of_numpy = {"topk": np.array([10, 20]), "learning_rate": np.float32(0.25), "epochs": np.int64(1)}
+    of_numpy |= {"use_gpu": np.bool_(False), **{key: Path(places[key]) for key in ("data_path", "results_dir")}}
+    again = mr.train("BPR", "toy", restart=np.bool_(False), seed=(np.int64(999),), **{**places, **of_numpy})
+    assert again.directory == run.directory
+    for topk in ((10, 20), iter([10, 20]), range(10, 30, 10), pd.Series([10, 20])):
+        assert mr.train("BPR", "toy", **{**places, **of_numpy, "topk": topk}).directory == run.directory
+    found = mr.load_run(model="BPR", seed=np.int64(999), results=Path(places["results_dir"]), topk=np.array([10, 20]))
+    assert found.directory == run.directory
+    for users in (["1", "2"], (1, 2), np.array([1, 2]), iter([1, 2]), pd.Index([1, 2]), np.array(["1", "2"])):
+        assert run.recommend(users, k=np.int64(3), include_seen=np.bool_(False))["user"].tolist() == [1] * 3 + [2] * 3
+    assert len(run.recommend(np.int64(1), k=2)) == len(run.similar(np.int64(1), k=2)) == 2
+
+
+def test_one_name_is_as_good_as_a_list_of_it(places):
+    assert mr.compare(("BPR", "Pop"), {"toy"}, seeds=np.int64(1), **places).to_frame()["model"].tolist() == ["BPR", "Pop"]
+    assert len(mr.compare("BPR", "toy", seeds=iter([1, 2]), **places).runs) == 2
 
 
 @pytest.mark.slow

@@ -1,29 +1,36 @@
 """The Python interface, in the words of the command line: `import mambarec as mr; run = mr.train("MambaRec", "demo")`.
 
-Every function raises a UserError (mambarec.base.errors). Its message says what to do. The command line's `--mmd_weight 0.1` is
-`mmd_weight=0.1` here. Several values are a list, and make a grid.
+Every function raises a UserError (mambarec.base.errors). Its message names the argument and says what to do. The command line's
+`--mmd_weight 0.1` is `mmd_weight=0.1` here. Several values are a list, and make a grid. One name is as good as a list of it.
 """
 
+import argparse
 import io
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from mambarec.analysis.comparison import Comparison
 from mambarec.analysis.tables import all_tables, rendered
-from mambarec.base.errors import ConfigError, RunError
+from mambarec.base import arguments
+from mambarec.base.bounded import first_line
+from mambarec.base.errors import ConfigError, DataError, RunError, explained, told_as
 from mambarec.base.extras import optional
 from mambarec.base.files import real
 from mambarec.base.places import RESULTS
+from mambarec.base.settings import checked
+from mambarec.base.words import in_python, option
 from mambarec.cli import prepare as preparing
 from mambarec.cli import train as training
 from mambarec.config.configurator import Axis
+from mambarec.config.keys import RunSettings
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.grid import plan
@@ -36,13 +43,40 @@ from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
 from mambarec.serving.titles import item_titles, with_titles
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+Ids = Iterable[Any] | str | int
+
+
+def _public(**names: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Let the messages of a function name its arguments, and what a disk or a path does to it be a RunError.
+
+    names: what the function calls an option of the command line that is named otherwise there.
+    """
+
+    def decorated(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        @wraps(function)
+        def call(*given: _P.args, **named: _P.kwargs) -> _T:
+            with in_python({"-m": "model", "-d": "dataset", **names}):
+                try:
+                    return function(*given, **named)
+                except OSError as error:
+                    if text := explained(error):
+                        raise RunError(text) from error
+                    raise
+
+        return call
+
+    return decorated
+
 
 class Run(Described):
     """A finished run: its figures, and what its model recommends. `directory` holds its files."""
 
+    @_public()
     def __init__(self, directory: str | Path):
         """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged."""
-        self.directory = real(Path(directory))
+        self.directory = real(arguments.place("directory", directory))
         self._files = RunDirectory(self.directory)
         result = self._files.result()
         if result is None:
@@ -64,6 +98,7 @@ class Run(Described):
         return frame.assign(**{key: [row.get(key) for row in rows] for key in ("seconds_train", "seconds_eval")})
 
     @cached_property
+    @_public()
     def trained(self) -> Trained:
         """The model at its best epoch, with its data. It is opened when it is first needed, and checked against the run."""
         return load_trained(self.directory)
@@ -72,9 +107,8 @@ class Run(Described):
     def _titles(self) -> pd.Series | None:
         return item_titles(self.trained.dataset)
 
-    def recommend(
-        self, users: Iterable[Any] | str | int | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0
-    ) -> pd.DataFrame:
+    @_public(explain="reasons")
+    def recommend(self, users: Ids | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0) -> pd.DataFrame:
         """Recommend the k best items to each user.
 
         The columns are user, item, rank (from 1) and score. The column title is there if the texts of the items are known.
@@ -85,26 +119,24 @@ class Run(Described):
 
         It raises DataError for a user who is not in the data.
         """
-        _check_positive(k)
+        k, reasons = arguments.whole("k", k, 1), arguments.whole("reasons", reasons, 0)
+        include_seen = arguments.flag("include_seen", include_seen)
+        names = None if users is None else arguments.identifiers("users", users)
         dataset = self.trained.dataset
-        if users is None:
-            numbers = lists.evaluated_users(dataset)
-        else:
-            names = [str(user) for user in ([users] if isinstance(users, str | int) else users)]
-            if not names:
-                raise ConfigError("users is empty: name a user, or leave it out for the users of the test split")
-            numbers = user_identifiers(dataset).numbers(names)
+        numbers = lists.evaluated_users(dataset) if names is None else user_identifiers(dataset).numbers(names)
         frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
         return with_titles(pd.concat(frames, ignore_index=True), self._titles)
 
-    def similar(self, item: Any, k: int = 10) -> pd.DataFrame:
+    @_public()
+    def similar(self, item: str | int, k: int = 10) -> pd.DataFrame:
         """Find the k items that are nearest to one by cosine.
 
         The columns are by (representation or a modality), item, rank and cosine, and title if the texts are known.
         """
-        _check_positive(k)
-        return with_titles(vectors.similar_items(self.trained, str(item), k), self._titles)
+        item, k = arguments.identifier("item", item), arguments.whole("k", k, 1)
+        return with_titles(vectors.similar_items(self.trained, item, k), self._titles)
 
+    @_public()
     def plot(self):
         """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
         drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
@@ -135,16 +167,10 @@ class Run(Described):
         )
 
 
-def _check_positive(k: int) -> None:
-    """ConfigError for a number of items that is none."""
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise ConfigError(f"k={k}; expected a whole number above 0")
-
-
 class Table:
     """Models side by side, on the same seeds, with tests of the reference against the others."""
 
-    def __init__(self, comparison: Comparison, runs: Sequence[Run]):
+    def __init__(self, comparison: Comparison, runs: Iterable[Run]):
         self.comparison, self.runs = comparison, list(runs)
 
     def to_frame(self) -> pd.DataFrame:
@@ -158,21 +184,26 @@ class Table:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    @_public()
     def to_markdown(self) -> str:
         """The tables with their captions in Markdown."""
         return rendered(self.comparison, "markdown")
 
+    @_public()
     def to_latex(self) -> str:
         """The tables in LaTeX, for the package booktabs."""
         return rendered(self.comparison, "latex")
 
+    @_public()
     def to_csv(self) -> str:
         """The tables as CSV."""
         return rendered(self.comparison, "csv")
 
+    @_public()
     def __repr__(self) -> str:
         return rendered(self.comparison)
 
+    @_public()
     def _repr_html_(self) -> str:
         parts = []
         for table in all_tables(self.comparison):
@@ -182,6 +213,7 @@ class Table:
         return "".join(parts)
 
 
+@_public()
 def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = False, **settings: Any) -> Run:
     """Train a model, or open its run if it is finished. A run that was stopped goes on.
 
@@ -192,11 +224,12 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
     It raises ConfigError for a key or a value that cannot be used, DataError for the data, and RunError if the training failed.
     """
-    options, overrides = _asked([model], [dataset], settings, restart=restart)
-    several = [key for key, value in overrides.items() if isinstance(value, Axis)]
-    if several:
+    names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
+    options, overrides = _asked(*names, settings, restart=restart)
+    configs = plan(options.model, options.dataset, overrides)
+    if several := [key for key in overrides if any(config[key] != configs[0][key] for config in configs)]:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
-    trial = prepare(plan(options.model, options.dataset, overrides), anew=restart)[0]
+    trial = prepare(configs, anew=restart)[0]
     if restart:
         RunDirectory(trial.path).discard()
     [outcome] = run_trials([trial], LocalProcesses(1))
@@ -205,10 +238,11 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
     return Run(trial.path)
 
 
+@_public(**{"-m": "models"})
 def compare(
-    models: str | Sequence[str],
-    dataset: str | Sequence[str] = "demo",
-    seeds: Sequence[int] = (1, 2, 3),
+    models: str | Iterable[str],
+    dataset: str | Iterable[str] = "demo",
+    seeds: int | Iterable[int] = (1, 2, 3),
     *,
     reference: str | None = None,
     name: str | None = None,
@@ -218,8 +252,8 @@ def compare(
 ) -> Table:
     """Train models on the same seeds, and test the differences. Finished runs are not trained again.
 
-    - `models`: names; or "all"; or "usable", which leaves out the models whose features or packages are missing.
-    - `dataset`: one or several.
+    - `models`: one name or several; or "all"; or "usable", which leaves out the models whose features or packages are missing.
+    - `dataset`, `seeds`: one or several.
     - `reference`: the model that is tested against the others; MambaRec, if it is there.
     - `name`: a name for the experiment. `mambarec report table --experiment NAME` prints the table again.
     - `jobs`: the number of trials at the same time.
@@ -227,11 +261,11 @@ def compare(
 
     It raises the errors of `train`. RunError names every trial that failed.
     """
-    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
-    names = [models] if isinstance(models, str) else list(models)
-    return _table(names, datasets, {**settings, "seed": list(seeds)}, reference, name, jobs, restart)
+    names, datasets = arguments.words("models", models), arguments.words("dataset", dataset)
+    return _table(names, datasets, seeds, settings, reference, name, jobs, restart)
 
 
+@_public(**{"search-budget": "budget"})
 def search(
     model: str,
     dataset: str = "demo",
@@ -239,7 +273,7 @@ def search(
     wide: bool = False,
     budget: int | None = None,
     sampler: str = "random",
-    seeds: Sequence[int] = (1,),
+    seeds: int | Iterable[int] = 1,
     name: str | None = None,
     jobs: int = 1,
     restart: bool = False,
@@ -253,14 +287,12 @@ def search(
 
     The others are as in `compare`.
     """
-    words = [
-        "--search",
-        *(["wide"] if wide else []),
-        *(["--search-budget", str(budget)] if budget is not None else []),
-        "--sampler",
-        sampler,
-    ]
-    return _table([model], [dataset], {**settings, "seed": list(seeds)}, None, name, jobs, restart, words)
+    words = ["--search", *(["wide"] if arguments.flag("wide", wide) else [])]
+    words += ["--sampler", arguments.one_of("sampler", sampler, ("random", "tpe"))]
+    if budget is not None:
+        words += ["--search-budget", str(arguments.whole("budget", budget, 1))]
+    names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
+    return _table(*names, seeds, settings, None, name, jobs, restart, words)
 
 
 def _asked(
@@ -272,32 +304,52 @@ def _asked(
     restart: bool = False,
 ):
     """The command's options and the configuration keys that they and `settings` set."""
-    flags = ["--jobs", str(jobs), *(["--restart"] if restart else []), *words]
-    options, _ = _parsed(training.parse, ["-m", *models, "-d", *datasets, *flags])
-    overrides = {key: _one_or_several(value) for key, value in settings.items()}
+    options, _ = _parsed(training.parse, [*words])
+    options.model, options.dataset = models, datasets
+    options.jobs, options.restart = arguments.whole("jobs", jobs, 1), arguments.flag("restart", restart)
+    overrides = {key: _one_or_several(arguments.plain(key, value)) for key, value in settings.items()}
     if jobs > 1:
         overrides.setdefault("threads", threads_each(jobs))
     return options, overrides
 
 
 def _parsed(parse: Callable[[list[str]], Any], words: list[str]) -> Any:
-    """The options of a command; ConfigError where it refuses them, after the message that it writes to standard error."""
+    """The options of a command; ConfigError where it refuses them."""
     try:
         return parse(words)
-    except SystemExit:
-        raise ConfigError("an option of this call cannot be used; the message above names it") from None
+    except argparse.ArgumentError as error:
+        raise ConfigError(_in_python(str(error))) from None
+
+
+def _in_python(text: str) -> str:
+    """What argparse says of an option, as a sentence on the argument and its value."""
+    text = re.sub(r"^argument (?:-\w/)?--([\w-]+).*?: ", lambda found: option(found[1]), text)
+    for theirs, ours in (
+        (r"unrecognized arguments: --([\w-]+).*", r"there is no argument \1"),
+        (r"invalid choice: (.*) \(choose from (.*)\)", r"\1; expected one of \2"),
+        (r"invalid \w+ value: (.*)", r"\1; expected a whole number"),
+        (r"ignored explicit argument (.*)", r"\1; expected True or False"),
+        (r"expected one argument", "True; expected a value"),
+    ):
+        text = re.sub(theirs, ours, text, flags=re.DOTALL)
+    return text
 
 
 def _one_or_several(value: Any) -> Any:
     """As the command line has it: an Axis of several values, and the value itself of one."""
-    if not isinstance(value, list | tuple | range | np.ndarray):
+    if not isinstance(value, list):
         return value
     return value[0] if len(value) == 1 else Axis(value)
 
 
-def _table(models, datasets, settings, reference, name, jobs, restart, words=()) -> Table:
-    words = [*words, *(["--name", name] if name else []), *(["--reference", reference] if reference else [])]
+def _table(models, datasets, seeds, settings, reference, name, jobs, restart, words=()) -> Table:
+    for key, argument in (("model", "models"), ("seed", "seeds")):
+        if key in settings:
+            raise ConfigError(f"{option(key, settings[key])}: give {argument}= in its place")
+    settings = {**settings, "seed": arguments.wholes("seeds", seeds, 0)}
     options, overrides = _asked(models, datasets, settings, words, jobs, restart)
+    options.name = None if name is None else arguments.word("name", name)
+    options.reference = None if reference is None else arguments.word("reference", reference)
     read: dict[str, RecDataset] = {}
     configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
     training.check_options(options, configs)
@@ -312,6 +364,7 @@ def _table(models, datasets, settings, reference, name, jobs, restart, words=())
     return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes if outcome.result])
 
 
+@_public(run="path")
 def load_run(
     path: str | Path | None = None,
     *,
@@ -322,13 +375,16 @@ def load_run(
     **settings: Any,
 ) -> Run:
     """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them."""
-    if path is not None:
-        return Run(path)
-    where = _where(settings)
-    models, datasets = ([one] if one else [] for one in (model, dataset))
-    return Run(choose_run([Path(results)], models, datasets, [] if seed is None else [seed], where))
+    asked = _names("model", model), _names("dataset", dataset), [] if seed is None else [arguments.whole("seed", seed, 0)]
+    where, folder = _where(settings), arguments.place("results", results)
+    if path is None:
+        return Run(choose_run([folder], *asked, where))
+    if any(asked) or where:
+        raise ConfigError(f"{option('path', path)} names the run already: leave model=, dataset=, seed= and settings out")
+    return Run(arguments.place("path", path))
 
 
+@_public()
 def runs(
     dataset: str | None = None, model: str | None = None, *, results: str | Path = RESULTS, **settings: Any
 ) -> pd.DataFrame:
@@ -336,8 +392,8 @@ def runs(
 
     The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
     """
-    where = _where(settings)
-    found = find_runs([Path(results)], [model] if model else [], [dataset] if dataset else [], [], where)
+    asked = _names("model", model), _names("dataset", dataset)
+    found = find_runs([arguments.place("results", results)], *asked, where=_where(settings))
     rows = []
     for run in found:
         metric = run.valid_metric
@@ -348,14 +404,27 @@ def runs(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _where(settings: Mapping[str, Any]) -> list[str]:
-    """As `mambarec runs --where` has them: null is None."""
-    return [f"{key}={'null' if value is None else value}" for key, value in settings.items()]
+def _names(argument: str, name: str | None) -> list[str]:
+    """The name in a list, or none."""
+    return [] if name is None else [arguments.word(argument, name)]
+
+
+def _where(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a run must have; ConfigError for a value that no run can have."""
+    where = {key: arguments.plain(key, value) for key, value in settings.items()}
+    for key, value in where.items():
+        if key in RunSettings.model_fields:
+            try:
+                checked(RunSettings, key, value)
+            except ValueError as error:
+                raise ConfigError(f"{option(key, value)}; {error}") from None
+    return where
 
 
 _PARTS = {"validation": "valid", "test": "test"}
 
 
+@_public(**{"-d": "name"})
 def prepare_table(
     name: str,
     interactions: pd.DataFrame | str | Path,
@@ -363,40 +432,52 @@ def prepare_table(
     *,
     user_column: str = "user",
     item_column: str = "item",
-    text_columns: Sequence[str] = (),
+    text_columns: str | Iterable[str] = (),
     **options: Any,
 ) -> Path:
     """Make a data set from a table of interactions and a table of items, and return its folder.
 
     - `interactions`, `items`: DataFrames, or paths of CSV or Parquet files. Both tables have `item_column`.
-    - `text_columns`: the columns of `items` that together are an item's text.
+    - `text_columns`: the columns of `items` that together are an item's text, one or several.
     - `options`: those of `mambarec prepare table`, such as `time_column="time"`, `k_core=5`, `split="random"`,
       `overwrite=True`, `text_model="…"`.
 
     It raises DataError and ConfigError as this command does.
     """
+    tables = {"interactions": interactions, **({} if items is None else {"items": items})}
+    given = {"dataset": name, "user_column": user_column, "item_column": item_column}
+    words = [f"--{key}={arguments.word(key if key != 'dataset' else 'name', value)}" for key, value in given.items()]
+    for key, value in options.items():
+        words += _word(key, arguments.plain(key, value))
     with tempfile.TemporaryDirectory(prefix="mambarec-") as folder:
-        words = ["table", "-d", name, "--interactions", _file(interactions, Path(folder), "interactions")]
-        if items is not None:
-            words += ["--items", _file(items, Path(folder), "items")]
-        if text_columns:
-            words += ["--text-columns", ",".join(text_columns)]
-        given = {"user_column": user_column, "item_column": item_column, **options}
-        for key, value in given.items():
-            flag = "--data_path" if key == "data_path" else f"--{key.replace('_', '-')}"
-            words += [] if value is False or value is None else [flag] if value is True else [flag, str(value)]
-        asked = _parsed(preparing.parse, words)
-        asked.does(asked)
-        return Path(asked.data_path) / name
+        files = {key: _file(table, Path(folder), key) for key, table in tables.items()}
+        asked = _parsed(preparing.parse, ["table", *words, *(f"--{key}={path}" for key, path in files.items())])
+        asked.text_columns = arguments.words("text_columns", text_columns, least=0)
+        asked.names = {path: key for key, path in files.items() if isinstance(tables[key], pd.DataFrame)}
+        with told_as(asked.names):
+            asked.does(asked)
+    return Path(asked.data_path) / name
 
 
-def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> str:
+def _word(key: str, value: Any) -> list[str]:
+    """An option as the command takes it; nothing for what is not set."""
+    if key in ("dataset", "help"):
+        raise ConfigError(f"there is no argument {key}")
+    if isinstance(value, list | dict):
+        raise arguments.refused(key, value, "one value")
+    return [] if value is None or value is False else [f"--{key}"] if value is True else [f"--{key}={value}"]
+
+
+def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> Path:
+    """The file of a table, which is written into a folder if it is a DataFrame."""
     if not isinstance(table, pd.DataFrame):
-        return str(table)
+        return arguments.place(name, table)
     path = folder / f"{name}.parquet"
     try:
         table.to_parquet(path, index=False)
     except ImportError:  # pandas writes Parquet by pyarrow only
         path = path.with_suffix(".csv")
         table.to_csv(path, index=False)
-    return str(path)
+    except (ValueError, TypeError, NotImplementedError) as error:  # pyarrow's errors are of these kinds
+        raise DataError(f"{name}: this table cannot be written as Parquet ({first_line(error)})") from None
+    return path

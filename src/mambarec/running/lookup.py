@@ -14,7 +14,7 @@ import filelock
 from mambarec.base.bounded import parse_json, read_json
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import count, value_text
+from mambarec.base.words import count, is_python, option, resumed, value_text
 from mambarec.config.configurator import parse_value
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.running import schema
@@ -82,12 +82,13 @@ def find_runs(
     models: Sequence[str] = (),
     datasets: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    where: Sequence[str] = (),
+    where: Sequence[str] | Mapping[str, Any] = (),
 ) -> list[FoundRun]:
     """The runs below folders that are of one of these models, data sets and seeds, and fit every KEY=VALUE of `where`.
 
-    Empty sequences take all; names may be spelled in any case. A run whose files are missing or damaged is named on standard
-    error, and passed over. ConfigError for a word of `where` that is no KEY=VALUE, or whose key no run has.
+    where: words, or keys with their values. Empty sequences take all; names may be spelled in any case. A run whose files are
+    missing or damaged is named on standard error, and passed over. ConfigError for a word of `where` that is no KEY=VALUE, or
+    whose key no run has.
     """
     runs = []
     for path in (path for place in places for path in _run_directories(Path(place))):
@@ -113,7 +114,7 @@ def choose_run(
     models: Sequence[str] = (),
     datasets: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    where: Sequence[str] = (),
+    where: Sequence[str] | Mapping[str, Any] = (),
 ) -> Path:
     """The directory of the one finished run that fits; RunError lists the candidates where none or several do."""
     places = list(places)
@@ -121,23 +122,23 @@ def choose_run(
     finished = [run for run in found if run.result]
     if len(finished) == 1:
         return finished[0].path
+    settings = [option(key, value) for key, value in where.items()] if isinstance(where, Mapping) else where
     asked = (
-        " ".join([*models, *(f"on {name}" for name in datasets), *(f"seed {seed}" for seed in seeds), *where]) or "any model"
+        " ".join([*models, *(f"on {name}" for name in datasets), *(f"seed {seed}" for seed in seeds), *settings]) or "any model"
     )
     if finished:
         lines = "\n".join(describe_runs(finished)[:SHOWN])
         more = f"\n  and {len(finished) - SHOWN} more" if len(finished) > SHOWN else ""
+        setting = "KEY=VALUE" if is_python() else "--where KEY=VALUE"
         raise RunError(
             f"{len(finished)} finished runs fit '{asked}':\n{lines}{more}\n"
-            "Choose one: -m NAME, -d NAME, --seed N, --where KEY=VALUE, or --run DIRECTORY"
+            f"Choose one: {option('-m', 'NAME')}, {option('-d', 'NAME')}, {option('seed', 'N')}, {setting}, "
+            f"or {option('run', 'DIRECTORY')}"
         )
     where_looked = ", ".join(map(str, places))
     if found:
         lines = "\n".join(f"  {run.path}: {run.state()}, {run.progress()}" for run in found[:SHOWN])
-        raise RunError(
-            f"no finished run fits '{asked}'. These are not finished:\n{lines}\n"
-            "Go on with one: give its command again, with --resume"
-        )
+        raise RunError(f"no finished run fits '{asked}'. These are not finished:\n{lines}\nGo on with one: {resumed()}")
     there = sorted({f"{run.model} on {run.dataset}" for run in find_runs(places) if run.result})
     raise RunError(f"no run in {where_looked} fits '{asked}'; there are finished runs of: {', '.join(there) or 'no model'}")
 
@@ -156,17 +157,20 @@ def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
     return lines
 
 
-def parse_where(words: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE words as a mapping; ConfigError for another word, and for a key that is not known."""
-    conditions, known = {}, sorted(set(known))
-    for word in words:
+def parse_where(where: Sequence[str] | Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE words, or keys and values, as a mapping; ConfigError for another word, and for a key that is not known."""
+    conditions, known = dict(where) if isinstance(where, Mapping) else {}, sorted(set(known))
+    for word in () if isinstance(where, Mapping) else where:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(f"--where {word}: expected KEY=VALUE, such as epochs=40")
+        conditions[key] = parse_value(value)
+    for key in conditions:
         if known and key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            raise ConfigError(f"--where {word}: no run has a key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        conditions[key] = parse_value(value)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            asked = "" if is_python() else f"--where {key}: "
+            raise ConfigError(f"{asked}no run has a key '{key}'{hint}")
     return conditions
 
 
@@ -191,6 +195,7 @@ def _run_directories(place: Path) -> list[Path]:
 
 def _read(path: Path) -> FoundRun | None:
     """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
+    again = f"train it again with {option('restart', True)}, or remove it"
     try:
         config = read_json(path / "config.json")
         if not isinstance(config, dict) or not {"model", "dataset", "seed", "valid_metric", "epochs"} <= set(config):
@@ -198,9 +203,9 @@ def _read(path: Path) -> FoundRun | None:
         parse_json(config, {"seed": int, "epochs": int})
         return FoundRun(path, schema.config(config, complete=False), RunDirectory(path).result())
     except FileNotFoundError as error:
-        raise RunError(f"{path} has no {Path(error.filename).name}; train it again with --restart, or remove it") from None
+        raise RunError(f"{path} has no {Path(error.filename).name}; {again}") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); train it again with --restart, or remove it") from None
+        raise RunError(f"{path} cannot be read ({error}); {again}") from None
 
 
 def _in_use(path: Path) -> bool:
