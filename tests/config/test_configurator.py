@@ -311,7 +311,7 @@ def test_a_wide_search_has_the_bandwidths_too(given):
 
 def test_search_without_a_search_space_is_an_error(given, configs):
     (configs / "model" / "BPR.yaml").write_text("reg_weight: 0.1\n")
-    assert_error(lambda: given(model="BPR", search=True), "BPR.yaml", "search_space", "--key value value")
+    assert_error(lambda: given(model="BPR", search=True), "BPR.yaml", "search_space", "--KEY VALUE VALUE")
 
 
 def test_trials_do_not_share_what_they_are_given_later(given):

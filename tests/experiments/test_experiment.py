@@ -66,7 +66,7 @@ def test_the_command_that_a_comparison_ends_with_prints_the_same_table(call, ask
 
 @pytest.mark.parametrize(
     ("models", "message"),
-    [(["BPR", "LightGCN"], "this command has no such model. It has: BPR, LightGCN"), (["BPR"], "this command has one run")],
+    [(["BPR", "LightGCN"], "no such model is trained here. There are: BPR, LightGCN"), (["BPR"], "this is one run")],
 )
 def test_a_reference_that_no_row_can_have_is_an_error_before_training(call, results, models, message):
     status, _, said = call("-m", *models, "--reference", "VBPR")
@@ -131,7 +131,7 @@ def test_a_name_that_another_plan_has_is_refused_with_what_differs(call, results
 def test_a_single_run_is_no_experiment(call, results):
     assert call("-m", "BPR")[0] == 0 and experiments_in(results) == []
     status, _, err = call("-m", "BPR", "--name", "one")
-    assert status == 2 and "this command has one" in err
+    assert status == 2 and "this is one run" in err
 
 
 def test_the_default_name_is_that_of_the_same_command(make_config):
