@@ -34,6 +34,7 @@ ALLOWED = {
         "running",
         "serving",
     ],
+    "__main__": ["base.environment", "cli"],
     "api": ["analysis", "base", "cli", "config", "data", "experiments", "running", "serving"],
     "cli": ["analysis", "base", "config", "data", "experiments", "mmrec.export", "preparation", "running", "serving"],
 }

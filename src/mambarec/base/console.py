@@ -5,6 +5,7 @@ import re
 import sys
 from typing import IO, NoReturn
 
+from mambarec.base.places import version
 from mambarec.base.words import is_python
 
 # Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
@@ -31,6 +32,10 @@ class Parser(argparse.ArgumentParser):
 
     The errors repeat words of the command line. For a function of the Python interface they are argparse.ArgumentError.
     """
+
+    def add_version(self) -> None:
+        """Add the option --version."""
+        self.add_argument("--version", action="version", version=f"mambarec {version()}", help="show the version, and exit")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         words = sys.argv[1:] if args is None else args

@@ -5,6 +5,8 @@ the folder that the environment variable MAMBAREC_HOME names. Without it they ar
 """
 
 import os
+from configparser import ConfigParser
+from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -14,6 +16,15 @@ CONFIGS, MODELS = CODE / "configs", CODE / "models"
 HOME = Path(os.environ.get("MAMBAREC_HOME") or CHECKOUT or Path.cwd()).resolve()
 DATA, RESULTS = HOME / "data", HOME / "results"
 ANCHOR = HOME / "src"  # relative paths in YAMLs start here, which need not exist: ../data/ is the user's data/
+
+
+def version() -> str:
+    """The version of this program: in a checkout that of its setup.cfg, else that of the installed package."""
+    if CHECKOUT is None:
+        return metadata.version("mambarec")
+    settings = ConfigParser()
+    settings.read(CHECKOUT / "setup.cfg", encoding="utf-8")
+    return settings["metadata"]["version"]
 
 
 def shown(path: Path) -> str:

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from mambarec.base.places import version
 from mambarec.base.stopping import stop
 
 # Command -> what it is for, the module whose main() it calls, and the words that come before its own.
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0
+    if words[0] == "--version":
+        print(f"mambarec {version()}")
+        return 0
     if words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}."
@@ -44,4 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
 def usage() -> str:
     """What there is, a line a command."""
     lines = [f"  {name:<10} {what}" for name, (what, _, _) in COMMANDS.items()]
-    return "\n".join(["usage: mambarec COMMAND ...", "", *lines, "", "mambarec COMMAND --help shows the options of each."])
+    return "\n".join(
+        [
+            "usage: mambarec COMMAND ...",
+            "",
+            *lines,
+            "",
+            "mambarec COMMAND --help shows the options of each.",
+            "mambarec --version shows the version.",
+        ]
+    )

@@ -25,6 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="From raw data to a data set, its features, and what is wrong with it.",
         epilog=f"`{command('prepare', 'COMMAND', '-h')}` shows the options of a command.",
     )
+    parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     named = [name for name in COMMANDS if name in arguments[:1]]
     for name in named or COMMANDS:

@@ -107,6 +107,7 @@ def command(checkout: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 for a mistake that the message explains."""
     parser = Parser(description="Copy MambaRec into an MMRec checkout.", allow_abbrev=False)
+    parser.add_version()
     parser.add_argument("checkout", type=Path, help="the folder that holds MMRec's src/")
     parser.add_argument("--force", action="store_true", help="overwrite other files of the same names")
     options = parser.parse_args(arguments)
