@@ -1,5 +1,6 @@
 """The command line as a user meets it: one program, exit statuses, messages without tracebacks."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mambarec.base.places import version
 from mambarec.cli import train as program
 from mambarec.config.configurator import Config, available_models
 from mambarec.experiments.trials import attempt
@@ -237,3 +239,29 @@ def test_models_are_compared_by_the_metrics_that_were_asked_for(call):
     assert status == 0 and "R@20" in out and "R@10" not in out
     status, out, _ = call("-m", "BPR", "LightGCN", "--topk", "5", "--valid_metric", "Recall@5")
     assert status == 0 and "Test performance" not in out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("compare", "'compare' is no option. Write `mambarec compare -m BPR MGCN`"),
+        ("search", "'search' is no option. Write `mambarec search -m BPR MGCN`"),
+        ("report", "'report' is another command: `mambarec report`"),
+    ],
+)
+def test_the_name_of_a_command_after_the_program_is_explained(word, said, capsys):
+    assert program.main([word, "-m", "BPR"]) == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["train", "prepare", "recommend", "report"])
+def test_every_command_knows_its_version(module, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"mambarec.cli.{module}").main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"mambarec {version()}\n"
+
+
+def test_the_package_is_a_program(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-m", "mambarec", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    assert ended.stdout == f"mambarec {version()}\n"

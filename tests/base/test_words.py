@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mambarec.base.words as words
-from mambarec.base.words import command, command_text, count, duration, guarded, positive, unguarded
+from mambarec.base.words import command, command_text, count, duration, guarded, in_python, option, positive, unguarded
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,21 @@ def test_no_message_names_a_program_but_by_command():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 assert not named.search(node.value), f"{path}, line {node.lineno}: {node.value!r}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed", "called"),
+    [
+        (("seed", 1, 2), "--seed 1 2", "seed=[1, 2]"),
+        (("restart", True), "--restart", "restart=True"),
+        (("search-budget", 3), "--search-budget 3", "budget=3"),
+        (("-m", "BPR"), "-m BPR", "model='BPR'"),
+        (("data_path",), "--data_path", "data_path="),
+        (("images", "FOLDER"), "--images FOLDER", "images=FOLDER"),
+    ],
+)
+def test_an_option_is_an_argument_in_python(asked, typed, called):
+    assert option(*asked) == typed
+    with in_python({"-m": "model", "search-budget": "budget"}):
+        assert option(*asked) == called
+    assert option(*asked) == typed

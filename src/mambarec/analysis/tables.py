@@ -422,6 +422,7 @@ def _marked(cell: Cell, bold: str, underline: str, star: str) -> str:
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"text": as_text, "markdown": as_markdown, "csv": as_csv, "latex": as_latex}
+ENDINGS = {".txt": "text", ".md": "markdown", ".csv": "csv", ".tex": "latex"}  # of files in one of FORMATS
 
 
 def rendered(comparison: Comparison, form: str = "text", metrics: Sequence[str] | None = None) -> str:

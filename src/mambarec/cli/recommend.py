@@ -9,7 +9,7 @@ import pandas as pd
 
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, DataError, exit_status
-from mambarec.base.files import write_text
+from mambarec.base.files import format_of, write_text
 from mambarec.base.places import RESULTS
 from mambarec.base.words import command, factor, positive
 from mambarec.data.dataset import RecDataset
@@ -26,7 +26,9 @@ from mambarec.serving.lists import (
 from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new
 from mambarec.serving.page import N_USERS, Gallery, lists_page
 from mambarec.serving.titles import item_titles, with_titles
+from mambarec.serving.vectors import ENDINGS as VECTORS
 from mambarec.serving.vectors import export_vectors, similar_items
+from mambarec.serving.writers import ENDINGS as TABLES
 from mambarec.serving.writers import FORMATS, write_tables
 
 _LISTED = 20  # unknown ids that are named
@@ -50,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     table.add_argument(
         "-k", type=positive, default=20, metavar="N", help="the number of items for each user, or for the item (20)"
     )
-    table.add_argument("--format", choices=FORMATS, default="csv", help="the format of the table (csv)")
+    table.add_argument("--format", choices=FORMATS, help="the format of the table (by the ending of --output, else csv)")
     table.add_argument("--output", type=Path, metavar="FILE", help="write the table to this file (the console)")
     table.add_argument("--titles", action="store_true", help="show the titles of the items, from items.csv")
 
@@ -58,6 +60,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Recommend with a finished run: lists for users, similar items, vectors.",
         epilog=f"Without COMMAND, it is lists. `{command('recommend', 'COMMAND', '-h')}` shows the options of a command.",
     )
+    parser.add_version()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     lists = commands.add_parser("lists", parents=[shared, table], help="recommend items to users", allow_abbrev=False)
     who = lists.add_mutually_exclusive_group()
@@ -88,12 +91,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     similar.add_argument("--item", required=True, metavar="ID", help="the id of the item")
 
     export = commands.add_parser("export", parents=[shared], help="write the vectors of users and items", allow_abbrev=False)
-    export.add_argument("--format", choices=("npz", "faiss"), default="npz", help="the format of the file (npz)")
+    export.add_argument(
+        "--format", choices=("npz", "faiss"), help="the format of the file (by the ending of --output, else npz)"
+    )
     export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file for the vectors")
-    named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help"))
+    named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help", "--version"))
     options = parser.parse_args(arguments if named else ["lists", *arguments])
     if options.command == "lists" and options.images and not options.html:
         lists.error("--images is for --html: name a file for the page too")
+    endings, usual = (VECTORS, "npz") if options.command == "export" else (TABLES, "csv")
+    options.format = format_of(options.output, options.format, endings, usual)
     return options
 
 

@@ -23,10 +23,10 @@ from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
 from mambarec.analysis.studies import STUDIES, check_computes, configuration, keep_free, plan_study
-from mambarec.analysis.tables import FORMATS, rendered
+from mambarec.analysis.tables import ENDINGS, FORMATS, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
-from mambarec.base.files import write_text
+from mambarec.base.files import format_of, write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
@@ -47,6 +47,7 @@ LIVE = 10  # seconds between two forms of a live page
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command with its options; `words` are configuration keys and values, which only studies take."""
     parser = Parser(description="Studies, tables and figures of runs.", allow_abbrev=False)
+    parser.add_version()
     doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
@@ -113,7 +114,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
     )
     one = door("table", table, "compare models: performance, efficiency, significance")
-    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--format", choices=list(FORMATS), help="(by the ending of --output, else text)")
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument(
@@ -125,7 +126,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--diagram", type=Path, metavar="DIR", help="draw the critical-difference diagram of several data sets into this folder"
     )
     one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
-    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--format", choices=list(FORMATS), help="(by the ending of --output, else text)")
     one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"({TESTED})")
     one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
     one.add_argument("--train", action="store_true", help="first train what is missing; any key can be set: --epochs 20")
@@ -173,6 +174,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if words and options.command not in {*STUDIES, "cold"} and not getattr(options, "train", False):
         doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
+    if options.command in ("table", "published"):
+        options.format = format_of(options.output, options.format, ENDINGS, "text")
+    if options.command == "html":
+        format_of(options.output, None, {".html": "html", ".htm": "html"}, "html")
     return options
 
 

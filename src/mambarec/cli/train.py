@@ -18,6 +18,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command, is_python, option, part_of_one, positive
+from mambarec.cli import COMMANDS
 from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
@@ -45,6 +46,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this text and the keys of the models, and exit")
+    parser.add_version()
     models = "the models to train; all: every model; usable: every model whose features and packages are there (MambaRec)"
     parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help=models)
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
@@ -156,6 +158,7 @@ def main(arguments: list[str]) -> int:
 
 def work(options: argparse.Namespace, words: list[str]) -> int:
     """Train what the command names and print its table; 1 when a trial failed."""
+    _check_no_command(words)
     overrides = override_pairs(words) | ({"mg": True} if options.mg else {})
     if options.model_path:
         overrides["model_path"] = options.model_path
@@ -188,6 +191,17 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         show(text, file=sys.stderr)
         return 1
     return 0
+
+
+def _check_no_command(words: Sequence[str]) -> None:
+    """ConfigError where the first word that is no option is the name of a command."""
+    if not words or words[0] not in COMMANDS:
+        return
+    if words[0] not in ("train", "compare", "search"):
+        raise ConfigError(f"'{words[0]}' is another command: `{command(words[0])}`")
+    models = ["-m", "BPR"] if words[0] == "train" else ["-m", "BPR", "MGCN"]
+    finished = f". `{command('report', 'table')}` compares finished runs" * (words[0] == "compare")
+    raise ConfigError(f"'{words[0]}' is no option. Write `{command(words[0], *models)}`{finished}")
 
 
 def trainable(configs: Sequence[Config], models: Sequence[str], datasets: dict[str, RecDataset]) -> list[Config]:

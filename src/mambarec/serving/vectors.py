@@ -17,6 +17,7 @@ from mambarec.evaluation.topk_evaluator import masked_scores
 from mambarec.running.trained import ROUNDING, Trained
 from mambarec.serving.identifiers import item_identifiers, user_identifiers
 
+ENDINGS = {".npz": "npz", ".faiss": "faiss", ".index": "faiss"}  # of files of vectors
 N_CHECKED = 64  # users whose scores must be the inner products of what is exported
 
 

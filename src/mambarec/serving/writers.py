@@ -15,6 +15,7 @@ from mambarec.base.files import placed
 from mambarec.base.words import guarded_frame
 
 FORMATS = ("csv", "jsonl", "parquet")
+ENDINGS = {f".{form}": form for form in FORMATS}
 
 
 def write_tables(frames: Iterable[pd.DataFrame], form: str, output: Path | None) -> int:
