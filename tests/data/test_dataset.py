@@ -74,6 +74,13 @@ def test_windows_line_ends_a_byte_order_mark_and_blank_lines_do_no_harm(read, ch
     assert pairs(read(change(table(*GOOD))), "test") == [(1, 1)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_text_in_any_usual_encoding_is_read(toy, make_config, encoding):
+    rows = [f"{row}\tgrün" for row in GOOD]
+    (toy / "toy.inter").write_bytes(table(*rows, header=f"{HEADER}\twörd").encode(encoding))
+    assert pairs(RecDataset(make_config("BPR")), "train") == [(0, 0), (0, 1), (1, 2)]
+
+
 @pytest.mark.parametrize(
     ("change", "by_pandas"),
     [
@@ -122,7 +129,11 @@ def test_a_missing_file_of_interactions_points_to_the_demo(toy, make_config):
         (table(*GOOD, "1.5\t0\t0"), ["line 8", "userID is", "1.5", "whole number"]),
         (table(*GOOD, "\t0\t0"), ["line 8", "userID is empty", "whole number"]),
         (table(*GOOD, "1\t\t0"), ["line 8", "itemID is empty", "whole number"]),
-        (table(*GOOD, "1\t0"), ["line 8", "x_label is empty", "whole number"]),
+        (table(*GOOD, "1\t0"), ["line 8", "2 fields", "expected 3", "Add what is missing"]),
+        (table("0\t0", "", header=HEADER.replace("x_label", "x_label\tnote")), ["line 2", "2 fields", "expected 4"]),
+        ("\n\n" + table(*GOOD, "", "1\t0\t0\t9"), ["line 11", "4 fields"]),
+        (table(*GOOD[:2], "", "", "u7\t0\t0"), ["line 6", "userID is 'u7'"]),
+        (table(*GOOD[:2], "", "-7\t0\t0"), ["line 5", "userID is -7"]),
         (table(*GOOD, "-4\t0\t0"), ["line 8", "userID is -4", "0 to 99999"]),
         (table(*GOOD, "0\t-1\t0"), ["line 8", "itemID is -1", "0 to 99999"]),
         (table(*GOOD, "1000000000\t0\t0"), ["line 8", "userID is 1000000000", "0 to 99999", "3 distinct ids"]),

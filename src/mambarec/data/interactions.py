@@ -1,5 +1,6 @@
 """The interactions of a data set: read from its file, and checked for what would not index a table or name a split."""
 
+import codecs
 import csv
 import warnings
 from collections.abc import Sequence
@@ -52,8 +53,11 @@ def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.nda
     return table if table.size and complete else None
 
 
-def _defects(path: Path, columns: Sequence[str], table: Any) -> list[str]:
-    """A line for each column with values out of range; NaN, of which there is a line already, does not count."""
+def _defects(path: Path, columns: Sequence[str], table: Any, places: np.ndarray | None = None) -> list[str]:
+    """A line for each column with values out of range; NaN, of which there is a line already, does not count.
+
+    places: the line of each row in the file.
+    """
     *ids, labels = table
     lines = []
     for column, values in zip(columns, ids, strict=False):
@@ -62,27 +66,39 @@ def _defects(path: Path, columns: Sequence[str], table: Any) -> list[str]:
         bad = (values < 0) | (values >= limit)
         if bad.any():
             lines.append(
-                f"{path}, {_first(bad, values, column)}; expected 0 to {limit - 1}: there are {distinct} distinct ids, and the "
-                "largest sets the size of the tables. Map ids to 0, 1, 2, … first"
+                f"{path}, {_first(bad, values, column, places)}; expected 0 to {limit - 1}: there are {distinct} distinct ids, "
+                "and the largest sets the size of the tables. Map ids to 0, 1, 2, … first"
             )
     bad = ~np.isin(labels, range(len(SPLITS))) & ~np.isnan(labels)
     if bad.any():
         lines.append(
-            f"{path}, {_first(bad, labels, columns[-1])}; expected 0 (train), 1 (validation) or 2 (test); {bad.sum()} rows "
-            "have another value"
+            f"{path}, {_first(bad, labels, columns[-1], places)}; expected 0 (train), 1 (validation) or 2 (test); {bad.sum()} "
+            "rows have another value"
         )
     return lines
 
 
-def _first(bad: np.ndarray, values: np.ndarray, column: str) -> str:
+def _first(bad: np.ndarray, values: np.ndarray, column: str, places: np.ndarray | None) -> str:
     row = int(bad.argmax())
-    return f"line {row + 2}: {column} is {values[row]:.0f}"
+    return f"line {row + 2 if places is None else places[row]}: {column} is {values[row]:.0f}"
 
 
 def _encoding(path: Path) -> str:
+    """How the file is to be read; latin-1 for what is no UTF-8, since ids and labels are digits in both."""
     with path.open("rb") as file:
         found = encoding_of(file.read(4096))
-    return "utf-8-sig" if found == "utf-8" else found
+    if found != "utf-8":
+        return found
+    with path.open("rb") as file:
+        if any(b"\0" in block for block in iter(lambda: file.read(_BLOCK), b"")):
+            raise DataError(f"{path} cannot be read: it is no text. Save it as text in UTF-8")
+        file.seek(0)
+        try:
+            for _ in codecs.iterdecode(iter(lambda: file.read(_BLOCK), b""), "utf-8"):
+                pass
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "utf-8-sig"
 
 
 def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
@@ -102,17 +118,17 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
         twice = [column for column in columns if header.count(column) > 1]
         if twice:
             raise DataError(f"{path}: its header {header} has the column {twice[0]!r} twice; rename one of them")
+        places = _lines_of_rows(path, header, separator, form["encoding"])
         frame = pd.read_csv(
             path, usecols=[header.index(column) for column in columns], dtype=str, keep_default_na=False, **form
         )
         frame = frame.apply(lambda values: values.str.strip().str.replace(r'^"(.*)"$', r"\1", regex=True)).rename(
             columns=lambda name: name.strip('"')
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as a table separated by {separator!r}: {error}") from None
     if frame.empty:
         raise DataError(f"{path} has a header but no rows")
-    _check_lengths(path, header, separator)
     table, problems = [], []
     for column in columns:
         numbers = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -121,23 +137,32 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
             row = int(bad.argmax())
             value = frame[column].iloc[row]
             problems.append(
-                f"{path}, line {row + 2}: {column} is {repr(value) if value else 'empty'}; expected a whole "
+                f"{path}, line {places[row]}: {column} is {repr(value) if value else 'empty'}; expected a whole "
                 "number. Map ids to 0, 1, 2, … first"
             )
         table.append(np.where(bad, np.nan, numbers))
-    problems += _defects(path, columns, table)
+    problems += _defects(path, columns, table, places)
     if problems:
         raise DataError("\n".join(problems))
     return np.stack(table).astype(np.int64)
 
 
-def _check_lengths(path: Path, header: list[str], separator: str) -> None:
-    """DataError for a row with more fields than the header, of which pandas would take the first."""
-    with path.open(encoding=_encoding(path)) as file:
+def _lines_of_rows(path: Path, header: list[str], separator: str, encoding: str) -> np.ndarray:
+    """The line of each row, from 1; DataError for a row with fewer or more fields than the header.
+
+    Of a longer row pandas would take the first fields, and it would fill up a shorter one.
+    """
+    places, blank = [], " \r\n".replace(separator, "")
+    with path.open(encoding=encoding) as file:
         for number, line in enumerate(file, start=1):
+            if not line.strip(blank):
+                continue
+            places.append(number)
             fields = line.split(separator)
-            if any(field.strip() for field in fields[len(header) :]):
+            is_short = len(fields) < len(header)
+            if is_short or any(field.strip() for field in fields[len(header) :]):
+                cure = "Add what is missing" if is_short else "Give each column a name, or remove what is too much"
                 raise DataError(
-                    f"{path}, line {number}: {len(fields)} fields; expected {len(header)}, as in the header {header}. Give "
-                    "each column a name, or remove what is too much"
+                    f"{path}, line {number}: {len(fields)} fields; expected {len(header)}, as in the header {header}. {cure}"
                 )
+    return np.array(places[1:])
