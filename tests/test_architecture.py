@@ -19,7 +19,7 @@ ALLOWED = {
     "models": ["base.settings", "nn"],
     "training": ["base", "config", "data", "evaluation", "nn"],
     "mmrec": ["base", "config", "data", "evaluation", "nn"],
-    "preparation": ["base", "config", "data", "evaluation"],
+    "preparation": ["base", "config", "data", "evaluation", "running.sizes", "training.health"],
     "running": ["base", "config", "data", "evaluation", "mmrec", "nn", "preparation.demo", "training"],
     "experiments": ["base", "config", "data", "running"],
     "serving": ["base", "config", "data", "evaluation", "nn.new_items", "preparation.features.pictures", "running"],

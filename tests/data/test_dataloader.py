@@ -30,11 +30,11 @@ def load(make_config, make_loader):
 
 @pytest.fixture
 def load_pairs(toy, load):
-    """load_pairs([(user, item), ...], ...) -> TrainDataLoader of these training pairs; user 0 is evaluated on item 0."""
+    """load_pairs([(user, item), ...], ...) -> TrainDataLoader of these training pairs; user 0 is evaluated on other items."""
 
     def make(pairs, **overrides) -> TrainDataLoader:
         evaluated = max(item for _, item in pairs) + 1
-        rows = [*((user, item, 0) for user, item in pairs), (0, evaluated, 1), (0, evaluated, 2)]
+        rows = [*((user, item, 0) for user, item in pairs), (0, evaluated, 1), (0, evaluated + 1, 2)]
         (toy / "toy.inter").write_text("userID\titemID\tx_label\n" + "".join("{}\t{}\t{}\n".format(*row) for row in rows))
         return load(**overrides)
 

@@ -161,7 +161,16 @@ def test_a_file_that_is_not_text_is_an_error(toy, make_config):
 
 
 def test_a_split_that_cannot_be_evaluated_at_all_is_an_error(read):
-    assert_error(lambda: read(table("0\t0\t0", "0\t0\t1", "0\t0\t2")), "toy.inter", "valid split", "in training too")
+    assert_error(lambda: read(table("0\t0\t0", "1\t0\t1", "0\t1\t2")), "toy.inter", "valid split", "1 users without training")
+
+
+def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
+    with pytest.raises(DataError) as caught:
+        read(table(*GOOD, "0\t1\t2", "1\t2\t1", "1\t1\t1"))
+    train, test, both = str(caught.value).splitlines()
+    assert "1 of the 3 pairs of training are in validation too (4 pairs), such as userID 1 with itemID 2;" in train
+    assert "1 of the 3 pairs of training are in test too (2 pairs), such as userID 0 with itemID 1;" in test
+    assert "1 of the 4 pairs of validation are in test too (2 pairs), such as userID 1 with itemID 1;" in both
 
 
 # oddities that are handled and noted
@@ -199,13 +208,6 @@ def test_repeated_pairs_count_once(read):
     assert pairs(dataset, "train") == [(0, 0), (0, 1), (1, 2)]
     assert pairs(dataset, "valid") == [(0, 2), (1, 0)]
     assert dataset.inter_matrix().toarray().max() == 1
-
-
-def test_a_pair_in_training_is_not_evaluated_as_well(read):
-    dataset = read(table(*GOOD, "0\t1\t2", "1\t2\t1"))
-    assert dataset.notes == ["2 pairs of validation or test left out of evaluation: they are in training too"]
-    assert (pairs(dataset, "valid"), pairs(dataset, "test")) == ([(0, 2), (1, 0)], [(1, 1)])
-    assert len(dataset) == 3
 
 
 # features

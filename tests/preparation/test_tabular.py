@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mambarec.base.errors import ConfigError, DataError
 from mambarec.cli import prepare as program
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
@@ -148,6 +149,62 @@ def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
     (toy / "toy.inter").write_text("userID\titemID\tx_label\nx\t0\t0\n0\t-1\t0\n0\t1\t7\n")
     status, out = check()
     assert status == 1 and out.count("wrong: ") == 3 and "line 2: userID is 'x'" in out and "line 4: x_label is 7" in out
+
+
+@pytest.fixture
+def check_toy(toy, configs, capsys):
+    """check_toy() -> (exit status, standard output) of the check of 'toy'."""
+
+    def check():
+        status = program.main(["check", "-d", "toy", "--data_path", str(toy.parent)])
+        return status, capsys.readouterr().out
+
+    return check
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_check_reads_interactions_as_a_training_does(toy, check_toy, encoding):
+    lines = (toy / "toy.inter").read_text().splitlines()
+    text = "\n".join([f"{lines[0]}\twörd", *(f"{line}\tgrün" for line in lines[1:])])
+    (toy / "toy.inter").write_bytes(text.encode(encoding))
+    status, out = check_toy()
+    assert status == 0 and "381 / 48 / 48" in out and "nothing is wrong" in out
+
+
+def test_check_warns_where_a_training_does(toy, check_toy):
+    np.save(toy / "text_feat.npy", np.zeros((64, 16), dtype=np.float32))
+    status, out = check_toy()
+    assert status == 0 and "WARNING: the text features are the same for all items, so they tell nothing" in out
+    assert out.endswith("nothing is wrong, but there is 1 warning\n")
+
+
+def test_check_notes_users_who_have_every_item(toy, check_toy, make_config):
+    lines = [f"0\t{item}\t0" for item in range(64)] + ["1\t0\t0", "1\t1\t1", "1\t2\t2"]
+    (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *lines]) + "\n")
+    status, out = check_toy()
+    assert status == 0 and "note: 64 pairs of users who have every item left out of training" in out
+
+
+def test_check_says_where_a_training_would_have_no_negatives_or_too_few_items(toy, check_toy, make_config):
+    lines = ["0\t0\t0", "1\t0\t0", "0\t1\t1", "1\t1\t2"]
+    (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *lines]) + "\n")
+    for name in ("image", "text"):
+        np.save(toy / f"{name}_feat.npy", np.eye(2, dtype=np.float32))
+    status, out = check_toy()
+    assert status == 1 and "wrong: knn_k=10: toy has 2 items" in out and "there are no negatives to sample" in out
+    assert "WARNING: topk 50 is more than the 2 items" in out
+    with pytest.raises(ConfigError, match="knn_k=10: toy has 2 items"):
+        run(make_config("MambaRec"))
+
+
+def test_check_and_training_refuse_a_pair_in_two_splits_alike(toy, check_toy, make_config):
+    with (toy / "toy.inter").open("a") as file:
+        first = next(line for line in (toy / "toy.inter").read_text().splitlines()[1:] if line.endswith("\t0"))
+        file.write(f"{first[:-1]}2\n")
+    with pytest.raises(DataError) as caught:
+        run(make_config("BPR"))
+    status, out = check_toy()
+    assert status == 1 and f"wrong: {caught.value}\n" in out and "1 of the 381 pairs of training are in test too" in out
 
 
 def test_check_of_a_data_set_without_a_yaml_names_those_that_are_there(tmp_path, configs, capsys):

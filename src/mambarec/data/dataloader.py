@@ -47,7 +47,10 @@ class TrainDataLoader:
                 dataset.notes.append(f"{int((~has_negative).sum()):,} pairs of users who have every item left out of training")
                 self.pairs = self.pairs[:, has_negative]
             if not self.pairs.shape[1]:
-                raise DataError(f"{dataset.path}: every user has every training item, so there are no negatives to sample")
+                raise DataError(
+                    f"{dataset.path}: every user has every training item, so there are no negatives to sample. Use data "
+                    "in which some users lack some items"
+                )
         if self.neighbourhood:
             self._neighbours = _ItemNeighbours(dataset, self.device)
 

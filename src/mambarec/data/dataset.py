@@ -1,12 +1,14 @@
 """A data set on disk, read, checked and split: `<name>.inter` and one `.npy` file of item features per modality.
 
 A defect of a file raises DataError with the file, the value found, what was expected and what to do; where the interactions
-have several, it has a line for each. Oddities that do not stop a run (repeated pairs, users or items outside training) are
-handled here and listed in `notes`.
+have several, it has a line for each. A pair in two splits is a defect: its figures would mean nothing. Oddities that do not
+stop a run (repeated pairs, users or items outside training) are handled here and listed in `notes`.
 """
 
 import hashlib
+import itertools
 import mmap
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -26,6 +28,7 @@ _FEATURE_SUFFIX = "_feature_file"
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
+_PARTS = ("training", "validation", "test")  # the splits in words, by label
 _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
 
 
@@ -241,36 +244,47 @@ class RecDataset:
     # reading
 
     def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
-        """Cut into splits, without repeated pairs, and with nothing in evaluation that is masked or cannot be scored."""
+        """Cut into splits, without repeated pairs, and with nothing in evaluation that cannot be scored."""
         empty = [f"no row of the {split} split (x_label {n})" for n, split in enumerate(SPLITS) if not (labels == n).any()]
         if empty:
             raise DataError(f"{self.path}: {', '.join(empty)}; each of 0, 1, 2 needs some")
         keys = users * self.n_items + items
-        _, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
+        distinct, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
+        pairs = distinct // len(SPLITS)
+        if (pairs[1:] == pairs[:-1]).any():
+            raise DataError("\n".join(self._in_two_splits([pairs[distinct % len(SPLITS) == n] for n in range(len(SPLITS))])))
         first.sort()
         self._note(len(keys) - len(first), "repeated pairs collapsed")
-        users, items, labels, keys = users[first], items[first], labels[first], keys[first]
+        users, items, labels = users[first], items[first], labels[first]
 
         train = labels == 0
-        leaked = ~train & np.isin(keys, keys[train])
-        self._note(leaked.sum(), "pairs of validation or test left out of evaluation: they are in training too")
         trained_users = np.zeros(self.n_users, dtype=bool)
         trained_users[users[train]] = True
         cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
         self._note(len(np.unique(users[cold])), "users without training pairs left out of evaluation")
-        self._note(np.isin(keys[labels == 1], keys[labels == 2]).sum(), "pairs are in validation and in test")
         self.n_cold_items = len(self.present_items) - len(np.unique(items[train]))
         self._note(self.n_cold_items, "items without training pairs: never sampled as negatives, still ranked")
 
-        keep = ~leaked & ~cold
         split_users, split_items = {}, {}
         for label, split in enumerate(SPLITS):
-            rows = keep & (labels == label)
+            rows = ~cold & (labels == label)
             if not rows.any():
                 reasons = "; ".join(self.notes)
                 raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({reasons})")
             split_users[split], split_items[split] = users[rows], items[rows]
         return split_users, split_items
+
+    def _in_two_splits(self, keys: list[np.ndarray]) -> Iterator[str]:
+        """A line for each two splits that share pairs. keys: user * n_items + item of each split's pairs, each once."""
+        for one, other in itertools.combinations(range(len(SPLITS)), 2):
+            shared = np.intersect1d(keys[one], keys[other], assume_unique=True)
+            if len(shared):
+                user, item = divmod(int(shared[0]), self.n_items)
+                yield (
+                    f"{self.path}: {len(shared):,} of the {len(keys[one]):,} pairs of {_PARTS[one]} are in {_PARTS[other]} too "
+                    f"({len(keys[other]):,} pairs), such as {self.uid_field} {user} with {self.iid_field} {item}; each pair of "
+                    "user and item belongs to one split. Remove its rows from the other one"
+                )
 
     @cached_property
     def absent_items(self) -> np.ndarray:

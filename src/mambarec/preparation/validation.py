@@ -1,38 +1,43 @@
 """`python prepare.py check -d NAME`: everything that would stop a training or spoil it, and the figures of the data set."""
 
 import argparse
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mambarec.base.bounded import first_line
 from mambarec.base.console import show
 from mambarec.base.errors import DataError, UserError
+from mambarec.base.words import count
 from mambarec.config.configurator import Config
-from mambarec.data.dataloader import EvalDataLoader
+from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
-from mambarec.data.interactions import SPLITS
+from mambarec.data.interactions import SPLITS, read_interactions
+from mambarec.data.missing import mask_file, read_mask
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.preparation.options import add_dataset
+from mambarec.running.sizes import check_sizes, topk_warnings
+from mambarec.training.health import feature_warnings
 
-_PARTS = ("training", "validation", "test")  # by label
 _MODEL = "MambaRec"  # reads every modality that is declared
 _BLOCK = 4096  # rows of features in memory
 
 
 @dataclass
 class Findings:
-    """problems: what must be mended. figures: name and value, as the paper's Table 1 and beyond. notes: what is as it is."""
+    """What was found, of which the problems, the warnings and the notes are those of a training.
+
+    problems: what must be mended. warnings: what spoils a training, and does not stop it. figures: name and value, as the
+    paper's Table 1 and beyond. notes: what is as it is.
+    """
 
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     figures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -62,10 +67,13 @@ def run(options: argparse.Namespace) -> int:
         show(f"{name:{width}}  {value}")
     for note in findings.notes:
         show(f"note: {note}")
+    for warning in findings.warnings:
+        show(f"WARNING: {warning}")
     for problem in findings.problems:
         show(f"wrong: {problem}")
-    count = len(findings.problems)
-    show(f"{count} problem{'s' * (count > 1)}" if count else "nothing is wrong")
+    warned = f", but there {'are' if len(findings.warnings) > 1 else 'is'} {count(len(findings.warnings), 'warning')}"
+    nothing = "nothing is wrong" + warned * bool(findings.warnings)
+    show(count(len(findings.problems), "problem") if findings.problems else nothing)
     return 1 if findings.problems else 0
 
 
@@ -74,8 +82,13 @@ def check(name: str, data_path: Path) -> Findings:
     findings = Findings()
     with findings.collecting():
         dataset = RecDataset(_config(name, data_path))
+        findings.notes = dataset.notes
         _interactions(dataset, findings)
         findings.figures["ranking by popularity, test"] = popularity(dataset)
+        for part in (check_sizes, _negatives):
+            with findings.collecting():
+                part(dataset.config, dataset)
+        findings.warnings += topk_warnings(dataset.config, dataset)
         for modality in dataset.feature_files:
             with findings.collecting():
                 _features(dataset, modality, findings)
@@ -94,34 +107,26 @@ def _config(name: str, data_path: Path, **overrides) -> Config:
 
 
 def _interactions(dataset: RecDataset, findings: Findings) -> None:
+    """The figures of all rows, those among them that a training leaves out."""
     columns = [dataset.uid_field, dataset.iid_field, dataset.config["inter_splitting_label"]]
-    frame = pd.read_csv(dataset.path, sep=dataset.config["field_separator"], usecols=columns, index_col=False)[columns]
-    frame = frame.set_axis(["user", "item", "label"], axis=1).drop_duplicates()
-    users, items, n = frame["user"].nunique(), frame["item"].nunique(), len(frame[["user", "item"]].drop_duplicates())
-    train = frame[frame["label"] == 0]
+    table = read_interactions(dataset.path, columns, dataset.config["field_separator"])
+    table = np.unique(table, axis=1)  # (3, E), each pair once: a pair in two splits is an error of RecDataset
+    users, items, n = len(dataset.present_users), len(dataset.present_items), table.shape[1]
+    trained = table[:, table[2] == 0]
     findings.figures |= {
         "users": f"{users:,}",
         "items": f"{items:,}",
         "interactions": f"{n:,}",
         "density": f"{n / (users * items):.4%} (sparsity {1 - n / (users * items):.2%})",
-        "train / validation / test": " / ".join(f"{(frame['label'] == label).sum():,}" for label in range(len(SPLITS))),
-        "users outside training": f"{users - train['user'].nunique():,}",
-        "items outside training": f"{items - train['item'].nunique():,}",
+        "train / validation / test": " / ".join(f"{number:,}" for number in np.bincount(table[2], minlength=len(SPLITS))),
+        "users outside training": f"{users - len(np.unique(trained[0])):,}",
+        "items outside training": f"{items - len(np.unique(trained[1])):,}",
     }
-    findings.notes += dataset.notes
-    pairs = {label: set_of_pairs(frame[frame["label"] == label]) for label in range(len(SPLITS))}
-    for first, second in itertools.combinations(pairs, 2):
-        shared = len(pairs[first].intersection(pairs[second]))
-        if shared:
-            findings.problems.append(
-                f"{dataset.path}: {shared:,} of the {len(pairs[first]):,} pairs of {_PARTS[first]} are in {_PARTS[second]} too "
-                f"({len(pairs[second]):,} pairs); each pair of user and item belongs to one split"
-            )
 
 
-def set_of_pairs(frame: pd.DataFrame) -> pd.MultiIndex:
-    """The distinct pairs of user and item."""
-    return pd.MultiIndex.from_frame(frame[["user", "item"]]).unique()
+def _negatives(config: Config, dataset: RecDataset) -> None:
+    """Note the users who have every item; DataError where all do."""
+    TrainDataLoader(config, dataset, torch.Generator())
 
 
 class _Popularity(nn.Module):
@@ -145,23 +150,15 @@ def popularity(dataset: RecDataset) -> str:
 
 def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     path = dataset.feature_files[modality]
-    one = _config(dataset.name, dataset.folder.parent, modalities=[modality])
-    table = RecDataset(one).features()[modality]
+    one = RecDataset(_config(dataset.name, dataset.folder.parent, modalities=[modality]))
+    table = one.features()[modality]
+    findings.notes += [note for note in one.notes if note not in findings.notes]
+    findings.warnings += feature_warnings({modality: torch.from_numpy(table)})
     zero = sum(int((~table[start : start + _BLOCK].any(axis=1)).sum()) for start in range(0, len(table), _BLOCK))
     text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {zero:,} rows of zeros"
-    mask_path = path.with_name(path.name.replace("_feat.npy", "_mask.npy"))
-    if mask_path != path and mask_path.exists():
-        try:
-            mask = np.load(mask_path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # its head is a Python literal, and almost anything may stand there
-            raise DataError(f"{mask_path} cannot be read: {first_line(error)}") from None
-        if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
-            raise DataError(f"{mask_path}: expected an array of true and false")
-        if mask.shape != (dataset.n_items,) or not np.isin(mask, (0, 1)).all():
-            raise DataError(
-                f"{mask_path}: expected true or false for each of {dataset.n_items} items, found {mask.dtype} {mask.shape}"
-            )
-        text += f", {np.count_nonzero(mask == 0):,} rows that stand in for missing ones"
+    if mask_file(path).exists() and mask_file(path) != path:
+        mask = read_mask(mask_file(path), dataset.n_items)
+        text += f", {np.count_nonzero(~mask):,} rows that stand in for missing ones"
     findings.figures[modality] = text
 
 
