@@ -168,9 +168,9 @@ def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
     with pytest.raises(DataError) as caught:
         read(table(*GOOD, "0\t1\t2", "1\t2\t1", "1\t1\t1"))
     train, test, both = str(caught.value).splitlines()
-    assert "1 of the 3 pairs of training are in validation too (4 pairs), such as userID 1 with itemID 2;" in train
-    assert "1 of the 3 pairs of training are in test too (2 pairs), such as userID 0 with itemID 1;" in test
-    assert "1 of the 4 pairs of validation are in test too (2 pairs), such as userID 1 with itemID 1;" in both
+    assert "1 of the 3 pairs of training are in validation too (4 pairs), such as user 1 with item 2;" in train
+    assert "1 of the 3 pairs of training are in test too (2 pairs), such as user 0 with item 1;" in test
+    assert "1 of the 4 pairs of validation are in test too (2 pairs), such as user 1 with item 1;" in both
 
 
 # oddities that are handled and noted

@@ -17,7 +17,7 @@ from mambarec.running.run import run
 PAIRS = {
     "train": [(u, i) for u in range(12) for i in range(10) if (u + i) % 3 and (u * i) % 5 != 4],
     "val": [(u, 10 + u % 2) for u in range(12)],
-    "test": [(u, 12 - u % 2) for u in range(12)],
+    "test": [(u, 12) for u in range(12)],
 }
 NAMES = {
     "matrix": {split: f"{split}_mat" for split in PAIRS},
@@ -104,6 +104,10 @@ def test_a_yaml_that_declares_a_file_under_another_key_stays(call, configs, tmp_
         (lambda folder: np.save(folder / "image_feat.npy", np.ones(15)), "expected a two-dimensional array"),
         (lambda folder: (folder / "image_feat.npy").write_bytes(pickle.dumps([1])), "image_feat.npy cannot be used"),
         (lambda folder: [path.unlink() for path in folder.iterdir()], "none of the files train_mat"),
+        (
+            lambda folder: (folder / "test_mat").write_bytes((folder / "val_mat").read_bytes()),
+            "12 of the 12 pairs of validation are in test too",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence_and_leaves_nothing(call, tmp_path, spoil, message):

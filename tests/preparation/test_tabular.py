@@ -97,6 +97,29 @@ def test_the_yaml_declares_what_there_is_and_is_completed_later(call, visits, co
     assert yaml.read_text() == "inter_file_name: mine.inter\nepochs: 7\ntext_feature_file: text_feat.npy\n"
 
 
+def test_the_yaml_no_longer_declares_what_an_overwritten_folder_had(call, visits, configs, tmp_path):
+    yaml = configs / "dataset" / "mine.yaml"
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
+    assert call(*words, "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
+    assert "text_feature_file: text_feat.npy" in yaml.read_text()
+    assert call(*words, "--overwrite")[0] == 0
+    assert yaml.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
+
+
+def test_the_yaml_of_a_data_set_made_by_hand_fits_the_files_that_replace_it(call, visits, configs, tmp_path):
+    yaml = configs / "dataset" / "mine.yaml"
+    yaml.write_text(
+        "# by hand\ninter_file_name: 'log.inter'\nfield_separator: ','\nUSER_ID_FIELD: who\n"
+        '"vision_feature_file": clip.npy   # CLIP\naudio_feature_file: sound.npy\nepochs: 7   # enough\n'
+    )
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
+    assert call(*words, "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
+    assert (
+        yaml.read_text() == "# by hand\nepochs: 7   # enough\ninter_file_name: mine.inter\ntext_feature_file: text_feat.npy\n"
+    )
+    assert call("check")[1].count("wrong: ") == 1  # text_feat.npy is not made yet
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,9 +6,7 @@ stop a run (repeated pairs, users or items outside training) are handled here an
 """
 
 import hashlib
-import itertools
 import mmap
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,7 +18,7 @@ from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.words import command, option
 from mambarec.config.configurator import Config
-from mambarec.data.interactions import SPLITS, read_interactions
+from mambarec.data.interactions import SPLITS, in_two_splits, read_interactions
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
 
 _FEATURE_SUFFIX = "_feature_file"
@@ -28,7 +26,6 @@ _FEATURE_SUFFIX = "_feature_file"
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
-_PARTS = ("training", "validation", "test")  # the splits in words, by label
 _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
 
 
@@ -252,7 +249,7 @@ class RecDataset:
         distinct, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
         pairs = distinct // len(SPLITS)
         if (pairs[1:] == pairs[:-1]).any():
-            raise DataError("\n".join(self._in_two_splits([pairs[distinct % len(SPLITS) == n] for n in range(len(SPLITS))])))
+            raise DataError("\n".join(in_two_splits(self.path, users, items, labels)))
         first.sort()
         self._note(len(keys) - len(first), "repeated pairs collapsed")
         users, items, labels = users[first], items[first], labels[first]
@@ -273,18 +270,6 @@ class RecDataset:
                 raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({reasons})")
             split_users[split], split_items[split] = users[rows], items[rows]
         return split_users, split_items
-
-    def _in_two_splits(self, keys: list[np.ndarray]) -> Iterator[str]:
-        """A line for each two splits that share pairs. keys: user * n_items + item of each split's pairs, each once."""
-        for one, other in itertools.combinations(range(len(SPLITS)), 2):
-            shared = np.intersect1d(keys[one], keys[other], assume_unique=True)
-            if len(shared):
-                user, item = divmod(int(shared[0]), self.n_items)
-                yield (
-                    f"{self.path}: {len(shared):,} of the {len(keys[one]):,} pairs of {_PARTS[one]} are in {_PARTS[other]} too "
-                    f"({len(keys[other]):,} pairs), such as {self.uid_field} {user} with {self.iid_field} {item}; each pair of "
-                    "user and item belongs to one split. Remove its rows from the other one"
-                )
 
     @cached_property
     def absent_items(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from mambarec.base.errors import DataError
 from mambarec.base.text import encoding_of
 
 SPLITS = ("train", "valid", "test")  # their labels are 0, 1, 2
+_IN_WORDS = ("training", "validation", "test")
 _BLOCK = 1 << 20  # bytes of a file that are in memory at a time
 
 
@@ -26,6 +28,22 @@ def read_interactions(path: Path, columns: Sequence[str], separator: str) -> np.
     if table is not None and not any(_defects(path, columns, table)):
         return table
     return _examined(path, columns, separator)
+
+
+def in_two_splits(path: Path, users: np.ndarray, items: np.ndarray, labels: np.ndarray) -> list[str]:
+    """A line for each two splits that share pairs of user and item, of the interactions (E,) that a file or folder holds."""
+    base, lines = int(items.max()) + 1, []
+    keys = [np.unique((users * base + items)[labels == label]) for label in range(len(SPLITS))]
+    for one, other in itertools.combinations(range(len(SPLITS)), 2):
+        shared = np.intersect1d(keys[one], keys[other], assume_unique=True)
+        if len(shared):
+            user, item = divmod(int(shared[0]), base)
+            lines.append(
+                f"{path}: {len(shared):,} of the {len(keys[one]):,} pairs of {_IN_WORDS[one]} are in {_IN_WORDS[other]} too "
+                f"({len(keys[other]):,} pairs), such as user {user} with item {item}; each pair of user and item belongs to "
+                "one split. Remove it from the others"
+            )
+    return lines
 
 
 def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.ndarray | None:
@@ -106,7 +124,8 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
     import pandas as pd
 
     try:
-        form = {"sep": separator, "index_col": False, "quoting": csv.QUOTE_NONE, "encoding": _encoding(path)}
+        encoding = _encoding(path)
+        form = {"sep": separator, "index_col": False, "quoting": csv.QUOTE_NONE, "encoding": encoding}
         first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **form)
         header = first.iloc[0].str.strip('"').tolist()
         missing = [column for column in columns if column not in header]
@@ -118,7 +137,7 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
         twice = [column for column in columns if header.count(column) > 1]
         if twice:
             raise DataError(f"{path}: its header {header} has the column {twice[0]!r} twice; rename one of them")
-        places = _lines_of_rows(path, header, separator, form["encoding"])
+        places = _lines_of_rows(path, header, separator, encoding)
         frame = pd.read_csv(
             path, usecols=[header.index(column) for column in columns], dtype=str, keep_default_na=False, **form
         )

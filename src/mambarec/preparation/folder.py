@@ -1,9 +1,11 @@
 """The folder of a data set as preparation writes it: beside its place and renamed when complete; and its YAML."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -11,7 +13,9 @@ import mambarec.config.configurator as configurator
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.text import read_text
 from mambarec.base.words import FORMULA_SIGNS, command, option
+from mambarec.config.keys import FEATURE_KEY
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -91,23 +95,38 @@ FEATURES = {
 }
 
 
-def describe(name: str, *modalities: str) -> None:
+# What a YAML says of the columns of a file; a file that is written here has those of overall.yaml.
+COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_separator", "inter_file_name")
+
+
+def describe(name: str, *modalities: str, anew: bool = False) -> None:
     """Write the YAML of a data set, or add to the one that is there what it does not declare.
 
     modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key is
-    left as it is. ConfigError when the YAML cannot be written.
+    left as it is. anew: the folder was written anew, so what the YAML says of files and their columns holds no longer; its
+    other lines stay. ConfigError when the YAML cannot be written.
     """
     path = configurator.dataset_folders()[0] / f"{name}.yaml"
     found = configurator.config_file(f"dataset/{name}.yaml")
     there = configurator.read_yaml(found) if found else {}
+    text = read_text(found).rstrip("\n") if found else f"# Written by {command('prepare')}."
     wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
+    stale = [key for key in there if anew and _is_stale(key, there[key], wanted)]
+    for key in stale:
+        text = re.sub(rf"^[\"']?{key}[\"']?\s*:.*\n?", "", text, flags=re.MULTILINE).rstrip("\n")
+        del there[key]
     declared = {str(value) for value in there.values()}
     lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there and value not in declared]
-    if not lines:
+    if not lines and not stale:
         return
-    start = found.read_text(encoding="utf-8").rstrip("\n") if found else f"# Written by {command('prepare')}."
     try:
-        write_text(path, "\n".join([start, *lines]) + "\n")
+        write_text(path, "\n".join([text, *lines]) + "\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); it needs the lines {lines}") from None
-    get_logger().info("%s: %s", path, ", ".join(lines))
+    removed = f"without {', '.join(stale)}" if stale else ""
+    get_logger().info("%s: %s", path, ", ".join(filter(None, [*lines, removed])))
+
+
+def _is_stale(key: str, value: Any, wanted: Mapping[str, str]) -> bool:
+    """Whether a line of a YAML is of a file, or of a column, that the new folder does not have."""
+    return value != wanted.get(key) if key in COLUMNS else bool(FEATURE_KEY.fullmatch(key)) and value not in wanted.values()

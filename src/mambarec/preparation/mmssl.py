@@ -18,7 +18,7 @@ from mambarec.base.console import show
 from mambarec.base.errors import DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.data.interactions import SPLITS
+from mambarec.data.interactions import SPLITS, in_two_splits
 from mambarec.preparation.folder import describe, new_folder
 from mambarec.preparation.options import add_dataset, dataset_folder
 from mambarec.preparation.readers.pickles import read_matrix
@@ -53,13 +53,13 @@ def run(options: argparse.Namespace) -> None:
     with new_folder(folder, options.overwrite) as temporary:
         pairs = {split: _pairs(source, split) for split in SPLITS}
         n_users, n_items = (int(max(ids.max() for ids in side)) + 1 for side in zip(*pairs.values(), strict=True))
-        _write_interactions(temporary / f"{name}.inter", pairs)
+        _write_interactions(source, temporary / f"{name}.inter", pairs)
         there = [modality for modality in MODALITIES if _copy_features(source, temporary, modality, n_items)]
     show(f"{n_users:,} users, {n_items:,} items")
     show("train / validation / test: " + " / ".join(f"{len(users):,}" for users, _ in pairs.values()))
     show(f"features: {', '.join(there) or 'none'}")
     get_logger().info("%s", folder)
-    describe(name, *there)
+    describe(name, *there, anew=True)
 
 
 def _pairs(source: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +96,12 @@ def _of_json(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-def _write_interactions(path: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """The .inter file: a user's pairs together, with x_label 0, 1, 2."""
+def _write_interactions(source: Path, path: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """The .inter file: a user's pairs together, with x_label 0, 1, 2. DataError where `source` has a pair in two splits."""
     labels = np.repeat(np.arange(len(SPLITS)), [len(pairs[split][0]) for split in SPLITS])
     users, items = (np.concatenate([pairs[split][side] for split in SPLITS]) for side in range(2))
+    if problems := in_two_splits(source, users, items, labels):
+        raise DataError("\n".join(problems))
     table = np.stack((users, items, labels), axis=1)[np.lexsort((items, labels, users))]
     np.savetxt(path, table, "%d", "\t", header="userID\titemID\tx_label", comments="")
 

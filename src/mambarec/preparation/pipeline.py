@@ -149,10 +149,10 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
-            describe(name, *kinds)
+            describe(name, *kinds, anew=True)
     show(report.text())
     get_logger().info("%s", folder)
-    describe(name, *kinds)
+    describe(name, *kinds, anew=True)
     _features(options, folder, "image" if known.get("image") else None)
 
 

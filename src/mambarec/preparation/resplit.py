@@ -17,7 +17,7 @@ from mambarec.base.places import DATA
 from mambarec.base.words import command
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
-from mambarec.preparation.folder import new_folder
+from mambarec.preparation.folder import COLUMNS, new_folder
 from mambarec.preparation.options import add_dataset, dataset_folder
 from mambarec.preparation.splits import SPLITS, split_interactions
 
@@ -67,10 +67,8 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
             if file.is_file() and file != path and file.suffix != ".inter" and not file.name.startswith("."):
                 shutil.copyfile(file, temporary / file.name)
         shutil.rmtree(temporary / "spill", ignore_errors=True)
-        # what the YAML says of the columns holds no longer
-        columns = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_separator", "inter_file_name")
         yaml_text = yaml.safe_dump(
-            {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in columns}
+            {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in COLUMNS}
         )
         about = f"# Written by {command('prepare')}: {folder.name}, split anew ({split}, seed {seed}).\n"
         write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
