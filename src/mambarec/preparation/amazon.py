@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     dump = Dump(
         interactions, "asin", about=about if options.meta else None, vectors=vectors if options.image_features else None
     )
-    prepare(options, dump)
+    prepare("amazon", options, dump)
 
 
 # interactions

@@ -21,6 +21,7 @@ from mambarec.base.logger import get_logger
 from mambarec.data.interactions import SPLITS, in_two_splits
 from mambarec.preparation.folder import describe, new_folder
 from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.pickles import read_matrix
 
 FILES = {
@@ -50,16 +51,19 @@ def run(options: argparse.Namespace) -> None:
         raise DataError(f"--folder {options.folder} is not a folder; name the one with train_mat, val_mat and test_mat")
     if source == folder:
         raise DataError(f"--folder {source} is where the data set is written; move the source elsewhere")
+    check_name(name, "mmssl")
     with new_folder(folder, options.overwrite) as temporary:
         pairs = {split: _pairs(source, split) for split in SPLITS}
         n_users, n_items = (int(max(ids.max() for ids in side)) + 1 for side in zip(*pairs.values(), strict=True))
+        users, items = (len(np.unique(np.concatenate(side))) for side in zip(*pairs.values(), strict=True))
+        check_size(name, users, items, sum(len(one) for one, _ in pairs.values()))
         _write_interactions(source, temporary / f"{name}.inter", pairs)
         there = [modality for modality in MODALITIES if _copy_features(source, temporary, modality, n_items)]
     show(f"{n_users:,} users, {n_items:,} items")
     show("train / validation / test: " + " / ".join(f"{len(users):,}" for users, _ in pairs.values()))
     show(f"features: {', '.join(there) or 'none'}")
     get_logger().info("%s", folder)
-    describe(name, *there, anew=True)
+    describe(name, *there, anew=name not in PUBLIC)
 
 
 def _pairs(source: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
 from mambarec.preparation.options import IMAGE_MODELS, add_dataset, dataset_folder
+from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.times import settle_text
 from mambarec.preparation.report import Report
 from mambarec.preparation.splits import NEED_TIME, SPLITS, split_interactions
@@ -106,8 +107,8 @@ def share(text: str) -> float:
     return value
 
 
-def prepare(options: argparse.Namespace, dump: Dump) -> None:
-    """Write the data set that the options of `add_options` describe."""
+def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
+    """Write the data set that the options of `add_options` describe. command_name: amazon or table."""
     if options.split in NEED_TIME and not dump.has_time:
         raise ConfigError(
             f"{option('split', options.split)} needs the time of interactions; name its column by {option('time-column')}"
@@ -119,6 +120,7 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
     if options.image_model and not (options.images or "image" in dump.columns):
         raise ConfigError(f"{option('image-model')} needs pictures; name their folder by {option('images')}")
     name, folder = options.dataset, dataset_folder(options)
+    check_name(name, command_name, options.split)
     report = Report(
         sys.argv,
         {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")},
@@ -130,6 +132,8 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             engine.run(RAW)
             dump.interactions(engine, report)
             filter_interactions(engine, report, options.min_rating, options.k_core)
+            kept = report.steps[-1][1]
+            check_size(name, kept.users, kept.items, kept.interactions)
             report.splits = split_interactions(engine, options.split, options.seed, report)
             settle_text(engine, "labelled")
             write_interactions(engine, temporary, name, dump.item_column)
@@ -149,10 +153,10 @@ def prepare(options: argparse.Namespace, dump: Dump) -> None:
             source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
-            describe(name, *kinds, anew=True)
+            describe(name, *kinds, anew=name not in PUBLIC)
     show(report.text())
     get_logger().info("%s", folder)
-    describe(name, *kinds, anew=True)
+    describe(name, *kinds, anew=name not in PUBLIC)  # the YAML of a public one says what its source has
     _features(options, folder, "image" if known.get("image") else None)
 
 

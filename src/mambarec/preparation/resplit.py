@@ -19,6 +19,7 @@ from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
 from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.public import check_name
 from mambarec.preparation.splits import SPLITS, split_interactions
 
 OF_INTERACTIONS = ("random", "cold-item", "cold-and-warm")  # these ask for no time
@@ -50,6 +51,7 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split}; expected one of {', '.join(SPLITS)}")
+    check_name(name, "resplit", option="--name")
     described, path = _described(folder)
     target = output / name
     with new_folder(target, overwrite) as temporary, Engine(temporary / "spill", 2.8, os.cpu_count() or 1) as engine:

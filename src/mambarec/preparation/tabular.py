@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
     columns = ("text", "image") if options.image_column else ("text",)
     dump = Dump(interactions, "item_id", bool(options.time_column), about if options.items else None, columns)
-    prepare(options, dump)
+    prepare("table", options, dump)
 
 
 def read_interactions(engine: Engine, report: Report, options: argparse.Namespace) -> None:
