@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from mambarec.base.places import CONFIGS  # noqa: E402
 from mambarec.cli import COMMANDS, prepare, recommend, report, train  # noqa: E402
-from mambarec.config import configurator, description  # noqa: E402
+from mambarec.config import description  # noqa: E402
+from mambarec.config.yaml_files import read_yaml  # noqa: E402
 from mambarec.mmrec import export  # noqa: E402
 
 WRITTEN = "<!-- python docs/reference.py writes this page. Do not edit it. -->\n"
@@ -170,7 +171,7 @@ def keys_page() -> str:
     parts.append("")
     for path in sorted((CONFIGS / "model").glob("*.yaml"), key=lambda path: path.stem.lower()):
         one, keys = description.read_values(path), description.of_model(path.stem)
-        identity = configurator.read_yaml(path).get("model_identity")
+        identity = read_yaml(path).get("model_identity")
         parts += [f"## {path.stem}\n", f"{_cell(one.about)}\n", *_table(keys)]
         for name, (lines, source) in one.spaces.items():
             option = "`--search wide`" if name.startswith("wide") else "`--search`"

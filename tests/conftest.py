@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import TrainDataLoader
 from mambarec.data.dataset import RecDataset
@@ -28,7 +28,7 @@ TOY_YAML = "inter_file_name: toy.inter\nvision_feature_file: image_feat.npy\ntex
 @pytest.fixture(scope="session")
 def _toy_configs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "configs"
-    shutil.copytree(configurator.CONFIGS, folder)
+    shutil.copytree(catalogue.CONFIGS, folder)
     (folder / "dataset" / "toy.yaml").write_text(TOY_YAML)
     return folder
 
@@ -36,15 +36,15 @@ def _toy_configs(tmp_path_factory):
 @pytest.fixture
 def known_toy(_toy_configs, monkeypatch):
     """Makes the data set 'toy' known beside those of src/configs."""
-    monkeypatch.setattr(configurator, "CONFIGS", _toy_configs)
+    monkeypatch.setattr(catalogue, "CONFIGS", _toy_configs)
 
 
 @pytest.fixture
 def configs(known_toy, tmp_path, monkeypatch):
     """A copy of src/configs, with 'toy', that a test may change."""
     folder = tmp_path / "configs"
-    shutil.copytree(configurator.CONFIGS, folder)
-    monkeypatch.setattr(configurator, "CONFIGS", folder)
+    shutil.copytree(catalogue.CONFIGS, folder)
+    monkeypatch.setattr(catalogue, "CONFIGS", folder)
     return folder
 
 

@@ -17,7 +17,8 @@ import yaml
 import mambarec as mr
 from mambarec.base.errors import UserError
 from mambarec.cli import COMMANDS, prepare, recommend, report, train
-from mambarec.config.configurator import Config, available_datasets, available_models, override_pairs
+from mambarec.config.catalogue import available_datasets, available_models
+from mambarec.config.configurator import Config, override_pairs
 from mambarec.experiments.grid import is_every
 from mambarec.mmrec import export
 

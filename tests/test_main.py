@@ -11,7 +11,8 @@ import pytest
 
 from mambarec.base.places import version
 from mambarec.cli import train as program
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.experiments.trials import attempt
 
 SRC = Path(__file__).resolve().parents[1] / "src"

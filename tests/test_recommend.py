@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from mambarec.cli import recommend as program
 from mambarec.data.dataset import RecDataset
 
@@ -164,9 +164,9 @@ def test_a_page_of_lists(call, make_run, tmp_path):
 READER = """
 import sys
 sys.path.insert(0, {src!r})
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from pathlib import Path
-configurator.CONFIGS = Path({configs!r})
+catalogue.CONFIGS = Path({configs!r})
 from mambarec.cli import recommend
 sys.exit(recommend.main({words!r}))
 """
@@ -174,7 +174,7 @@ sys.exit(recommend.main({words!r}))
 
 def test_a_reader_that_has_read_enough_is_no_error(make_run):
     words = ["--run", str(make_run("VBPR")), "-k", "64", "--explain", "9"]
-    script = READER.format(src=str(SRC), configs=str(configurator.CONFIGS), words=words)
+    script = READER.format(src=str(SRC), configs=str(catalogue.CONFIGS), words=words)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.stdout.close()

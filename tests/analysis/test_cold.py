@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from mambarec.analysis import cold
 from mambarec.base.errors import RunError
 from mambarec.cli import report
@@ -103,7 +103,7 @@ def test_links_may_have_another_number_of_neighbours(make_run, split):
 def elsewhere(configs, tmp_path, monkeypatch):
     """Data and YAMLs go where the test may write."""
     monkeypatch.setattr(report, "DATA", tmp_path / "data")
-    monkeypatch.setattr(configurator, "HOME", configurator.CHECKOUT)
+    monkeypatch.setattr(catalogue, "HOME", catalogue.CHECKOUT)
     return tmp_path
 
 

@@ -17,7 +17,8 @@ from mambarec.analysis.records import Record
 from mambarec.analysis.selection import made_by_study
 from mambarec.analysis.tables import performance_table
 from mambarec.base.errors import RunError
-from mambarec.config.configurator import CONFIGS, read_yaml
+from mambarec.config.catalogue import CONFIGS
+from mambarec.config.yaml_files import read_yaml
 from mambarec.experiments.experiment import Experiment
 
 LOW, HIGH = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]

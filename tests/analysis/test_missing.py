@@ -16,7 +16,8 @@ from torch import nn
 import mambarec.analysis.missing as missing
 from mambarec.analysis.missing import metrics_without, missing_modality
 from mambarec.base.errors import RunError
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.nn.graph import knn_graph
 from mambarec.running.trained import load_trained
 

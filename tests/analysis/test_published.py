@@ -10,7 +10,7 @@ from mambarec.analysis.published import FILE, FROM_GRAPHS, SPLITS, Figure, known
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import report
-from mambarec.config.configurator import available_models
+from mambarec.config.catalogue import available_models
 from mambarec.running.directory import RunDirectory
 from mambarec.running.run import run
 

@@ -5,18 +5,12 @@ import json
 import pytest
 import torch
 
+import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError
 from mambarec.base.places import CHECKOUT
-from mambarec.config import configurator
-from mambarec.config.configurator import (
-    Axis,
-    Config,
-    available_datasets,
-    available_models,
-    override_pairs,
-    parse_value,
-    read_yaml,
-)
+from mambarec.config.catalogue import available_datasets, available_models
+from mambarec.config.configurator import Axis, Config, override_pairs
+from mambarec.config.yaml_files import parse_value, read_yaml
 
 # what a run's numbers do not depend on
 NEUTRAL = {
@@ -544,13 +538,13 @@ def test_configuration_can_be_written_as_json(given):
 
 def test_the_users_folder_comes_before_the_package(known_toy, tmp_path, monkeypatch):
     """As with an installed package, whose data sets and tuned values lie in the user's folder."""
-    monkeypatch.setattr(configurator, "HOME", tmp_path)
-    assert configurator.config_file("dataset/toy.yaml") == configurator.CONFIGS / "dataset" / "toy.yaml"
+    monkeypatch.setattr(catalogue, "HOME", tmp_path)
+    assert catalogue.config_file("dataset/toy.yaml") == catalogue.CONFIGS / "dataset" / "toy.yaml"
     mine = tmp_path / "configs" / "dataset" / "toy.yaml"
     mine.parent.mkdir(parents=True)
     mine.write_text("inter_file_name: mine.inter\n")
-    assert configurator.config_file("dataset/toy.yaml") == mine and configurator.config_file("dataset/nowhere.yaml") is None
-    tuned = tmp_path / "configs" / configurator.tuned_file("BPR", "toy")
+    assert catalogue.config_file("dataset/toy.yaml") == mine and catalogue.config_file("dataset/nowhere.yaml") is None
+    tuned = tmp_path / "configs" / catalogue.tuned_file("BPR", "toy")
     tuned.parent.mkdir(parents=True)
     tuned.write_text("learning_rate: 0.125\n")
     config = Config("BPR", "toy", {"tuned": True})

@@ -3,7 +3,7 @@
 import pytest
 
 from mambarec.cli import train
-from mambarec.config.configurator import available_models
+from mambarec.config.catalogue import available_models
 from mambarec.config.description import of_model, of_run, read_values
 
 

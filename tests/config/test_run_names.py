@@ -6,7 +6,8 @@ import json
 import pytest
 
 from mambarec.base.settings import later
-from mambarec.config.configurator import Config, available_models, declared_settings
+from mambarec.config.catalogue import available_models, declared_settings
+from mambarec.config.configurator import Config
 
 # The hash of what names a run on the demo. It changes where a value of a YAML does. A new key has `later=` and changes none.
 NAMES = {

@@ -9,17 +9,11 @@ from pydantic import Field, field_validator
 
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.settings import Settings, checked, key, like, takes_list
-from mambarec.config.configurator import (
-    Config,
-    available_models,
-    declared_settings,
-    model_files,
-    model_yamls,
-    override_pairs,
-    read_yaml,
-)
+from mambarec.config.catalogue import available_models, declared_settings, model_files, model_yamls
+from mambarec.config.configurator import Config, override_pairs
 from mambarec.config.description import of_model
 from mambarec.config.keys import RunSettings
+from mambarec.config.yaml_files import read_yaml
 from mambarec.mmrec.plugins import load_model_class
 
 

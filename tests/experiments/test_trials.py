@@ -155,10 +155,10 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {src!r})
 from mambarec.cli import train as main
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from pathlib import Path
 if __name__ == "__main__":
-    configurator.CONFIGS = Path({configs!r})
+    catalogue.CONFIGS = Path({configs!r})
     sys.exit(main.main({words!r}))
 """
 

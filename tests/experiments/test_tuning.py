@@ -11,7 +11,8 @@ from mambarec.analysis.tables import performance_table
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import report
 from mambarec.cli import train as program
-from mambarec.config.configurator import Axis, Config, tuned_budget
+from mambarec.config.catalogue import tuned_budget
+from mambarec.config.configurator import Axis, Config
 from mambarec.experiments.trials import Outcome, prepare
 from mambarec.experiments.tuning import default_trials, save_best
 from mambarec.running.run import run

@@ -124,11 +124,11 @@ def _work(door: str, words: list[str], configs: str, root: str, befalls: Befalls
     module = importlib.import_module(DOORS.get(door, door))
     import torch
 
-    import mambarec.config.configurator as configurator
+    import mambarec.config.catalogue as catalogue
     from mambarec.experiments.trials import one_after_the_other
 
     torch.set_num_threads(1)
-    configurator.CONFIGS = Path(configs)
+    catalogue.CONFIGS = Path(configs)
     if not befalls.workers and hasattr(module, "LocalProcesses"):
         module.LocalProcesses = lambda jobs: one_after_the_other
     steps = _Steps(root, befalls)

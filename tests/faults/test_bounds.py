@@ -14,7 +14,7 @@ from mambarec.analysis.records import Record
 from mambarec.base.bounded import read_arrays, read_text
 from mambarec.base.errors import ConfigError, DataError, RunError, UserError
 from mambarec.base.memory import process_peak_mb, reset_process_peak
-from mambarec.config.configurator import read_yaml
+from mambarec.config.yaml_files import read_yaml
 from mambarec.data.dataset import RecDataset
 from mambarec.preparation.features.backbones import Backbone
 from mambarec.preparation.features.images import _prepare

@@ -22,7 +22,8 @@ from mambarec.base.bounded import read_arrays
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
 from mambarec.base.files import write_text
 from mambarec.cli import prepare
-from mambarec.config.configurator import Config, override_pairs, parse_value, read_yaml
+from mambarec.config.configurator import Config, override_pairs
+from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.experiment import read_experiment
 from mambarec.experiments.trials import prepare as trials_of

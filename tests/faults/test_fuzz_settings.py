@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from faults.fuzzing import SCALARS, VALUES, accepts, changed, fuzz, mutated
 from mambarec.cli import prepare, recommend, report
 from mambarec.cli import train as program
-from mambarec.config.configurator import Config, override_pairs, read_yaml
+from mambarec.config.configurator import Config, override_pairs
+from mambarec.config.yaml_files import read_yaml
 from mambarec.experiments.grid import plan
 from mambarec.running.run import open_dataset
 

@@ -20,7 +20,7 @@ from mambarec.base.logger import get_logger, log_to
 from mambarec.base.words import guarded, unguarded
 from mambarec.cli import prepare
 from mambarec.cli import train as program
-from mambarec.config.configurator import parse_value, read_yaml
+from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.running.trained import load_trained
 from mambarec.serving.identifiers import Identifiers
 from mambarec.serving.writers import write_tables

@@ -20,9 +20,9 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {src!r})
 import mambarec.cli.{door} as program
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from pathlib import Path
-configurator.CONFIGS = Path({configs!r})
+catalogue.CONFIGS = Path({configs!r})
 sys.exit(program.main(sys.argv[1:]))
 """
 

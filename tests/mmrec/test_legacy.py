@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from mambarec.config.configurator import MODELS
+from mambarec.config.catalogue import MODELS
 from mambarec.mmrec import dense_graphs
 from mambarec.mmrec.legacy import dropout_adj, mmrec_rooms, needs, provided, scatter, scatter_softmax, sparsesvd
 from mambarec.mmrec.plugins import load_model_class

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.running.run import load_model_class

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed

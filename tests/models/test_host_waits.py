@@ -9,7 +9,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training.trainer import init_seed

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from mambarec.base.errors import ModelError
 from mambarec.base.logger import get_logger
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.running.run import assemble
 from mambarec.training import recording

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mambarec.base.errors import ConfigError
-from mambarec.config.configurator import Config, available_models
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
 from mambarec.nn.alignment import info_nce, mmd
 from mambarec.nn.precision import in_float32
 from mambarec.running.run import load_model_class

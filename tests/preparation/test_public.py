@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mambarec.cli import prepare as program
-from mambarec.config.configurator import available_datasets
+from mambarec.config.catalogue import available_datasets
 from mambarec.preparation import public
 from mambarec.preparation.public import PUBLIC, Public, check_size
 

@@ -22,8 +22,8 @@ def start(toy, configs, tmp_path):
     """start(n, folder, *words) -> a training of the toy data by n processes, as a Popen."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys\nfrom pathlib import Path\nimport mambarec.config.configurator as configurator\n"
-        f"configurator.CONFIGS = Path({str(configs)!r})\n"
+        "import sys\nfrom pathlib import Path\nimport mambarec.config.catalogue as catalogue\n"
+        f"catalogue.CONFIGS = Path({str(configs)!r})\n"
         "from mambarec.cli.train import main\nsys.exit(main(sys.argv[1:]))\n"
     )
 

@@ -196,9 +196,9 @@ def test_a_line_of_metrics_that_a_kill_cut_short_does_not_count(finished):
 KILLED = """
 import sys
 sys.path.insert(0, {src!r})
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from pathlib import Path
-configurator.CONFIGS = Path({configs!r})
+catalogue.CONFIGS = Path({configs!r})
 from mambarec.training.trainer import Trainer
 from mambarec.running.run import run
 from mambarec.config.configurator import Config

@@ -10,7 +10,7 @@ from mambarec.models.bpr import BPR
 from torch import nn
 
 from mambarec.base.errors import DataError, RunError
-from mambarec.config.configurator import available_models
+from mambarec.config.catalogue import available_models
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator

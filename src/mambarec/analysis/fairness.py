@@ -14,8 +14,8 @@ import numpy as np
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import listed, seeds_text, value_text
-from mambarec.config.configurator import parse_value
 from mambarec.config.keys import keys_with
+from mambarec.config.yaml_files import parse_value
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
 BUDGET_KEYS = keys_with("budget", "selection")

@@ -18,7 +18,9 @@ from mambarec.analysis.records import Record
 from mambarec.analysis.tables import Cell, Table, budget_sentences, mean_and_deviation, points_sentence, tuned_sentences
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
-from mambarec.config.configurator import Config, available_models, parse_value
+from mambarec.config.catalogue import available_models
+from mambarec.config.configurator import Config
+from mambarec.config.yaml_files import parse_value
 from mambarec.experiments.grid import plan
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import find_runs

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
+import mambarec.config.catalogue as catalogue
 import mambarec.running.schema as schema
 from mambarec.base.bounded import parse_json, read_arrays, read_bytes
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.base.words import command
-from mambarec.config import configurator
-from mambarec.config.configurator import config_file, read_yaml, tuned_budget, tuned_file
+from mambarec.config.catalogue import config_file, tuned_budget, tuned_file
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
+from mambarec.config.yaml_files import read_yaml
 from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
@@ -76,7 +77,7 @@ class Record:
 
     def defaults(self) -> dict[str, Any]:
         """What this version's YAMLs set for the run's model and data set, as far as they are here."""
-        return _defaults(configurator.CONFIGS, self.model, self.dataset)
+        return _defaults(catalogue.CONFIGS, self.model, self.dataset)
 
     def settings(self) -> dict[str, Any]:
         """All that a run's figures depend on but the seed and the machine.

@@ -30,7 +30,8 @@ from mambarec.base.files import format_of, write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
-from mambarec.config.configurator import Axis, Config, available_datasets, override_pairs
+from mambarec.config.catalogue import available_datasets
+from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.experiment import experiments_in, plan_experiment

@@ -19,7 +19,8 @@ from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command, is_python, option, part_of_one, positive
 from mambarec.cli import COMMANDS
-from mambarec.config.configurator import Config, available_datasets, available_models, model_folder, override_pairs
+from mambarec.config.catalogue import available_datasets, available_models, model_folder
+from mambarec.config.configurator import Config, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each

@@ -9,31 +9,35 @@ Keys and file names are MMRec's. A value that is a list where one value is expec
 import copy
 import difflib
 import hashlib
-import importlib
 import itertools
 import json
 import math
 import re
-import sys
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import lru_cache
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-import yaml
 
-from mambarec.base.bounded import read_text
-from mambarec.base.contract import contract
-from mambarec.base.errors import ConfigError, ModelError
+from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, shown
-from mambarec.base.settings import Settings, checked, later, like, other_names, takes_list
+from mambarec.base.places import ANCHOR
+from mambarec.base.settings import Settings, checked, later, like, takes_list
 from mambarec.base.words import command, is_python, option
+from mambarec.config.catalogue import (
+    config_file,
+    config_folders,
+    declared_settings,
+    find_dataset,
+    find_model,
+    keys_owners,
+    meant,
+    model_folder,
+    model_yamls,
+    shared_yaml,
+    tuned_file,
+)
 from mambarec.config.keys import (
     FEATURE_KEY,
     LARGEST,
@@ -43,210 +47,16 @@ from mambarec.config.keys import (
     MirrorGradientSettings,
     RunSettings,
     keys_with,
+    nearest_key,
 )
+from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.evaluation.metrics import METRICS
 
-_YAML_BYTES, _YAML_VALUES, _TRIALS = 2**20, 100_000, 100_000  # of a file; in a file, its aliases written out; of a grid
+_TRIALS = 100_000  # of a grid
 _SINGLE = keys_with("single")
 _OF_YAMLS = frozenset(keys_with("grid"))
 _OF_PROGRAM = frozenset(keys_with("result")) - {"tuned"}
 _GIVEN = "command line"  # the source of what no YAML says
-_PACKAGES = {"sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # named otherwise on PyPI
-TUNED_BUDGET = "budget"  # begins the comment of a tuned file that says how long the search was
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a float (YAML 1.1 wants 1.0e-4) and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set = set()
-        for place, _ in node.value:
-            if place.tag.endswith(":merge"):
-                continue
-            key = self.construct_object(place, deep=True)
-            if not isinstance(key, str | int | float | None):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r}: expected a word", place.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$|^[-+]?(\d[\d_]*\.\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf)$|^\.nan$"),
-    list("-+0123456789."),
-)
-
-
-def _load(text: str) -> Any:
-    """What a YAML text holds; ValueError where that is more, or of another kind, than a setting can be."""
-    return copy.deepcopy(_parsed(text))
-
-
-@lru_cache(maxsize=256)  # a study or a grid reads the same few files for each of its trials
-def _parsed(text: str) -> Any:
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _written_out(node, {}) > _YAML_VALUES:
-            raise ValueError(f"it has more than {_YAML_VALUES:,} values, its aliases written out")
-        content = loader.construct_document(node)
-    except RecursionError:
-        raise ValueError("its lists are nested too deeply") from None
-    finally:
-        loader.dispose()
-    _check_plain(content)
-    return content
-
-
-def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node has, each alias replaced by what it stands for. known: by the node's id; 0 while it is open."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = 0
-        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
-    elif not known[id(node)]:
-        raise ValueError("an alias stands within what it names")
-    return known[id(node)]
-
-
-def _check_plain(value: Any) -> None:
-    """ValueError unless a value is made of words, numbers, truth values, nulls, lists, and mappings of words to these."""
-    if isinstance(value, dict):
-        for key, one in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"key {key!r}: expected a word; put it between quotes if it is meant")
-            _check_plain(one)
-    elif isinstance(value, list):
-        for one in value:
-            _check_plain(one)
-    elif not (value is None or isinstance(value, str | int | float)):
-        raise ValueError(f"{value!r} is a {type(value).__name__}; put it between quotes to have a word")
-
-
-def parse_value(text: str) -> Any:
-    """Read one command-line word as YAML: numbers, true/false, null, [lists], else a string."""
-    try:
-        return _load(text)
-    except (yaml.YAMLError, ValueError):
-        return text
-
-
-def nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """The key that was probably meant: one of another name, or one that is spelt alike."""
-    known = sorted(known)
-    meant = next((name for name, field in RunSettings.model_fields.items() if key.lower() in other_names(field)), None)
-    return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; ConfigError names the file and the line that does not parse.
-
-    No tag makes an object, and aliases cannot make much of little.
-    """
-    try:
-        content = _load(read_text(path, _YAML_BYTES))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__}; expected 'key: value' lines")
-    return content
-
-
-def model_files(folder: str | Path | None = None) -> dict[str, Path]:
-    """Name -> file of every model in src/models and in `folder`, whose files win over those of the same name.
-
-    A name is spelled as its YAML is, else as the class in the file is; a file with neither is no model.
-    """
-    yamls = [path for place in reversed(_model_configs(folder)) for path in place.glob("*.yaml")]
-    spelled = {path.stem.lower(): path.stem for path in yamls}
-    files = {path.stem: path for place in (MODELS, folder) if place for path in sorted(Path(place).glob("*.py"))}
-    named = {spelled.get(stem) or _class_in(path): path for stem, path in sorted(files.items())}
-    return {name: path for name, path in named.items() if name}
-
-
-def _model_configs(folder: str | Path | None) -> list[Path]:
-    """Where a model's YAML may lie; the first that has it wins."""
-    return [*([Path(folder), Path(folder).parent / "configs" / "model"] if folder else []), CONFIGS / "model"]
-
-
-def _class_in(path: Path) -> str | None:
-    """The class whose name is the file's, in any case."""
-    classes = re.findall(r"^class (\w+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-    return next((name for name in classes if name.lower() == path.stem.lower()), None)
-
-
-def available_models(folder: str | Path | None = None) -> list[str]:
-    """Names of the models in src/models, and in `folder`, as their YAML spells them."""
-    return list(model_files(folder))
-
-
-def available_datasets() -> list[str]:
-    """Names of the data sets that have a YAML in one of `dataset_folders`."""
-    return sorted({path.stem for folder in dataset_folders() for path in folder.glob("*.yaml")})
-
-
-def dataset_folders() -> list[Path]:
-    """Where the YAMLs of data sets lie; new ones are written into the first, and a file there wins over those of the others."""
-    return [place / "dataset" for place in config_folders()]
-
-
-def config_folders() -> list[Path]:
-    """Where YAMLs lie: in a checkout src/configs, else the user's configs/ and then the package's."""
-    return [CONFIGS] if HOME == CHECKOUT else [HOME / "configs", CONFIGS]
-
-
-def config_file(name: str) -> Path | None:
-    """The YAML of this name, such as dataset/baby.yaml, in the first of `config_folders` that has it; None if none has."""
-    return next((path for folder in config_folders() if (path := folder / name).exists()), None)
-
-
-@lru_cache
-def _declared(model: str, path: Path, changed: int) -> type[Settings] | None:
-    if not re.search(rf"^class {model}Settings\(", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
-        return None
-    with contract(model, "import"):
-        try:
-            return getattr(import_model(model, path), f"{model}Settings")
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"{model}: {path} declares its keys, so it imports from mambarec; it imports {error.name}, which is MMRec's"
-            ) from error
-
-
-def declared_settings(model: str, path: Path) -> type[Settings] | None:
-    """The class `<Model>Settings` of a model's file; None for a file without one, such as MMRec's, which is not imported.
-
-    Raises ConfigError or ModelError where the file cannot be imported.
-    """
-    return _declared(model, path, path.stat().st_mtime_ns)
-
-
-def import_model(name: str, path: Path) -> ModuleType:
-    """The module in a model's file; ConfigError where it imports what is not installed."""
-    try:
-        if path.parent == MODELS:
-            return importlib.import_module(f"mambarec.models.{path.stem}")
-        spec = spec_from_file_location(f"{path.stem} of {path.parent}", path)
-        module = module_from_spec(spec)  # type: ignore[arg-type]
-        sys.modules[module.__name__] = module  # torch_geometric looks for its classes' modules there
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-        return module
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").split(".")[0]
-        if missing in ("common", "models", "utils"):
-            raise
-        package = _PACKAGES.get(missing, missing)
-        raise ConfigError(f"{name}: {path} imports {missing}, which is not installed: pip install {package}") from error
 
 
 class UndeclaredKey(ConfigError, KeyError):
@@ -285,7 +95,7 @@ class Config(Mapping):
             )
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
-        dataset = _spelled(dataset, available_datasets(), "data set", dataset_folders())
+        dataset = find_dataset(dataset)
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
         self._read: set[str] = set()
@@ -294,7 +104,7 @@ class Config(Mapping):
         self.left_out: list[str] = []  # a line for each value of a grid that cannot be used
         self.axes: dict[str, list] = {}
 
-        layers = [CONFIGS / "overall.yaml", *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
+        layers = [shared_yaml("overall.yaml"), *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
         layers += model_yamls(model, folder)[:1]
         contents: list[tuple[str, Mapping[str, Any]]] = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
@@ -306,7 +116,7 @@ class Config(Mapping):
             contents.insert(1, (declared.__name__, defaults))
         if asked.get("mg"):
             self._schemas.append(MirrorGradientSettings)
-            contents.insert(1, ("mg.yaml", read_yaml(CONFIGS / "mg.yaml")))
+            contents.insert(1, ("mg.yaml", read_yaml(shared_yaml("mg.yaml"))))
         if declared:
             contents = [(name, self._checked_keys(name, content, model, folder)) for name, content in contents]
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
@@ -579,95 +389,9 @@ class Config(Mapping):
             self._values["device"] = torch.device("cpu")
 
 
-def tuned_file(model: str, dataset: str) -> str:
-    """The YAML of a model's tuned values on a data set, within src/configs; it need not exist."""
-    return f"tuned/{dataset}/{model}.yaml"
-
-
-def tuned_budget(path: Path) -> str:
-    """What a tuned file says of its search's budget; 'unknown' for one that was written by hand."""
-    found = re.search(rf"^# {TUNED_BUDGET}: (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return found[1] if found else "unknown"
-
-
-def model_folder(overrides: Mapping[str, Any]) -> Path | None:
-    """The folder of models beside src/models, if one is named: on the command line, or in overall.yaml."""
-    given = "model_path" in overrides
-    folder = overrides["model_path"] if given else read_yaml(CONFIGS / "overall.yaml").get("model_path")
-    if folder is None:
-        return None
-    if not isinstance(folder, str):
-        raise ConfigError(f"model_path={folder!r}; expected one folder")
-    place = real((Path.cwd() if given else ANCHOR) / folder)
-    if not place.is_dir():
-        raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
-    return place
-
-
-def keys_owners(key: str, folder: Path | None = None) -> str:
-    """Whose key this is, in words: the models that declare it or whose YAML sets it, or the mirror gradient; else ''."""
-    if key in MirrorGradientSettings.model_fields:
-        return f"the mirror gradient; add {option('mg', True)}"
-    return ", ".join(name for name, path in model_files(folder).items() if key in _own_keys(name, path, folder))
-
-
-def _own_keys(model: str, path: Path, folder: Path | None) -> set[str]:
-    """The keys that a model declares, or that its YAML sets."""
-    keys = set(model_values(model, folder))
-    with suppress(ConfigError, ModelError):  # a file that cannot be imported says so when it is asked for
-        if settings := declared_settings(model, path):
-            return settings.model_fields.keys() | (keys & RunSettings.model_fields.keys())
-    return keys
-
-
-def model_yamls(model: str, folder: Path | None = None) -> list[Path]:
-    """The YAMLs of a model; the first is the one that is read."""
-    return [path for place in _model_configs(folder) if (path := place / f"{model}.yaml").exists()]
-
-
-def model_values(model: str, folder: Path | None = None) -> dict[str, Any]:
-    """What the YAML of a model sets; nothing where it has none."""
-    places = model_yamls(model, folder)
-    return read_yaml(places[0]) if places else {}
-
-
 def search_space_key(search: bool | str) -> str:
     """The key of a model's YAML that says what a search tries, by what --search says."""
     return "wide_search_space" if search == "wide" else "search_space"
-
-
-def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:
-    """The name of a model as its YAML spells it, and its file; ConfigError where there is none of this name."""
-    files = model_files(folder)
-    spelled = _spelled(name, list(files), "model", [folder, MODELS] if folder else [MODELS])
-    return spelled, files[spelled]
-
-
-def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]) -> str:
-    for candidate in available:
-        if candidate.lower() == name.lower():
-            return candidate
-    lower = {candidate.lower(): candidate for candidate in available}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    if "," in name:
-        names = name.replace(",", " ").split()
-        hint = f" Several names are a list: {names}" if is_python() else f" Separate several names by spaces: {' '.join(names)}"
-    elif other := _meant(name):
-        hint = f" {other}"
-    elif near:
-        hint = f" Did you mean '{lower[near[0]]}'?"
-    else:
-        hint = f" `{command('prepare', 'table', '-d', name)}` makes one of your own tables" if kind == "data set" else ""
-    places = " or ".join(shown(folder) for folder in folders)
-    raise ConfigError(f"there is no {kind} '{name}' in {places}; there are: {', '.join(available)}.{hint}")
-
-
-def _meant(word: str) -> str:
-    """How to give a word that is the name of a model or of a data set; '' for any other."""
-    for letter, kind, names in (("-m", "model", available_models()), ("-d", "data set", available_datasets())):
-        if word.lower() in [name.lower() for name in names]:
-            return f"{word} is a {kind}: write {option(letter, word)}"
-    return ""
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
@@ -734,7 +458,7 @@ def override_pairs(words: Iterable[str]) -> dict[str, Any]:
         elif key is None:
             if re.fullmatch(r"-[A-Za-z]", word):
                 raise ConfigError(f"this command has no option {word}; -h shows its options")
-            hint = _meant(word) or "write --key value"
+            hint = meant(word) or "write --key value"
             raise ConfigError(f"'{word}' belongs to no key; {hint}")
         else:
             pairs[key].append(word)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mambarec.config.catalogue as catalogue
 from mambarec.base.settings import Settings, accepts
-from mambarec.config import configurator
 from mambarec.config.keys import MirrorGradientSettings, RunSettings, keys_with
 
 
@@ -66,19 +66,19 @@ def read_values(path: Path) -> Values:
 
 def of_run() -> list[Key]:
     """The keys of overall.yaml."""
-    return _described(read_values(configurator.CONFIGS / "overall.yaml").keys, [RunSettings])
+    return _described(read_values(catalogue.CONFIGS / "overall.yaml").keys, [RunSettings])
 
 
 def of_mirror_gradient() -> list[Key]:
     """The keys of mg.yaml."""
-    return _described(read_values(configurator.CONFIGS / "mg.yaml").keys, [MirrorGradientSettings])
+    return _described(read_values(catalogue.CONFIGS / "mg.yaml").keys, [MirrorGradientSettings])
 
 
 def of_model(model: str, folder: Path | None = None) -> list[Key]:
     """The keys that a model's YAML sets and its class declares."""
-    path = configurator.model_files(folder)[model]
-    settings = configurator.declared_settings(model, path)
-    keys = [key for place in configurator.model_yamls(model, folder)[:1] for key in read_values(place).keys]
+    path = catalogue.model_files(folder)[model]
+    settings = catalogue.declared_settings(model, path)
+    keys = [key for place in catalogue.model_yamls(model, folder)[:1] for key in read_values(place).keys]
     keys = [key for key in keys if key.name not in keys_with("grid")]
     known = {key.name for key in keys}
     if settings:
@@ -89,7 +89,7 @@ def of_model(model: str, folder: Path | None = None) -> list[Key]:
 
 def described(models: Sequence[str], folder: Path | None = None) -> Iterator[tuple[str, list[Key]]]:
     """Title and keys: of each model, of every run, of the mirror gradient. ConfigError where there is no such model."""
-    for model in [configurator.find_model(model, folder)[0] for model in models]:
+    for model in [catalogue.find_model(model, folder)[0] for model in models]:
         yield f"keys of {model}", of_model(model, folder)
     yield "keys of every run", of_run()
     yield "keys of the mirror gradient, with --mg", of_mirror_gradient()

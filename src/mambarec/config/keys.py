@@ -1,11 +1,13 @@
 """The keys of every run, and those of the mirror gradient. A model's own keys stand in the model's file."""
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mambarec.base.settings import Settings, key, roles_of
+from mambarec.base.settings import Settings, key, other_names, roles_of
 
 FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
 # Keys that MMRec's YAMLs of data sets have, and that only models of MMRec's own form read here.
@@ -198,3 +200,10 @@ def keys_with(*roles: str) -> list[str]:
 
 
 NEUTRAL_KEYS = frozenset(keys_with("neutral"))
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The key that was probably meant: one of another name, or one that is spelt alike."""
+    known = sorted(known)
+    meant = next((name for name, field in RunSettings.model_fields.items() if key.lower() in other_names(field)), None)
+    return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)

@@ -8,17 +8,9 @@ from typing import Any
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
 from mambarec.base.words import option, value_text
-from mambarec.config.configurator import (
-    Config,
-    available_models,
-    declared_settings,
-    keys_owners,
-    model_files,
-    model_folder,
-    model_values,
-    nearest_key,
-    search_space_key,
-)
+from mambarec.config.catalogue import available_models, declared_settings, keys_owners, model_files, model_folder, model_values
+from mambarec.config.configurator import Config, search_space_key
+from mambarec.config.keys import nearest_key
 
 EVERY = ("all", "usable")  # words for every model there is; `usable` leaves out those whose needs the data do not meet
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
+import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import count, seeds_text
-from mambarec.config import configurator
-from mambarec.config.configurator import TUNED_BUDGET, Config, tuned_budget, tuned_file
+from mambarec.config.catalogue import TUNED_BUDGET, tuned_budget, tuned_file
+from mambarec.config.configurator import Config
 from mambarec.config.keys import keys_with
 from mambarec.experiments.grid import by_model, by_point, plan, varied
 from mambarec.experiments.trials import Outcome, Trial
@@ -73,7 +74,7 @@ def save_best(
             {trial.path for trial in space},
             {trial.path for trial in defaults if of_it(trial)},
         )
-        path = configurator.config_folders()[0] / tuned_file(model, dataset)
+        path = catalogue.config_folders()[0] / tuned_file(model, dataset)
         write_text(path, search.text(given, budget, sampler))
         _compare_budgets(path)
         paths.append(path)

@@ -28,7 +28,8 @@ from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
 from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
-from mambarec.config.configurator import Config, import_model, model_files
+from mambarec.config.catalogue import import_model, model_files
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.mmrec.legacy import mmrec_rooms, needs, provided
 from mambarec.nn.abstract_recommender import GeneralRecommender

@@ -9,13 +9,14 @@ from typing import Any
 
 import filelock
 
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
 from mambarec.base.words import FORMULA_SIGNS, command, option
 from mambarec.config.keys import FEATURE_KEY
+from mambarec.config.yaml_files import read_yaml
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -106,9 +107,9 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
     left as it is. anew: the folder was written anew, so what the YAML says of files and their columns holds no longer; its
     other lines stay. ConfigError when the YAML cannot be written.
     """
-    path = configurator.dataset_folders()[0] / f"{name}.yaml"
-    found = configurator.config_file(f"dataset/{name}.yaml")
-    there = configurator.read_yaml(found) if found else {}
+    path = catalogue.dataset_folders()[0] / f"{name}.yaml"
+    found = catalogue.config_file(f"dataset/{name}.yaml")
+    there = read_yaml(found) if found else {}
     text = read_text(found).rstrip("\n") if found else f"# Written by {command('prepare')}."
     wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
     stale = [key for key in there if anew and _is_stale(key, there[key], wanted)]

@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-import mambarec.config.configurator as configurator
+import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
 from mambarec.base.words import command
+from mambarec.config.yaml_files import read_yaml
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
@@ -73,7 +74,7 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
             {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in COLUMNS}
         )
         about = f"# Written by {command('prepare')}: {folder.name}, split anew ({split}, seed {seed}).\n"
-        write_text(configurator.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
+        write_text(catalogue.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
     get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))
     return target
 
@@ -91,10 +92,10 @@ def is_split_of(target: Path, folder: Path) -> bool:
 
 def _described(folder: Path) -> tuple[dict, Path]:
     """What a data set's YAML says, and its interactions; ConfigError without the one, DataError without the other."""
-    source = configurator.config_file(f"dataset/{folder.name}.yaml")
+    source = catalogue.config_file(f"dataset/{folder.name}.yaml")
     if source is None:
         raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds")
-    described = configurator.read_yaml(source)
+    described = read_yaml(source)
     path = folder / str(described.get("inter_file_name"))
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected the interactions of {folder.name}")
@@ -103,7 +104,7 @@ def _described(folder: Path) -> tuple[dict, Path]:
 
 def _interactions(path: Path, described: dict) -> pd.DataFrame:
     """Each pair once, in the order of the file: row, userID, itemID, rating and time, all 1 and 0."""
-    overall = configurator.read_yaml(configurator.CONFIGS / "overall.yaml") | described
+    overall = read_yaml(catalogue.CONFIGS / "overall.yaml") | described
     columns = [overall[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label")]
     users, items, _ = read_interactions(path, columns, overall["field_separator"])
     frame = pd.DataFrame({"userID": users, "itemID": items}).drop_duplicates(ignore_index=True)

@@ -15,8 +15,8 @@ from mambarec.base.bounded import parse_json, read_json
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, is_python, option, resumed, value_text
-from mambarec.config.configurator import parse_value
 from mambarec.config.keys import NEUTRAL_KEYS
+from mambarec.config.yaml_files import parse_value
 from mambarec.running import schema
 from mambarec.running.directory import RunDirectory
 

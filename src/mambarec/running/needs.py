@@ -2,7 +2,8 @@
 
 from mambarec.base.errors import ConfigError, UserError
 from mambarec.base.places import MODELS
-from mambarec.config.configurator import Config, model_values
+from mambarec.config.catalogue import model_values
+from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.mmrec.plugins import load_model_class
 
