@@ -113,7 +113,7 @@ def match_items(engine: Engine, source: Source, interactions: Path, allow_unmatc
             for one, other in (("items", "about"), ("about", "items"))
         )
         raise DataError(unmatched(source.path, n_found, n_items, interactions, only_items, only_about))
-    return f"{source.path.name} has {n_found:,} of the {n_items:,} items"
+    return f"{source.name or source.path.name} has {n_found:,} of the {n_items:,} items"
 
 
 def unmatched(path: Path, n_found: int, n_items: int, wanted: Path, only_wanted: list[str], only_there: list[str]) -> str:
