@@ -66,3 +66,9 @@ def test_an_ending_of_no_format_or_of_another_is_refused(name, form, said):
 def test_what_is_wrong_within_a_hidden_folder_is_said_of_the_final_one(tmp_path):
     with pytest.raises(DataError, match=f"^{tmp_path}/made/table.csv is empty$"), replacing_folder(tmp_path / "made") as new:
         raise DataError(f"{new / 'table.csv'} is empty")
+
+
+def test_an_error_of_the_system_within_a_hidden_folder_names_the_final_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as error, replacing_folder(tmp_path / "made") as new:
+        (new / "deep" / "absent.csv").read_text()
+    assert error.value.filename == str(tmp_path / "made" / "deep" / "absent.csv")

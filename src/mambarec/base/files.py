@@ -111,12 +111,17 @@ def _seal(body: bytes) -> bytes:
 
 @contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Let an OSError that leaves the block name `path`, where it names no file or one of `others`, which stand for it."""
+    """Let an OSError that leaves the block name `path`, where it names no file or one of `others`, which stand for it.
+
+    What lies in one of `others` is named as it will lie in `path`.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename) in map(str, others):
-            error.filename, error.filename2 = str(path), None
+        there = Path(str(error.filename))
+        inside = [there.relative_to(other) for other in others if there.is_relative_to(other)]
+        if error.filename is None or inside:
+            error.filename, error.filename2 = str(path.joinpath(*inside[:1])), None
         raise
 
 
@@ -159,7 +164,7 @@ def replacing_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
                 old.rename(folder)
             _clear(old, new)
             new.mkdir()
-            with naming(folder), told_as({new: folder}):
+            with naming(folder, new), told_as({new: folder}):
                 yield new
             if new.exists():
                 if folder.exists() and not _exchange(new, folder):

@@ -126,7 +126,12 @@ class _View:
     def data_untouched(self) -> Iterator[None]:
         """ModelError when the data set's folder has other files at the end; what went into `place` is noted."""
         before = _state(self.dataset.folder)
-        yield
+        try:
+            yield
+        except OSError as error:
+            if "place" in vars(self) and isinstance(error.filename, str):
+                error.filename = error.filename.replace(str(self.place), str(self.dataset.folder))
+            raise
         after, name = _state(self.dataset.folder), self.settings["model"]
         changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
         if changed:

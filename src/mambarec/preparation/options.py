@@ -3,11 +3,12 @@
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
-from mambarec.base.words import option
+from mambarec.base.words import is_python, option
 
 IMAGE_MODELS = (
     "statistics (colours and textures, no weights), vgg16, timm:NAME or transformers:NAME, where NAME may be a folder"
@@ -20,6 +21,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data_path", type=Path, default=DATA, metavar="FOLDER", help="the folder that holds the data set's folder (data)"
     )
+
+
+def model_option(kind: str, *values: Any) -> str:
+    """The option that names a 'text' or an 'image' model: of the command for this kind, or in Python of mr.prepare_table."""
+    return option(f"{kind}-model" if is_python() else "model", *values)
 
 
 def dataset_folder(options: argparse.Namespace) -> Path:

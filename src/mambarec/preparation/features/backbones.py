@@ -14,7 +14,7 @@ from mambarec.base.files import real
 from mambarec.base.words import option
 from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
 from mambarec.preparation.features.statistics import describe_picture
-from mambarec.preparation.options import IMAGE_MODELS
+from mambarec.preparation.options import IMAGE_MODELS, model_option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +70,7 @@ def load_backbone(name: str = MODEL, weights: Path | None = None, download: bool
             folder = real(weights).parent
             raise ConfigError(
                 f"{option('weights')} is for vgg16 and timm; a transformers model is a folder: "
-                f"{option('model', f'transformers:{folder}')}"
+                f"{model_option('image', f'transformers:{folder}')}"
             )
         backbone = _transformers(rest, download)
     else:
@@ -87,7 +87,7 @@ def _statistics(weights: Path | None) -> Backbone:
 
 def _vgg16(weights: Path | None, download: bool) -> Backbone:
     """VGG16 up to its second fully connected layer, after the ReLU: 4096 wide. Simonyan and Zisserman, arXiv 1409.1556."""
-    models = library("torchvision", option("model", "vgg16")).models
+    models = library("torchvision", model_option("image", "vgg16")).models
     recipe = models.VGG16_Weights.IMAGENET1K_V1
     cached = Path(torch.hub.get_dir()) / "checkpoints" / recipe.url.rpartition("/")[2]
     if weights is None and not cached.exists():
@@ -112,11 +112,11 @@ def _vgg16(weights: Path | None, download: bool) -> Backbone:
 
 def _timm(name: str, weights: Path | None, download: bool) -> Backbone:
     """A model of timm without its classifier."""
-    timm = library("timm", option("model", f"timm:{name}"))
+    timm = library("timm", model_option("image", f"timm:{name}"))
     try:
         config = timm.create_model(name).pretrained_cfg
     except RuntimeError as error:
-        raise ConfigError(f"{option('model', f'timm:{name}')}: {error}; timm.list_models() names all") from None
+        raise ConfigError(f"{model_option('image', f'timm:{name}')}: {error}; timm.list_models() names all") from None
     filename = config.get("hf_hub_filename") or "model.safetensors"
     file = weights or _of_hub(name, config.get("hf_hub_id"), filename, download)
     try:
@@ -132,7 +132,7 @@ def _of_hub(name: str, repository: str | None, filename: str, download: bool) ->
     """The file with the weights of timm's model `name`, from the cache or, with `download`, from the hub."""
     if not repository:
         raise ConfigError(f"timm knows no weights of {name}; name a file of them by {option('weights', 'FILE')}")
-    hub = library("huggingface_hub", option("model", f"timm:{name}"))
+    hub = library("huggingface_hub", model_option("image", f"timm:{name}"))
     try:
         return Path(hub.hf_hub_download(repository, filename, local_files_only=not download))
     except (OSError, ValueError) as error:
@@ -145,7 +145,7 @@ def _of_hub(name: str, repository: str | None, filename: str, download: bool) ->
 
 def _transformers(name: str, download: bool) -> Backbone:
     """A model of transformers: its image features (as CLIP's), its pooler's output, or the mean of its last hidden state."""
-    transformers = library("transformers", option("model", f"transformers:{name}"))
+    transformers = library("transformers", model_option("image", f"transformers:{name}"))
     options: dict[str, Any] = {"local_files_only": not download}
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
@@ -162,7 +162,7 @@ def _transformers(name: str, download: bool) -> Backbone:
     if missing and not random_pooler:
         some = ", ".join(missing[:3])
         raise DataError(
-            f"{option('model', f'transformers:{name}')}: its file lacks {len(missing)} of the weights, such as {some}"
+            f"{model_option('image', f'transformers:{name}')}: its file lacks {len(missing)} of the weights, such as {some}"
         )
 
     def prepare(picture: "Image") -> Tensor:

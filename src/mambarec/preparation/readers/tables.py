@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mambarec.base.errors import DataError
+from mambarec.base.errors import DataError, told_as
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.readers.layout import LINE, Layout, find_layout, plain_copy, rows
 from mambarec.preparation.readers.lines import is_gz
@@ -111,10 +111,11 @@ def _read(engine: Engine, source: Source, table: str, layout: Layout, selected: 
     }
     arguments = ", ".join(f"{key} = {value}" for key, value in options.items())
     try:
-        engine.run(
-            f"CREATE TABLE {table} AS SELECT {selected} FROM read_csv({quoted(layout.path)}, {arguments})",
-            progress=source.path.name,
-        )
+        with told_as({layout.path: source.path}):  # which may be a copy
+            engine.run(
+                f"CREATE TABLE {table} AS SELECT {selected} FROM read_csv({quoted(layout.path)}, {arguments})",
+                progress=source.path.name,
+            )
     except DataError:
         if layout.numbered:
             raise
