@@ -1,5 +1,6 @@
 """The Python interface: the same runs and figures as the command line's, as objects that a notebook shows."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,9 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
     folder = mr.prepare_table("mine", interactions, items, text_columns=["title"], **options)
     assert folder == tmp_path / "data" / "mine" and (folder / "mine.inter").exists()
     assert set(pd.read_csv(folder / "items.csv")["text"]) == set(items["title"])
+    assert [one["path"] for one in json.loads((folder / "report.json").read_text())["sources"]] == ["interactions", "items"]
+    with pytest.raises(DataError, match=r"^interactions has no column 'nobody'"):
+        mr.prepare_table("other", interactions, user_column="nobody", data_path=tmp_path / "data")
     with pytest.raises(ConfigError, match="there is no argument nonsense"):
         mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
 

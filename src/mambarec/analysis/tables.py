@@ -11,7 +11,7 @@ from statistics import mean
 from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import count, guarded, listed, seeds_text
+from mambarec.base.words import count, guarded, is_python, listed, seeds_text
 
 CAPPED = "†"
 
@@ -307,7 +307,8 @@ def all_tables(comparison: Comparison, metrics: Sequence[str] | None = None) -> 
     shown = metrics or [metric for metric in METRICS if all(metric in record.result["test"] for record in records)]
     if not shown:
         there = ", ".join(records[0].result["test"])
-        raise ConfigError(f"the runs have none of {', '.join(METRICS)}; choose among {there} with --metrics")
+        hint = f"Table.to_frame() has {there}" if is_python() else f"choose among {there} with --metrics"
+        raise ConfigError(f"the runs have none of {', '.join(METRICS)}; {hint}")
     tables = [performance_table(comparison, shown), efficiency_table(comparison)]
     return [*tables, significance_table(comparison)] if comparison.tests else tables
 

@@ -249,7 +249,8 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     finished = None if wish.restart else directory.result()
     if finished:
         directory.check_figures()
-        logger.info("finished earlier, nothing to train (--restart trains again): %s", directory.path)
+        again = option("restart", True)
+        logger.info("finished earlier, nothing to train (%s trains again): %s", again, directory.path)
         processes.from_first({"trains": False})
         return {**finished, "directory": str(directory.path)}
 
