@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.words import option
-from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
+from mambarec.preparation.features.libraries import device, fetched, first_words, hub_cache, library
 from mambarec.preparation.features.statistics import describe_picture
 from mambarec.preparation.options import IMAGE_MODELS, model_option
 
@@ -133,29 +133,41 @@ def _of_hub(name: str, repository: str | None, filename: str, download: bool) ->
     if not repository:
         raise ConfigError(f"timm knows no weights of {name}; name a file of them by {option('weights', 'FILE')}")
     hub = library("huggingface_hub", model_option("image", f"timm:{name}"))
+    otherwise = f"Or name the file {filename} of {repository} with {option('weights')}. {_WITHOUT_WEIGHTS}"
+
+    def load(local: bool) -> Path:
+        return Path(hub.hf_hub_download(repository, filename, local_files_only=local))
+
     try:
-        return Path(hub.hf_hub_download(repository, filename, local_files_only=not download))
+        return fetched(f"the file of timm:{name}", repository, download, load, otherwise)
     except (OSError, ValueError) as error:
+        allow = "" if download else f"Allow a download with {option('download', True)}. "
         raise ConfigError(
-            f"the weights of timm:{name} are not in the cache {hub_cache()}. Name the file {filename} of {repository} with "
-            f"{option('weights')}, or allow a download with {option('download', True)}. {_WITHOUT_WEIGHTS}. "
-            f"The library says: {first_words(error)}"
+            f"the weights of timm:{name} are not in the cache {hub_cache()}. {allow}{otherwise}. The library says: "
+            f"{first_words(error)}"
         ) from None
 
 
 def _transformers(name: str, download: bool) -> Backbone:
     """A model of transformers: its image features (as CLIP's), its pooler's output, or the mean of its last hidden state."""
     transformers = library("transformers", model_option("image", f"transformers:{name}"))
-    options: dict[str, Any] = {"local_files_only": not download}
-    try:
+    otherwise = (
+        "Or name a folder of an image model (with config.json, preprocessor_config.json and model.safetensors). "
+        f"{_WITHOUT_WEIGHTS}"
+    )
+
+    def load(local: bool) -> tuple[Any, tuple[nn.Module, dict]]:
+        options: dict[str, Any] = {"local_files_only": local}
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
-        model, loading = transformers.AutoModel.from_pretrained(name, **options, output_loading_info=True)
+        return processor, transformers.AutoModel.from_pretrained(name, **options, output_loading_info=True)
+
+    try:
+        processor, (model, loading) = fetched(f"the image model transformers:{name}", name, download, load, otherwise)
     except (OSError, ValueError) as error:
+        allow = "Check its name" if download else f"Allow a download with {option('download', True)}"
         raise ConfigError(
             f"the image model transformers:{name} cannot be loaded. It is not a folder of an image model, and it is not in the "
-            f"cache {hub_cache()}. Name such a folder (with config.json, preprocessor_config.json and model.safetensors), or "
-            f"allow a download with {option('download', True)}. {_WITHOUT_WEIGHTS}. "
-            f"The library says: {first_words(error)}"
+            f"cache {hub_cache()}. {allow}. {otherwise}. The library says: {first_words(error)}"
         ) from None
     missing = sorted(loading["missing_keys"])
     random_pooler = bool(missing) and all("pooler." in key for key in missing)

