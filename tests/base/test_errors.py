@@ -1,12 +1,13 @@
 """How a command ends."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from mambarec.base.errors import ConfigError, exit_status
+from mambarec.base.errors import ConfigError, exit_status, explained
 from mambarec.base.places import CODE
 
 
@@ -63,3 +64,11 @@ def left_by_its_reader(work: str) -> tuple[int, bytes]:
     command.stdout.close()
     errors = command.stderr.read()
     return command.wait(timeout=60), errors
+
+
+def test_the_file_that_is_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    error = NotADirectoryError(errno.ENOTDIR, "", str(tmp_path / "file" / "data" / "mine"))
+    assert f"Move {tmp_path / 'file'} away" in (explained(error) or "")
+    error = FileExistsError(errno.EEXIST, "", str(tmp_path / "file"))
+    assert f"Move {tmp_path / 'file'} away" in (explained(error) or "")

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -50,6 +50,7 @@ def told_as(places: Mapping[Path, str | Path]) -> Iterator[None]:
 
 _ELSEWHERE = "name another place ({places})"
 _RIGHTS = f"this user may not use it. Change its rights (chmod, chown), or {_ELSEWHERE}"
+_FILE = "<file>"  # stands for what is in the way
 _GONE = f"its file system does not answer. Mount it again, or {_ELSEWHERE}"
 # What a disk or a path can do to a command, by the system's number; every other OSError is a mistake of the program.
 _REASONS = {
@@ -60,11 +61,11 @@ _REASONS = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
     errno.ENOENT: "it does not exist, or was removed meanwhile. Check the path",
-    errno.ENOTDIR: f"a part of this path is a file, and a folder is expected. Move the file away, or {_ELSEWHERE}",
-    errno.EEXIST: f"a file is there, and a folder is expected. Move the file away, or {_ELSEWHERE}",
-    errno.EISDIR: f"a folder is there, and a file is expected. Move the folder away, or {_ELSEWHERE}",
-    errno.ENOTEMPTY: f"the folder is not empty. Move what is in it away, or {_ELSEWHERE}",
-    errno.ELOOP: f"its symbolic links lead in a circle. Remove the link, or {_ELSEWHERE}",
+    errno.ENOTDIR: f"a part of this path is a file, and a folder is expected. Move {_FILE} away, or {_ELSEWHERE}",
+    errno.EEXIST: f"a file is there, and a folder is expected. Move {_FILE} away, or {_ELSEWHERE}",
+    errno.EISDIR: f"a folder is there, and a file is expected. Move {_FILE} away, or {_ELSEWHERE}",
+    errno.ENOTEMPTY: f"the folder is not empty. Move what is in {_FILE} away, or {_ELSEWHERE}",
+    errno.ELOOP: f"its symbolic links lead in a circle. Remove the link {_FILE}, or {_ELSEWHERE}",
     errno.ENAMETOOLONG: f"the name is too long for the file system. Use a shorter one, or {_ELSEWHERE}",
     errno.EBUSY: "the system uses it. Wait, and give the command again",
     errno.ETXTBSY: "a running program uses it. Wait, and give the command again",
@@ -98,7 +99,14 @@ def explained(error: OSError) -> str | None:
     if error.filename is None and _failure(sys.stdout, "\n"):
         error.filename = _STANDARD_OUTPUT
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "a file"
-    return f"{place}: {reason}"
+    return f"{place}: {reason.replace(_FILE, _in_the_way(place))}"
+
+
+def _in_the_way(place: str) -> str:
+    """The part of a path that is a file, where one is; else the path."""
+    with suppress(OSError):
+        return str(next((part for part in Path(place).parents if part.is_file()), place))
+    return place
 
 
 def exit_status(work: Callable[[], int | None], stopped: str) -> int:
