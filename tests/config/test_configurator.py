@@ -355,7 +355,7 @@ def test_an_unknown_model_suggests_the_nearest(configs, name, near):
 def test_a_slip_in_writing_a_value_is_explained(given):
     assert_error(lambda: given("--topk 10,20"), "topk='10,20'", "Several values have spaces between them: --topk 10 20")
     assert_error(lambda: given("--n_layers 1,2"), "Several values have spaces between them: --n_layers 1 2")
-    assert_error(lambda: given("--learning_rate 0,001"), "A number has a point and no comma: --learning_rate 0.001")
+    assert_error(lambda: given("--learning_rate 0,001"), "The decimal sign is a point: 0.001")
     assert_error(lambda: given("--seed 1,2"), "seed='1,2'", "--seed 1 2")
     assert_error(lambda: given("--seed"), "seed=True", "A key without a value is true; write --seed 999")
     assert_error(lambda: given("--topk"), "topk=True", "write --topk 5 10 20 50")
@@ -408,6 +408,13 @@ def test_a_value_of_the_wrong_type_or_range_is_an_error(given, words, phrases):
     assert_error(lambda: given(words), *phrases)
 
 
+def test_a_decimal_comma_is_told_from_a_list(given, add_lines):
+    assert_error(lambda: given("--learning_rate 0,001"), "The decimal sign is a point: 0.001")
+    assert_error(lambda: given("--learning_rate 0.1,0.2"), "--learning_rate 0.1 0.2")
+    add_lines("dataset/toy.yaml", "learning_rate: 0,01")
+    assert_error(given, "toy.yaml", "The decimal sign is a point: 0.01")
+
+
 def test_a_wrong_value_in_a_yaml_names_the_file(given, add_lines):
     add_lines("dataset/toy.yaml", "embedding_size: abc")
     assert_error(given, "toy.yaml", "embedding_size='abc'", "an integer")
@@ -417,8 +424,8 @@ def test_a_wrong_value_in_a_yaml_names_the_file(given, add_lines):
     ("content", "phrases"),
     [
         ("a: [1, 2\nb: 3\n", ["not valid YAML", "line 2"]),
-        ("a: 1\nb: 2\na: 3\n", ["not valid YAML", "'a' is given twice"]),
-        ("nested:\n  x: 1\n  x: 2\n", ["'x' is given twice", "line 2"]),
+        ("a: 1\nb: 2\na: 3\n", ["not valid YAML, line 3: key 'a' is given twice, first in line 1. Remove one"]),
+        ("nested:\n  x: 1\n  x: 2\n", ["line 3: key 'x' is given twice, first in line 2"]),
         ("- a\n- b\n", ["holds a list", "key: value"]),
         ("a: !!python/object/apply:os.system ['true']\n", ["not valid YAML", "python/object/apply"]),
     ],

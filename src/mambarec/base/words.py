@@ -67,13 +67,19 @@ def factor(text: str) -> float:
     return _number(text, 1000, "a number above 0 and at most 1000")
 
 
+def decimal_hint(value: Any) -> str:
+    """What to write in place of 0,001, a number with a decimal comma; '' for any other value."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d*,\d+", value)
+    return f". The decimal sign is a point: {value.replace(',', '.')}" if is_number else ""
+
+
 def _number(text: str, most: float, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value <= most:
-        raise argparse.ArgumentTypeError(f"{text}; expected {expected}")
+        raise argparse.ArgumentTypeError(f"{text}; expected {expected}{decimal_hint(text)}")
     return value
 
 

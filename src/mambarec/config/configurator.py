@@ -24,7 +24,7 @@ from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR
 from mambarec.base.settings import Settings, checked, later, like, takes_list
-from mambarec.base.words import command, is_python, option
+from mambarec.base.words import command, decimal_hint, is_python, option
 from mambarec.config.catalogue import (
     config_file,
     config_folders,
@@ -280,7 +280,7 @@ class Config(Mapping):
             return checked(*declared, value) if declared else like(value, default)
         except ValueError as error:
             written = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}…"
-            hint = _written(key, value, default) if source == _GIVEN else ""
+            hint = _written(key, value, default) if source == _GIVEN else decimal_hint(value)
             raise ConfigError(f"{_place(source)}{key}={written}; {error}{hint}") from None
 
     def _check_complete(self, model: str) -> None:
@@ -408,8 +408,8 @@ def _written(key: str, value: Any, default: Any) -> str:
     one = value[0] if isinstance(value, list) and len(value) == 1 else value
     if one is True and not is_python():
         return f". A key without a value is true; write {option(key, *(default if several else [default]))}"
-    if isinstance(one, str) and isinstance(default, float) and re.fullmatch(r"-?\d+,\d+", one):
-        return f". A number has a point and no comma: {option(key, parse_value(one.replace(',', '.')))}"
+    if isinstance(default, float) and (hint := decimal_hint(one)):
+        return hint
     if isinstance(one, str) and "," in one:
         values = [parse_value(word) for word in one.replace(",", " ").split()]
         how = "are a list" if is_python() else "have spaces between them"

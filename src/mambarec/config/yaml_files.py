@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a float (YAML 1.1 wants 1.0e-4) and refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set = set()
+        seen: dict = {}  # key -> its line, from 0
         for place, _ in node.value:
             if place.tag.endswith(":merge"):
                 continue
@@ -30,8 +30,10 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, str | int | float | None):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r}: expected a word", place.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-            seen.add(key)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' is given twice, first in line {seen[key] + 1}. Remove one", place.start_mark
+                )
+            seen[key] = place.start_mark.line
         return super().construct_mapping(node, deep)
 
 
@@ -109,6 +111,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = _load(read_text(path, _BYTES))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        words = ", ".join(filter(None, [error.context, error.problem]))
+        raise ConfigError(f"{path} is not valid YAML{line}: {words}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if content is None:

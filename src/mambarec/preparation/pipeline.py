@@ -13,7 +13,7 @@ from pathlib import Path
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, option, positive
+from mambarec.base.words import command, decimal_hint, option, positive
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
@@ -80,7 +80,7 @@ def number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text}; expected a number")
+        raise argparse.ArgumentTypeError(f"{text}; expected a number{decimal_hint(text)}")
     return value
 
 
