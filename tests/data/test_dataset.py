@@ -296,6 +296,8 @@ def with_value(value: float) -> np.ndarray:
         (with_value(np.nan), ["row 17", "NaN or Inf"]),
         (with_value(np.inf), ["row 17", "NaN or Inf"]),
         (with_value(-np.inf), ["row 17", "NaN or Inf"]),
+        (with_value(1e38), ["row 17 holds 1e+38", "from -1e+15 to 1e+15", "Scale the features", "overflow"]),
+        (np.full((64, 3), 2**25), ["row 0 holds 3.35544e+07", "1.67772e+07", "float32 rounds larger whole numbers"]),
         (np.full((64, 3), 1e-40), ["nothing above 1e-40", "Scale the features"]),
         (np.ones((64, 0)), ["two-dimensional", "float64 (64, 0)"]),
         (np.ones(64), ["two-dimensional", "float64 (64,)"]),

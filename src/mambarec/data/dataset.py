@@ -24,6 +24,7 @@ from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stan
 _FEATURE_SUFFIX = "_feature_file"
 # The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
+_TOO_LARGE = dict.fromkeys("iu", "float32 rounds larger whole numbers") | {"f": "the squares of larger numbers overflow there"}
 _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
 
 _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
@@ -298,14 +299,14 @@ class RecDataset:
                     raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
                 value = table[row][np.abs(table[row].astype(np.float64)).argmax()]
                 raise DataError(
-                    f"{path}: row {row} holds {value}; expected at most {_LARGEST[table.dtype.kind]:g} in size, since float32 "
-                    f"holds no more of a {table.dtype} exactly enough. Scale the features, to a mean of 0 and a deviation of 1 "
-                    "for instance"
+                    f"{path}: row {row} holds {value:g}; expected numbers from {-_LARGEST[table.dtype.kind]:g} to "
+                    f"{_LARGEST[table.dtype.kind]:g}. Scale the features, to a mean of 0 and a deviation of 1 for instance. A "
+                    f"model computes in float32, and {_TOO_LARGE[table.dtype.kind]}"
                 )
             if 0 < largest.max() < _SMALLEST:
                 raise DataError(
-                    f"{path} holds nothing above {largest.max():g} in size, where the squares of float32 are 0. Scale the "
-                    "features, to a mean of 0 and a deviation of 1 for instance"
+                    f"{path} holds nothing above {largest.max():g} in size. Scale the features, to a mean of 0 and a deviation "
+                    "of 1 for instance. A model computes in float32, and the squares of such small numbers are 0 there"
                 )
         if (
             table.dtype == np.float16
