@@ -29,14 +29,14 @@ _NO_UTF8 = re.compile("['\"]?([^'\"]*[\ud800-\udfff][^'\"]*)")
 class Engine:
     """A database of one preparation. A context manager."""
 
-    def __init__(self, spill: Path, memory_gb: float, threads: int):
-        """spill: a folder for what does not fit into `memory_gb`. ConfigError without the package duckdb.
+    def __init__(self, spill: Path, memory_gb: float, threads: int, more: str = ""):
+        """spill: a folder for what does not fit into `memory_gb`. more: which options give more, as a message says it.
 
-        DataError where the folder's name is no UTF-8.
+        ConfigError without the package duckdb. DataError where the folder's name is no UTF-8.
         """
         _check_utf8(str(spill))
         self.duckdb = duckdb = optional("duckdb", "duckdb", "prepare", "preparing data needs")
-        self.spill, self.memory_gb = spill, memory_gb
+        self.spill, self.memory_gb, self.more = spill, memory_gb, more
         settings: dict[str, Any] = {
             "threads": threads,
             "memory_limit": f"{memory_gb * 1000:.0f}MB",
@@ -93,8 +93,8 @@ class Engine:
                 yield
         except duckdb.OutOfMemoryException as error:
             raise RunError(
-                f"{self.memory_gb:g} GB of memory and the disk of {self.spill.parent} do not suffice; give more by "
-                f"{option('memory')}, or another disk by {option('data_path')} ({_first_line(error)})"
+                f"{self.memory_gb:g} GB of memory and the disk of {self.spill.parent} do not suffice; {self.more or _more()} "
+                f"({_first_line(error)})"
             ) from None
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
@@ -146,6 +146,10 @@ def _check_utf8(*values: Any) -> None:
     for value in values:
         if isinstance(value, str) and not value.isascii() and (found := _NO_UTF8.search(value)):
             raise DataError(f"{found[1]}: the name has a byte that is no UTF-8, and DuckDB cannot use it. Rename it")
+
+
+def _more() -> str:
+    return f"give more by {option('memory')}, or another disk by {option('data_path')}"
 
 
 def _first_line(error: Exception) -> str:

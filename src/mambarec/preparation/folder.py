@@ -22,17 +22,18 @@ from mambarec.preparation.report import Report
 
 
 @contextmanager
-def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+def new_folder(folder: Path, overwrite: bool, other: str = "-d") -> Iterator[Path]:
     """A hidden folder to write to, which takes the place of `folder` when the block ends well, and is removed when not.
 
-    DataError when `folder` exists and may not be overwritten, RunError when another process is at it.
+    other: the option that names the folder. DataError when `folder` exists and may not be
+    overwritten, RunError when another process is at it.
     """
     try:
         with replacing_folder(folder) as temporary:
             if folder.exists() and not overwrite:
                 raise DataError(
                     f"{folder} exists already; {option('overwrite', True)} replaces it and all that is in it, "
-                    f"or give {option('-d')} another name"
+                    f"or give {option(other)} another name"
                 )
             yield temporary
     except filelock.Timeout:

@@ -22,7 +22,7 @@ from mambarec.preparation.features.items import FILE
 from mambarec.preparation.features.packing import STORE
 from mambarec.preparation.features.text import encode_texts, load_encoder
 from mambarec.preparation.folder import new_folder
-from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.options import add_dataset, existing_folder
 
 
 def add_parser(commands) -> None:
@@ -48,7 +48,7 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the folder, or nothing where an encoder is another one."""
-    data = dataset_folder(options)
+    data = existing_folder(options)
     known = read_encoders(data)
     if not known:
         raise ConfigError(
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     if "image" in known:
         backbone = load_backbone(models["image"], options.weights, options.download)
         _check(options, "image", known["image"], models["image"], weights_digest(backbone.model))
-    with new_folder(real(options.output), options.overwrite) as folder:
+    with new_folder(real(options.output), options.overwrite, "output") as folder:
         if "text" in items:
             items["text"] = items["text"].map(guarded)
         items.to_csv(folder / FILE, index_label="item_id", lineterminator="\n")

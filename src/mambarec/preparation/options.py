@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mambarec.base.errors import ConfigError
+from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
 from mambarec.base.words import is_python, option
@@ -30,9 +30,26 @@ def model_option(kind: str, *values: Any) -> str:
 
 def dataset_folder(options: argparse.Namespace) -> Path:
     """data/<name>, an absolute path; ConfigError where the name would lead elsewhere."""
-    name = options.dataset
+    check_folder_name(options.dataset, "-d")
+    return real(options.data_path / options.dataset)
+
+
+def existing_folder(options: argparse.Namespace) -> Path:
+    """`dataset_folder`; DataError where there is none."""
+    folder = dataset_folder(options)
+    if not folder.is_dir():
+        above = folder.parent
+        there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else []
+        raise DataError(
+            f"{option('-d', options.dataset)}: there is no folder {folder}; {above} has {', '.join(there) or 'no data set'}. Name one of "
+            f"these, or another folder above it by {option('data_path')}"
+        )
+    return folder
+
+
+def check_folder_name(name: str, given: str) -> None:
+    """ConfigError where the name of a data set, which the option `given` gives, would lead elsewhere."""
     if not re.fullmatch(r"\w[\w.-]{,99}", name):
         raise ConfigError(
-            f"{option('-d', name)}: expected up to 100 letters, digits, _, - and dots, since files take this name"
+            f"{option(given, name)}: expected up to 100 letters, digits, _, - and dots, since files take this name"
         )
-    return real(options.data_path / name)

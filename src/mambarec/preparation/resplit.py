@@ -19,7 +19,7 @@ from mambarec.config.yaml_files import read_yaml
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
-from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.options import add_dataset, check_folder_name, existing_folder
 from mambarec.preparation.public import check_name
 from mambarec.preparation.splits import SPLITS, split_interactions
 
@@ -41,7 +41,9 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     name = options.name or f"{options.dataset}-{options.split}"
-    resplit(dataset_folder(options), name, options.split, options.seed, options.output, options.overwrite)
+    check_folder_name(name, "name")
+    catalogue.find_dataset(options.dataset)
+    resplit(existing_folder(options), name, options.split, options.seed, options.output, options.overwrite)
 
 
 def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwrite: bool = False) -> Path:
@@ -55,7 +57,10 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
     check_name(name, "resplit", option="--name")
     described, path = _described(folder)
     target = output / name
-    with new_folder(target, overwrite) as temporary, Engine(temporary / "spill", 2.8, os.cpu_count() or 1) as engine:
+    with (
+        new_folder(target, overwrite, "name") as temporary,
+        Engine(temporary / "spill", 2.8, os.cpu_count() or 1, "name another disk by --output") as engine,
+    ):
         frame = _interactions(path, described)
         engine.run("CREATE TABLE kept (row BIGINT, userID BIGINT, itemID BIGINT, rating DOUBLE, time BIGINT)")
         engine.insert("kept", {column: frame[column] for column in ("row", "userID", "itemID", "rating", "time")})
@@ -94,7 +99,7 @@ def _described(folder: Path) -> tuple[dict, Path]:
     """What a data set's YAML says, and its interactions; ConfigError without the one, DataError without the other."""
     source = catalogue.config_file(f"dataset/{folder.name}.yaml")
     if source is None:
-        raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds")
+        raise ConfigError(f"there is no dataset/{folder.name}.yaml that says which files {folder} holds; write one")
     described = read_yaml(source)
     path = folder / str(described.get("inter_file_name"))
     if not path.is_file():

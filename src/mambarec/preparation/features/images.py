@@ -24,7 +24,7 @@ from mambarec.preparation.features.packing import STORE, pack_images
 from mambarec.preparation.features.pictures import upright_rgb
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.folder import describe
-from mambarec.preparation.options import IMAGE_MODELS, add_dataset, dataset_folder
+from mambarec.preparation.options import IMAGE_MODELS, add_dataset, existing_folder
 
 COLUMN = "image"  # of items.csv: the path of the item's picture
 _LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory
@@ -124,7 +124,7 @@ def add_parser(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    folder = dataset_folder(options)
+    folder = existing_folder(options)
     column = options.image_column
     if column is None and options.images is None:
         column = COLUMN if COLUMN in read_items(folder) else None

@@ -18,7 +18,7 @@ from mambarec.preparation.features.feature_table import Block, FeatureFiles, wei
 from mambarec.preparation.features.items import read_items
 from mambarec.preparation.features.libraries import device, fetched, first_words, hub_cache, library
 from mambarec.preparation.folder import describe
-from mambarec.preparation.options import add_dataset, dataset_folder, model_option
+from mambarec.preparation.options import add_dataset, existing_folder, model_option
 from mambarec.preparation.readers.ids import is_missing_text
 
 if TYPE_CHECKING:
@@ -114,5 +114,5 @@ def add_parser(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    encode_texts(dataset_folder(options), options.model, options.batch_size, options.download)
+    encode_texts(existing_folder(options), options.model, options.batch_size, options.download)
     describe(options.dataset, "text")

@@ -1,0 +1,45 @@
+"""`prepare resplit`, and the folders that the commands are told: messages name what the person gave."""
+
+import pytest
+
+from mambarec.cli import prepare as program
+
+
+@pytest.fixture
+def call(toy, configs, tmp_path, capsys):
+    """call(*words) -> (exit status, standard error) of prepare.py on the folder of 'toy'."""
+
+    def invoke(command, *words):
+        status = program.main([command, *map(str, words), "--data_path", str(toy.parent)])
+        return status, capsys.readouterr().err
+
+    return invoke
+
+
+def test_a_folder_that_is_there_is_refused_by_the_option_that_names_it(call, tmp_path):
+    words = ["resplit", "-d", "toy", "--split", "random", "--output", tmp_path / "new", "--name", "other"]
+    assert call(*words)[0] == 0
+    status, err = call(*words)
+    assert status == 2 and "other exists already" in err and "or give --name another name" in err
+    assert call(*words, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a b"])
+def test_a_name_that_leads_elsewhere_is_refused(call, tmp_path, name):
+    status, err = call("resplit", "-d", "toy", "--split", "random", "--output", tmp_path / "new", f"--name={name or ' '}")
+    assert status == 2 and "--name" in err and "expected up to 100 letters" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resplit", "-d", "nope", "--split", "random"], "there is no data set 'nope'"),
+        (["resplit", "-d", "clothing", "--split", "random"], "-d clothing: there is no folder"),
+        (["text", "-d", "nope"], "-d nope: there is no folder"),
+        (["images", "-d", "nope"], "has toy. Name one of these, or another folder above it by --data_path"),
+        (["items", "-d", "nope", "--items", "x.csv", "--output", "x"], "-d nope: there is no folder"),
+    ],
+)
+def test_a_data_set_that_is_not_there_is_said(call, words, message):
+    status, err = call(*words)
+    assert status == 2 and message in err
