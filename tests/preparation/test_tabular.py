@@ -130,12 +130,84 @@ def test_the_yaml_of_a_data_set_made_by_hand_fits_the_files_that_replace_it(call
         (["--user-column", "who", "--item-column", "what", "--split", "global-time"], "--time-column"),
         (["--user-column", "who", "--item-column", "what", "--min-rating", "3"], "--rating-column"),
         (["--user-column", "who", "--item-column", "what", "--text-columns", "title"], "--items"),
-        (["--user-column", "who", "--item-column", "what", "--time-column", "who"], "time is neither a number nor a date"),
+        (["--user-column", "stars", "--item-column", "what", "--time-column", "who"], "time is neither a number nor a date"),
     ],
 )
 def test_a_mistake_ends_with_one_message_and_status_2(call, visits, tmp_path, words, message):
     status, _, err = call("table", "--interactions", tmp_path / "visits.csv", *words)
     assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--item-column", "who"], "--user-column and --item-column both name the column 'who'"),
+        (["--item-column", "what", "--time-column", "what"], "--item-column and --time-column both name the column 'what'"),
+        (["--item-column", "what", "--min-rating", "0,5"], "0,5; expected a number. The decimal sign is a point: 0.5"),
+        (["--item-column", "what", "--max-malformed", "0,01"], "The decimal sign is a point: 0.01"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_a_sentence(call, visits, tmp_path, capsys, words, message):
+    words = ["table", "--interactions", tmp_path / "visits.csv", "--user-column", "who", "--rating-column", "stars", *words]
+    try:
+        status, _, err = call(*words)
+    except SystemExit as stop:
+        status, err = stop.code, capsys.readouterr().err
+    assert status == 2 and message in err
+
+
+def test_a_decimal_comma_in_a_column_is_said(call, visits, tmp_path):
+    text = (tmp_path / "visits.csv").read_text().replace(",", "\t").replace("\t3\t", "\t3,5\t")
+    (tmp_path / "visits.tsv").write_text(text)
+    status, _, err = call("table", "--interactions", tmp_path / "visits.tsv", *visits)
+    assert status == 2 and "rating is not a number" in err and "Write decimals with a point, 0.5 and not 0,5" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.jsonl", b'{"who": "a", "what": "b"}\n' * 9, "log.jsonl holds JSON lines"),
+        ("log.json", b'[\n {"who": "a", "what": "b"}]\n', "log.json holds JSON. This command"),
+        ("log.jsonl", gzip.compress(b'{"who": "a", "what": "b"}\n' * 9), "pandas.read_json('log.jsonl', lines=True)"),
+        ("log.jsonl", '{"who": "a"}\n'.encode("utf-16"), "log.jsonl holds JSON lines"),
+        ("log.xlsx", b"PK\x03\x04" + bytes(99), "log.xlsx is a zip archive or a workbook of Excel"),
+        ("log.db", b"SQLite format 3\0" + bytes(99), "log.db is a database of SQLite"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--interactions", "--items"])
+def test_a_file_that_is_no_table_is_named_by_what_it_is(call, visits, tmp_path, name, content, message, option):
+    (tmp_path / name).write_bytes(content)
+    files = {"--interactions": tmp_path / "visits.csv", option: tmp_path / name}
+    texts = ["--text-columns", "title"] if option == "--items" else []
+    status, _, err = call("table", *(word for pair in files.items() for word in pair), *visits, *texts)
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_a_file_without_a_header_is_told_and_read_with_columns(call, visits, tmp_path):
+    path = tmp_path / "plain.csv"
+    path.write_text("".join((tmp_path / "visits.csv").read_text().splitlines(keepends=True)[1:]))
+    words = ["table", "--interactions", path, *visits]
+    status, _, err = call(*words)
+    assert status == 2 and "no column 'who'" in err and "The first line looks like data." in err and "--columns" in err
+    assert call(*words, "--columns", "who,what,stars,when")[0] == 0
+    frame = pd.read_csv(tmp_path / "data" / "mine" / "mine.inter", sep="\t")
+    assert len(frame) == 240
+
+
+def test_words_that_stand_below_too_are_no_header(call, tmp_path):
+    (tmp_path / "words.csv").write_text("anna,tea\nanna,milk\nmarco,tea\n")
+    status, _, err = call("table", "--interactions", tmp_path / "words.csv", "--user-column", "user", "--item-column", "item")
+    assert status == 2 and "The first line looks like data." in err
+
+
+def test_columns_that_seem_swapped_are_noted(call, visits, tmp_path):
+    frame = pd.read_csv(tmp_path / "visits.csv").rename(columns={"who": "user", "what": "product"})
+    frame.to_csv(tmp_path / "named.csv", index=False)
+    words = ["table", "--interactions", tmp_path / "named.csv", "--user-column", "product", "--item-column", "user"]
+    status, out, _ = call(*words)
+    assert status == 0 and "--user-column is 'product' and --item-column is 'user': swap them if need be" in out
+    status, out, _ = call(*words[:3], "--user-column", "user", "--item-column", "product", "--overwrite")
+    assert status == 0 and "swap them" not in out and "looks like data" not in out
 
 
 def test_a_gz_table_that_is_cut_short_is_an_error(call, visits, tmp_path):

@@ -39,9 +39,9 @@ def existing_folder(options: argparse.Namespace) -> Path:
     folder = dataset_folder(options)
     if not folder.is_dir():
         above = folder.parent
-        there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else []
+        there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else ["no data set"]
         raise DataError(
-            f"{option('-d', options.dataset)}: there is no folder {folder}; {above} has {', '.join(there) or 'no data set'}. Name one of "
+            f"{option('-d', options.dataset)}: there is no folder {folder}; {above} has {', '.join(there)}. Name one of "
             f"these, or another folder above it by {option('data_path')}"
         )
     return folder

@@ -1,5 +1,6 @@
 """What a preparation read, dropped and wrote, and why: printed at its end and kept as report.json."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from mambarec.base.words import option
 
 LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
+_DECIMAL_COMMA = re.compile(r"\b\d+,\d+\b")
 _LINES = 5  # line numbers that are shown for each reason
 
 
@@ -89,7 +91,9 @@ class Source:
         self.malformed.sort(key=lambda one: one["line"] or 0)
         if self.n_refused > share * total or not self.rows:
             examples = "; ".join(_example(one) for one in self.malformed[:3])
-            hint = f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
+            commas = any("not a number" in one["reason"] and _DECIMAL_COMMA.search(one["content"]) for one in self.malformed)
+            hint = ". Write decimals with a point, 0.5 and not 0,5; only between semicolons a comma is read as one" * commas
+            hint += f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
                 "not UTF-8" in self.refused
             )
             raise DataError(

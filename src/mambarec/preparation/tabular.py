@@ -11,8 +11,21 @@ from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.pipeline import Dump, add_options, prepare
 from mambarec.preparation.readers import times
 from mambarec.preparation.readers.ids import is_missing, leave_out_missing, match_items, text_or_null, trimmed
-from mambarec.preparation.readers.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
+from mambarec.preparation.readers.tables import (
+    NO_RATING,
+    column,
+    drop_unusable,
+    is_without_header,
+    layout_of,
+    load,
+    no_header,
+    rating,
+)
 from mambarec.preparation.report import Report
+
+# What the names of columns often hold.
+_USERS = ("user", "customer", "reviewer", "member", "visitor")
+_ITEMS = ("item", "product", "article", "asin", "movie", "book", "sku", "song", "track")
 
 
 def add_parser(commands) -> None:
@@ -31,9 +44,15 @@ def add_parser(commands) -> None:
     parser.add_argument("--text-columns", type=names, default=[], metavar="NAME,…", help=texts)
     pictures = "the column of --items with the path of a picture; of a URL, the last part is the file's name in --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=pictures)
+    columns = "the names of all columns of --interactions, in their order, if the file has no header"
+    parser.add_argument("--columns", type=names, metavar="NAME,…", help=columns)
     parser.add_argument("--encoding", type=encoding, metavar="NAME", help="the encoding of the files, such as latin-1 (UTF-8)")
     add_options(parser)
     parser.set_defaults(does=run)
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def encoding(name: str) -> str:
@@ -61,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
     if options.min_rating is not None and not options.rating_column:
         raise ConfigError(f"{option('min-rating')} needs {option('rating-column')}")
 
+    _check_columns(options)
+
     def interactions(engine: Engine, report: Report) -> None:
         read_interactions(engine, report, options)
 
@@ -72,10 +93,33 @@ def run(options: argparse.Namespace) -> None:
     prepare("table", options, dump)
 
 
+def _check_columns(options: argparse.Namespace) -> None:
+    """ConfigError where two options name the same column of the interactions."""
+    given: dict[str, str] = {}
+    for kind in ("user", "item", "rating", "time"):
+        name, given_by = getattr(options, f"{kind}_column"), option(f"{kind}-column")
+        if name in given:
+            raise ConfigError(f"{given[name]} and {given_by} both name the column '{name}'; name the column of each")
+        if name is not None:
+            given[name] = given_by
+
+
+def _seem_swapped(options: argparse.Namespace) -> bool:
+    """Whether the column of users is named like items, and the column of items like users."""
+    users, items = options.user_column.lower(), options.item_column.lower()
+    return any(word in items for word in _USERS) and any(word in users for word in _ITEMS)
+
+
 def read_interactions(engine: Engine, report: Report, options: argparse.Namespace) -> None:
     """Fill `raw`; DataError when a column is missing or too many rows are malformed."""
     source = report.source(options.interactions, "interactions")
-    layout = layout_of(engine, source, encoding=options.encoding)
+    layout = layout_of(engine, source, options.columns, options.encoding)
+    if is_without_header(layout, source):
+        source.note(no_header())
+    if _seem_swapped(options):
+        source.note(
+            f"{option('user-column', options.user_column)} and {option('item-column', options.item_column)}: swap them if need be"
+        )
     decimal_comma = layout.separator == ";"
     select = {
         "user_id": column(layout, options.user_column, source, option("user-column")),

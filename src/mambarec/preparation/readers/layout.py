@@ -20,12 +20,21 @@ import numpy as np
 
 from mambarec.base.errors import DataError
 from mambarec.base.text import encoding_of
-from mambarec.base.words import option
+from mambarec.base.words import command, option
 from mambarec.preparation.readers.lines import bounded_lines, opened, too_long
 from mambarec.preparation.report import Source
 
 SEPARATORS = ",\t;|"
 LINE = "\0line"  # the column of a plain copy that has each row's line in the original; no column of a file is named like this
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or a workbook of Excel",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"BZh91AY&SY": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"SQLite format 3": "a database of SQLite",
+}
+_JSON = re.compile(r"\s*(\[\s*)?\{\s*[\"'][^\"']*[\"']\s*:")
 _BLOCK = 1 << 22
 _LONGEST_FIELD = 1 << 26  # bytes; what is quoted over more than this is no field
 _SAMPLE = 100  # rows that show whether each ends with a separator
@@ -62,6 +71,21 @@ class Row(NamedTuple):
     fields: list[str] | None
     reason: str
     content: str
+
+
+def check_is_table(path: Path) -> None:
+    """DataError, which says what to do, for a file that holds JSON, an archive or a workbook."""
+    head = _head(path)
+    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), None)
+    if kind:
+        raise DataError(f"{path} is {kind}. This command reads text and Parquet; save the table as CSV")
+    if found := _JSON.match(head.decode(encoding_of(head), "replace").removeprefix("\ufeff")):
+        lines = "" if found[1] else ", lines=True"
+        raise DataError(
+            f"{path} holds {'JSON' if found[1] else 'JSON lines'}. This command reads text and Parquet. "
+            f"`{command('prepare', 'amazon', '--reviews')}` reads reviews of Amazon. Make a CSV of anything else by pandas: "
+            f"pandas.read_json({path.name!r}{lines}).to_csv({f'{path.stem}.csv'!r}, index=False)"
+        )
 
 
 def find_layout(source: Source, spill: Path, names: list[str] | None = None, encoding: str | None = None) -> Layout:

@@ -1,14 +1,17 @@
 """Tables in files, CSV or Parquet, read by the engine: columns as text, with the lines that cannot be used counted."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mambarec.base.errors import DataError, told_as
+from mambarec.base.words import option
 from mambarec.preparation.engine import Engine, quoted
-from mambarec.preparation.readers.layout import LINE, Layout, find_layout, plain_copy, rows
+from mambarec.preparation.readers.layout import LINE, Layout, check_is_table, find_layout, first_lines, plain_copy, rows
 from mambarec.preparation.readers.lines import is_gz
 from mambarec.preparation.report import LISTED, Source
 
+_SAMPLE = 100  # lines that show whether the first has names
 _REASONS = {
     "MISSING COLUMNS": "too few fields",
     "TOO MANY COLUMNS": "too many fields",
@@ -16,8 +19,6 @@ _REASONS = {
     "UNQUOTED VALUE": "a quote that does not end",
     "LINE SIZE OVER MAXIMUM": "too long",
 }
-
-
 NO_RATING = {"rating IS NULL OR NOT isfinite(rating)": "rating is not a number"}
 
 
@@ -38,6 +39,7 @@ def layout_of(engine: Engine, source: Source, names: list[str] | None = None, en
     DataError for a file that is empty or not text.
     """
     if not is_parquet(source.path):
+        check_is_table(source.path)
         return find_layout(source, engine.spill, names, encoding)
     tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quoted(source.path)})")
     lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({quoted(source.path)})")
@@ -58,12 +60,31 @@ def _top(tree: list[tuple[str, int]]) -> list[str]:
     return names
 
 
+def no_header() -> str:
+    """What to do with a file without a header."""
+    return (
+        "The first line looks like data. If the file has no header, name its columns by "
+        f"{option('columns', 'user,item,rating,time')}; of a file of {option('items')}, write the names into a line at its top"
+    )
+
+
+def is_without_header(layout: Layout, source: Source) -> bool:
+    """Whether the first line of a text file looks like data: it has numbers, or what stands in the lines below too."""
+    if not layout.separator or not layout.has_header or layout.names == [f"{n}" for n in range(len(layout.names))]:
+        return False
+    if any(re.fullmatch(r"[-+]?[0-9]+([.,][0-9]+)?", name) for name in layout.names):
+        return True
+    below = [line.split(layout.separator) for line in first_lines(source.path, _SAMPLE)[1:]]
+    return any(field.strip(' "') == name != "" for fields in below for field, name in zip(fields, layout.names, strict=False))
+
+
 def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
     """The SQL name of a column, text; DataError where the file does not have it, or twice. asked_by: who names it, in words."""
     places = [place for place, name in enumerate(layout.names) if name == wanted]
     if not places:
         names = ", ".join(name or "(no name)" for name in layout.names if name != LINE)
-        raise DataError(f"{source.path} has no column '{wanted}' ({asked_by}); it has: {names}")
+        hint = f". {no_header()}" if is_without_header(layout, source) else ""
+        raise DataError(f"{source.path} has no column '{wanted}' ({asked_by}); it has: {names}{hint}")
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)
         raise DataError(f"{source.path} has the column '{wanted}' ({asked_by}) twice, as columns {numbers}; rename one of them")
