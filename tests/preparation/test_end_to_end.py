@@ -65,6 +65,7 @@ def test_from_tables_and_pictures_to_training(call, configs, tmp_path, tiny_vit,
     ],
 )
 def test_a_mistake_ends_with_one_message_and_status_2(call, tmp_path, words, message):
+    (tmp_path / "shop").mkdir()
     status, err = call(words[0], "-d", "shop", "--data_path", tmp_path, *words[1:])
     assert status == 2 and message.format(data=tmp_path) in err and "Traceback" not in err
 

@@ -36,7 +36,7 @@ def test_a_name_that_leads_elsewhere_is_refused(call, tmp_path, name):
         (["resplit", "-d", "nope", "--split", "random"], "there is no data set 'nope'"),
         (["resplit", "-d", "clothing", "--split", "random"], "-d clothing: there is no folder"),
         (["text", "-d", "nope"], "-d nope: there is no folder"),
-        (["images", "-d", "nope"], "has toy. Name one of these, or another folder above it by --data_path"),
+        (["images", "-d", "nope"], "Name one of those that are there (toy), or another folder above it by --data_path"),
         (["items", "-d", "nope", "--items", "x.csv", "--output", "x"], "-d nope: there is no folder"),
     ],
 )

@@ -39,10 +39,11 @@ def existing_folder(options: argparse.Namespace) -> Path:
     folder = dataset_folder(options)
     if not folder.is_dir():
         above = folder.parent
-        there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else ["no data set"]
+        there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else []
+        known = f"Name one of those that are there ({', '.join(there)}), or" if there else "Name"
         raise DataError(
-            f"{option('-d', options.dataset)}: there is no folder {folder}; {above} has {', '.join(there)}. Name one of "
-            f"these, or another folder above it by {option('data_path')}"
+            f"{option('-d', options.dataset)}: there is no folder {folder}. {known} another folder above it by "
+            f"{option('data_path')}"
         )
     return folder
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import command
+from mambarec.base.words import command, option
 
 
 class Public(NamedTuple):
@@ -30,16 +30,16 @@ PUBLIC = {
 }
 
 
-def check_name(name: str, maker: str, split: str = "", option: str = "-d") -> None:
+def check_name(name: str, maker: str, split: str = "", given: str = "-d") -> None:
     """ConfigError where `prepare <maker>` does not make the public data set of this name, or splits it by another rule."""
     public = PUBLIC.get(name.lower())
     if public is None:
         return
     if maker != public.maker:
         made = f"`{command('prepare', public.maker)}` makes it from its public files" if public.maker else "it is generated"
-        raise _taken(name, option, f", and {made}")
+        raise _taken(name, given, f", and {made}")
     if split != public.split:
-        raise _taken(name, option, f", whose split is --split {public.split}")
+        raise _taken(name, given, f", whose split is {option('split', public.split)}")
 
 
 def check_size(name: str, users: int, items: int, pairs: int) -> None:
@@ -50,8 +50,8 @@ def check_size(name: str, users: int, items: int, pairs: int) -> None:
         raise _taken(name, "-d", f" with {sizes[0]}; these files give {sizes[1]}")
 
 
-def _taken(name: str, option: str, why: str) -> ConfigError:
+def _taken(name: str, given: str, why: str) -> ConfigError:
     return ConfigError(
-        f"{option} {name} is the name of a public data set{why}. Give {option} another name, so that your figures do not stand "
+        f"{option(given, name)} is the name of a public data set{why}. Give {option(given)} another name, so that your figures do not stand "
         "beside published ones"
     )

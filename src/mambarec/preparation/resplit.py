@@ -42,6 +42,7 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> None:
     name = options.name or f"{options.dataset}-{options.split}"
     check_folder_name(name, "name")
+    check_name(name, "resplit", given="name")
     catalogue.find_dataset(options.dataset)
     resplit(existing_folder(options), name, options.split, options.seed, options.output, options.overwrite)
 
@@ -54,7 +55,6 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split}; expected one of {', '.join(SPLITS)}")
-    check_name(name, "resplit", option="--name")
     described, path = _described(folder)
     target = output / name
     with (

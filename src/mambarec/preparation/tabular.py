@@ -51,10 +51,6 @@ def add_parser(commands) -> None:
     parser.set_defaults(does=run)
 
 
-def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
-
-
 def encoding(name: str) -> str:
     try:
         return codecs.lookup(name).name
@@ -118,7 +114,8 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
         source.note(no_header())
     if _seem_swapped(options):
         source.note(
-            f"{option('user-column', options.user_column)} and {option('item-column', options.item_column)}: swap them if need be"
+            f"{option('user-column', options.user_column)} and {option('item-column', options.item_column)}: swap them if they are "
+            "the wrong way round"
         )
     decimal_comma = layout.separator == ";"
     select = {
