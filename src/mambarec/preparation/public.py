@@ -52,6 +52,6 @@ def check_size(name: str, users: int, items: int, pairs: int) -> None:
 
 def _taken(name: str, given: str, why: str) -> ConfigError:
     return ConfigError(
-        f"{option(given, name)} is the name of a public data set{why}. Give {option(given)} another name, so that your figures do not stand "
-        "beside published ones"
+        f"{option(given, name)} is the name of a public data set{why}. Give {option(given)} another name, so that your figures "
+        "do not stand beside published ones"
     )

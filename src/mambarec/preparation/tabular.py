@@ -45,7 +45,7 @@ def add_parser(commands) -> None:
     pictures = "the column of --items with the path of a picture; of a URL, the last part is the file's name in --images"
     parser.add_argument("--image-column", "--image-urls", metavar="NAME", help=pictures)
     columns = "the names of all columns of --interactions, in their order, if the file has no header"
-    parser.add_argument("--columns", type=names, metavar="NAME,…", help=columns)
+    parser.add_argument("--columns", type=every_name, metavar="NAME,…", help=columns)
     parser.add_argument("--encoding", type=encoding, metavar="NAME", help="the encoding of the files, such as latin-1 (UTF-8)")
     add_options(parser)
     parser.set_defaults(does=run)
@@ -62,7 +62,12 @@ def encoding(name: str) -> str:
 
 def names(text: str) -> list[str]:
     """The names in a text that has commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    return [name for name in every_name(text) if name]
+
+
+def every_name(text: str) -> list[str]:
+    """As `names`, with an empty one where nothing stands between two commas."""
+    return [name.strip() for name in text.split(",")]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -113,10 +118,8 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
     if is_without_header(layout, source):
         source.note(no_header())
     if _seem_swapped(options):
-        source.note(
-            f"{option('user-column', options.user_column)} and {option('item-column', options.item_column)}: swap them if they are "
-            "the wrong way round"
-        )
+        both = [option("user-column", options.user_column), option("item-column", options.item_column)]
+        source.note(f"{' and '.join(both)}: swap them if they are the wrong way round")
     decimal_comma = layout.separator == ";"
     select = {
         "user_id": column(layout, options.user_column, source, option("user-column")),
