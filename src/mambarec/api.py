@@ -37,7 +37,7 @@ from mambarec.experiments.grid import plan
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory
-from mambarec.running.lookup import Described, choose_run, find_runs
+from mambarec.running.lookup import Described, choose_run, find_runs, say_damaged
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
@@ -393,7 +393,7 @@ def runs(
     The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
     """
     asked = _names("model", model), _names("dataset", dataset)
-    found = find_runs([arguments.place("results", results)], *asked, where=_where(settings))
+    found = find_runs([arguments.place("results", results)], *asked, where=_where(settings), damaged=say_damaged)
     rows = []
     for run in found:
         metric = run.valid_metric

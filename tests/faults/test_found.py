@@ -31,7 +31,7 @@ from mambarec.experiments.trials import run_trials
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.readers.lines import parse_record
 from mambarec.running.directory import FIGURES, RunDirectory
-from mambarec.running.lookup import find_runs
+from mambarec.running.lookup import choose_run, find_runs, say_damaged
 from mambarec.running.run import run
 from mambarec.serving.writers import write_tables
 
@@ -250,7 +250,7 @@ def test_settings_of_a_run_of_another_kind_are_not_listed(make_run, values, caps
     path = unlisted(make_run("BPR"))
     content = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(content | values))
-    assert not find_runs([path.parent], ["BPR"])
+    assert not find_runs([path.parent], ["BPR"], damaged=say_damaged)
     assert f"warning: {path} cannot be read" in capsys.readouterr().err
 
 
@@ -258,9 +258,12 @@ def test_a_damaged_run_hides_no_other(make_run, make_config, capsys):
     lost, damaged, whole = (Path(run(make_config("BPR", seed=seed))["directory"]) for seed in (1, 2, 3))
     (lost / "config.json").unlink()
     (damaged / "config.json").write_text("{")
-    assert [found.path for found in find_runs([whole.parent])] == [whole]
+    assert [found.path for found in find_runs([whole.parent], damaged=say_damaged)] == [whole]
     said = capsys.readouterr().err
     assert f"{lost} has no config.json; train it again" in said and f"{damaged} cannot be read" in said
+    with pytest.raises(RunError, match=f"has no config.json.*{whole} fits too: name it by"):
+        choose_run([whole.parent], ["BPR"])
+    assert choose_run([whole.parent], ["BPR"], seeds=[3]) == whole
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -278,12 +281,11 @@ def test_a_run_without_one_of_its_files_is_not_called_finished(make_config, name
         assert f"{name} does not exist" in outcome.error
 
 
-def test_a_finished_run_without_its_model_keeps_its_figures_and_says_so(make_config, caplog):
+def test_a_finished_run_without_its_model_keeps_its_figures(make_config):
     config = make_config("BPR", epochs=1)
     first = run(config)
     (Path(first["directory"]) / "best.pt").unlink()
     assert run(config) == first
-    assert "the figures of this run are whole, but" in caplog.text and "best.pt does not exist" in caplog.text
 
 
 def test_an_example_that_hangs_is_never_taken_for_one_that_is_refused(monkeypatch):

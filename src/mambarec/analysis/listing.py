@@ -7,7 +7,7 @@ from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.words import count, seeds_text, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.experiments.experiment import Experiment, trial_name
-from mambarec.running.lookup import FoundRun, find_runs
+from mambarec.running.lookup import FoundRun, find_runs, say_damaged
 
 _SAID = NEUTRAL_KEYS | {"model", "dataset", "seed", "device", "use_gpu", "model_code"}  # said elsewhere, or of the machine
 
@@ -42,7 +42,8 @@ def experiments_list(
     where is met by the settings of a trial's run, so a trial that has not begun does not fit it.
     """
     names = {name.lower() for name in models}, {name.lower() for name in datasets}
-    fitting = {trial_name(run.path) for run in find_runs([place], models, datasets, seeds, where)} if where else set()
+    found_runs = find_runs([place], models, datasets, seeds, where, say_damaged) if where else []
+    fitting = {trial_name(run.path) for run in found_runs}
 
     def fits(trial: str) -> bool:
         dataset, model, run = trial.split("/")

@@ -23,7 +23,7 @@ from mambarec.config.configurator import Config
 from mambarec.config.yaml_files import parse_value
 from mambarec.experiments.grid import plan
 from mambarec.running.directory import RunDirectory
-from mambarec.running.lookup import find_runs
+from mambarec.running.lookup import find_runs, say_damaged
 
 FILE = Path(__file__).with_name("published.csv")
 REASONS = "reasons.csv"  # in a folder of records: why a model was not run
@@ -183,7 +183,7 @@ def missing_reasons(places: Sequence[Path], dataset: str, figures: Sequence[Figu
     A folder says it in reasons.csv, with the columns dataset, model, setting and reason; else a run that has begun says it.
     """
     found: dict[tuple[str, str], str] = {}
-    for run in find_runs([place for place in places if place.is_dir()], datasets=[dataset]):
+    for run in find_runs([place for place in places if place.is_dir()], datasets=[dataset], damaged=say_damaged):
         if run.result is None:
             done = len(RunDirectory(run.path).metrics())
             for figure in figures:

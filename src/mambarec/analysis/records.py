@@ -95,8 +95,7 @@ class Record:
         return self.config.get("tuned") or None
 
     def as_tuned(self) -> "Record":
-        """The record as one whose values were taken from the tuned file: for a run that was finished before --tuned asked for
-        it."""
+        """This record as the one of a tuned run. A run with these values may be older than the command that said --tuned."""
         return replace(self, config={**self.config, "tuned": tuned_file(self.model, self.dataset)})
 
     def tuned_budget(self) -> str:

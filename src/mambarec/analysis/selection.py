@@ -162,7 +162,7 @@ def _take_experiment(
     for trial in trials:
         record = _record(place, trial)
         if record is not None:
-            found.append(record.as_tuned() if plan.settings.get("tuned") else record)
+            found.append(record.as_tuned() if plan.tuned else record)
         elif trial not in plan.pruned:
             missing.append(trial)
     selection.plans.append(plan)

@@ -202,8 +202,8 @@ def tuned_sentences(comparison: Comparison) -> list[str]:
     found: dict[str, list[str]] = {}
     for dataset in comparison.datasets:
         for entry in comparison.column(dataset):
-            record = entry.records[0]
-            if name := record.tuned():
+            if record := next((one for one in entry.records if one.tuned()), None):
+                name = record.tuned()
                 found.setdefault(record.tuned_budget(), []).append(f"{entry.label} ({name})")
     if not found:
         return []

@@ -38,7 +38,7 @@ from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, opened, prepare, run_trials
 from mambarec.preparation.resplit import is_split_of, resplit
-from mambarec.running.lookup import find_runs
+from mambarec.running.lookup import find_runs, pass_over, say_damaged
 from mambarec.running.run import open_dataset
 
 MISSING_SHARES = (0.25, 0.5, 0.75)  # of the items that lack a modality in training
@@ -320,9 +320,10 @@ def records(options: argparse.Namespace) -> None:
 
 def runs(options: argparse.Namespace) -> None:
     _check_places(options.results)
-    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where)
-    if not found and (there := find_runs(options.results)):
-        names = sorted({f"{run.model} on {run.dataset}" for run in there})
+    every = find_runs(options.results, damaged=say_damaged)
+    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where, pass_over)
+    if every and not found:
+        names = sorted({f"{run.model} on {run.dataset}" for run in every})
         raise RunError(f"no run fits what you asked for; there are runs of: {', '.join(names)}")
     found = [run for run in found if not (options.unfinished and run.result)]
     show(runs_list(found) if found else f"no {'unfinished ' * options.unfinished}run")

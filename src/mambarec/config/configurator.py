@@ -40,9 +40,9 @@ from mambarec.config.catalogue import (
 )
 from mambarec.config.keys import (
     FEATURE_KEY,
+    IGNORED_OF_MMREC,
     LARGEST,
     NEUTRAL_KEYS,
-    READ_BY_MMREC,
     FeatureFileSettings,
     MirrorGradientSettings,
     RunSettings,
@@ -106,7 +106,7 @@ class Config(Mapping):
 
         layers = [shared_yaml("overall.yaml"), *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
         layers += model_yamls(model, folder)[:1]
-        contents: list[tuple[str, Mapping[str, Any]]] = [(path.name, read_yaml(path)) for path in layers]
+        contents = [(path.name, read_yaml(path)) for path in layers]
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
         declared = declared_settings(model, self.model_file)
@@ -118,7 +118,8 @@ class Config(Mapping):
             self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(shared_yaml("mg.yaml"))))
         if declared:
-            contents = [(name, self._checked_keys(name, content, model, folder)) for name, content in contents]
+            for name, content in contents:
+                self._check_known(name, content, model, folder)
         self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
         for name, content in contents:
             self._listed[name] = content.get("hyper_parameters") or []
@@ -291,18 +292,19 @@ class Config(Mapping):
                     owner = "overall.yaml" if one is RunSettings else f"{model}.yaml"
                     raise ConfigError(f"{owner} does not set '{key}', which {one.__name__} declares without a default")
 
-    def _checked_keys(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> Mapping[str, Any]:
-        """What a YAML sets for this model; ConfigError where it sets a key that nobody declares.
+    def _check_known(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> None:
+        """ConfigError where a YAML sets a key that nobody declares.
 
-        The YAML of a data set may set keys of other models too, and those of MMRec that are not read here.
+        In the YAML of a data set and in overall.yaml it is one that looks like a known key and belongs to no model. Any other
+        key may be there, for models of MMRec's form or of a folder of their own; `unread` names it.
         """
-        kept, is_of_model = {}, name == f"{model}.yaml"
-        for key, value in content.items():
-            if self._field(key):
-                kept[key] = value
-            elif is_of_model or not (key in READ_BY_MMREC or keys_owners(key, folder)):
+        for key in content:
+            if self._field(key) or key in IGNORED_OF_MMREC:
+                continue
+            is_own = name == f"{model}.yaml"
+            near = nearest_key(key, itertools.chain(*(one.model_fields for one in self._schemas)), 0.8)
+            if is_own or (near and not keys_owners(key, folder)):
                 raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
-        return kept
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
         """The values of an axis of MMRec's kind that can be used, or all if none can; `left_out` says which cannot."""
@@ -356,6 +358,8 @@ class Config(Mapping):
             return f"{model} has no key '{key}'; it is a key of {owners}"
         classes = self._schemas[1:] if self._values else self._schemas  # a model's YAML is looked through before any is merged
         known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in classes))})
+        if is_given:
+            known = [name for name in known if name not in _OF_YAMLS | _OF_PROGRAM]
         near = nearest_key(key, known)
         meant = option(near).rstrip("=") if near and is_given else near
         hint = f"; did you mean '{meant}'?" if near else f". It knows: {', '.join(known)}"

@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 from mambarec.base.settings import Settings, key, other_names, roles_of
 
 FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
-# Keys that MMRec's YAMLs of data sets have, and that only models of MMRec's own form read here.
-READ_BY_MMREC = frozenset({"RATING_FIELD", "TIME_FIELD", "user_graph_dict_file", "item_graph_dict_file"})
+# Keys that MMRec's YAMLs of data sets have. Only models of MMRec's own form read them here.
+IGNORED_OF_MMREC = frozenset({"RATING_FIELD", "TIME_FIELD", "user_graph_dict_file", "item_graph_dict_file"})
 LARGEST = 2**53  # of a whole number; as many bits as JSON keeps everywhere
 
 # The roles of a key say what it changes and who may set it.
@@ -202,8 +202,8 @@ def keys_with(*roles: str) -> list[str]:
 NEUTRAL_KEYS = frozenset(keys_with("neutral"))
 
 
-def nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """The key that was probably meant: one of another name, or one that is spelt alike."""
+def nearest_key(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The key that was probably meant: one of another name, or one that is spelt alike. cutoff: how much, as difflib has it."""
     known = sorted(known)
     meant = next((name for name, field in RunSettings.model_fields.items() if key.lower() in other_names(field)), None)
-    return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
+    return meant if meant in known else next(iter(difflib.get_close_matches(key, known, n=1, cutoff=cutoff)), None)

@@ -36,8 +36,8 @@ class Experiment:
     purpose: comparison, grid, search, or 'study' and its name. axes: of each model, the keys that vary and their values.
     settings: what the command set besides. budget: values of BUDGET_KEYS, a list where the trials have several. points:
     search points of each model. trials: directories of the runs below results_dir; a search learns them as it goes. pruned:
-    of those that the search has ended early, the epochs. fingerprint: a hash of all runs that the plan may make. given: when
-    the command was last given. Times are UTC.
+    of those that the search has ended early, the epochs. fingerprint: a hash of all runs that the plan may make. tuned:
+    whether the command asked for values of src/configs/tuned. given: when the command was last given. Times are UTC.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Experiment:
     finished: str | None = None
     trials: list[str] = field(default_factory=list)
     pruned: dict[str, int] = field(default_factory=dict)
+    tuned: bool = False
 
     @property
     def is_study(self) -> bool:
@@ -151,8 +152,6 @@ def plan_experiment(
     seeds = sorted({config["seed"] for config in configs})
     varying = {"seed", *(key for keys in axes.values() for key in keys)}
     settings = {key: value for key, value in given.items() if key not in varying | NEUTRAL_KEYS}
-    if any(config["tuned"] for config in configs):
-        settings["tuned"] = True  # changes no number, and tables say it
     budget = {key: _one_or_all(config[key] for config in configs) for key in BUDGET_KEYS}
     candidates = sorted(map(trial_name, paths))
     everything = json.dumps([candidates, purpose, points, settings], sort_keys=True, default=str)
@@ -165,7 +164,8 @@ def plan_experiment(
         name = "-".join([re.sub(r"[^\w.]+", "-", word) for word in words] + [fingerprint[:_DIGITS]])
     elif not _NAME.fullmatch(name):
         raise ConfigError(f"{option('name', name)}: it becomes a file's name, so use letters, digits, '-', '_' and '.'")
-    plan = Experiment(name, purpose, models, datasets, axes, settings, seeds, budget, points, fingerprint)
+    tuned = any(config["tuned"] for config in configs)
+    plan = Experiment(name, purpose, models, datasets, axes, settings, seeds, budget, points, fingerprint, tuned=tuned)
     return replace(plan, trials=[trial_name(path) for path in (paths if trials is None else trials)])
 
 
@@ -204,7 +204,8 @@ def read_experiment(path: Path) -> Experiment | None:
             one for one in named if (parts := one.split("/"))[0] not in plan.datasets or parts[1] not in plan.models
         ]:
             raise ValueError(f"its trial {strange[0]} is of none of its data sets and models")
-        return replace(plan, name=path.stem)
+        # Before plans said it, the command did.
+        return replace(plan, name=path.stem, tuned=plan.tuned or "--tuned" in plan.command.split())
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None
 

@@ -150,11 +150,9 @@ class RunDirectory:
             raise RunError(f"{self.file(name)} cannot be read: {error}. {_again()}") from None
 
     def check_figures(self) -> None:
-        """RunError where a file that tables are made of is missing or damaged. Of a file beside them the log says it."""
+        """RunError where a file that tables are made of is missing or damaged. The model is checked when it is opened."""
         for name in FIGURES:
             self._checked(name)
-        if beside := self.damaged_best():
-            get_logger().warning("warning: the figures of this run are whole, but %s", beside)
 
     def settings(self) -> dict[str, Any]:
         """What config.json holds; empty where it is not there or damaged."""
@@ -229,7 +227,7 @@ class RunDirectory:
         names = [name for name in (CHECKPOINT, OLDER) if self.file(name).exists()]
         if names and not self._digests():
             self._adopt()
-        damaged_best, damaged, last_best = self.damaged_best(), [], -1
+        damaged_best, damaged, last_best = self._damaged_best(), [], -1
         for name in names:
             try:
                 state = self.checkpoint(name)
@@ -250,7 +248,7 @@ class RunDirectory:
             raise damaged[0]
         return None
 
-    def damaged_best(self) -> RunError | None:
+    def _damaged_best(self) -> RunError | None:
         """What is wrong with best.pt or a file that was written with it."""
         for name in BEST:
             if name in self._digests():

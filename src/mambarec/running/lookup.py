@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,19 +83,22 @@ def find_runs(
     datasets: Sequence[str] = (),
     seeds: Sequence[int] = (),
     where: Sequence[str] | Mapping[str, Any] = (),
+    damaged: Callable[[Path, RunError], None] | None = None,
 ) -> list[FoundRun]:
     """The runs below folders that are of one of these models, data sets and seeds, and fit every KEY=VALUE of `where`.
 
-    where: words, or keys with their values. Empty sequences take all; names may be spelled in any case. A run whose files are
-    missing or damaged is named on standard error, and passed over. ConfigError for a word of `where` that is no KEY=VALUE, or
-    whose key no run has.
+    where: words, or keys with their values. Empty sequences take all; names may be spelled in any case. damaged: is told of
+    a run whose files are missing or damaged, which is then passed over; without it this is a RunError. ConfigError for a word
+    of `where` that is no KEY=VALUE, or whose key no run has.
     """
     runs = []
     for path in (path for place in places for path in _run_directories(Path(place))):
         try:
             runs += [run] if (run := _read(path)) else []
         except RunError as error:
-            show(f"warning: {error}", file=sys.stderr)
+            if damaged is None:
+                raise
+            damaged(path, error)
     conditions = parse_where(where, {key for run in runs for key in run.config})
 
     def wanted(name: str, names: Sequence[str]) -> bool:
@@ -116,10 +119,18 @@ def choose_run(
     seeds: Sequence[int] = (),
     where: Sequence[str] | Mapping[str, Any] = (),
 ) -> Path:
-    """The directory of the one finished run that fits; RunError lists the candidates where none or several do."""
-    places = list(places)
-    found = find_runs(places, models, datasets, seeds, where)
+    """The directory of the one finished run that fits; RunError lists the candidates where none or several do.
+
+    A damaged run that fits, as far as its directory's name says, is an error too: it may be the one that is meant.
+    """
+    places, damaged = list(places), []
+    found = find_runs(places, models, datasets, seeds, where, lambda path, error: damaged.append((path, error)))
     finished = [run for run in found if run.result]
+    if len(finished) < 2:
+        for path, error in damaged:
+            if _may_fit(path, models, datasets, seeds):
+                others = f". {finished[0].path} fits too: name it by {option('run', 'DIRECTORY')}" if finished else ""
+                raise RunError(f"{error}{others}") from error
     if len(finished) == 1:
         return finished[0].path
     settings = [option(key, value) for key, value in where.items()] if isinstance(where, Mapping) else where
@@ -139,8 +150,27 @@ def choose_run(
     if found:
         lines = "\n".join(f"  {run.path}: {run.state()}, {run.progress()}" for run in found[:SHOWN])
         raise RunError(f"no finished run fits '{asked}'. These are not finished:\n{lines}\nGo on with one: {resumed()}")
-    there = sorted({f"{run.model} on {run.dataset}" for run in find_runs(places) if run.result})
+    there = sorted({f"{run.model} on {run.dataset}" for run in find_runs(places, damaged=pass_over) if run.result})
     raise RunError(f"no run in {where_looked} fits '{asked}'; there are finished runs of: {', '.join(there) or 'no model'}")
+
+
+def _may_fit(path: Path, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether a run's directory, results/<data set>/<model>/seed…, is named as one that is asked for."""
+    dataset, model, run = (part.lower() for part in path.parts[-3:])
+    return (
+        (not models or model in {name.lower() for name in models})
+        and (not datasets or dataset in {name.lower() for name in datasets})
+        and (not seeds or any(run.startswith(f"seed{seed}-") for seed in seeds))
+    )
+
+
+def pass_over(path: Path, error: RunError) -> None:
+    """For `find_runs`, where damaged runs do not matter."""
+
+
+def say_damaged(path: Path, error: RunError) -> None:
+    """For `find_runs`: name a damaged run on standard error."""
+    show(f"warning: {error}", file=sys.stderr)
 
 
 def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
