@@ -486,9 +486,8 @@ def test_a_misspelt_key_of_a_shared_yaml_is_an_error(given, add_lines, file):
 def test_a_data_sets_yaml_may_set_keys_of_other_models_and_of_mmrec(given, add_lines):
     add_lines("dataset/toy.yaml", "n_layers: 1\nTIME_FIELD: timestamp\nanything: 5")
     lines = given(model="BPR").unread()
-    assert [
-        line.partition(",")[0] for line in lines if "toy.yaml" in line and "feature" not in line and "inter_" not in line
-    ] == [f"toy.yaml sets '{key}'" for key in ("n_layers", "TIME_FIELD", "anything")]
+    for key in ("n_layers", "TIME_FIELD", "anything"):
+        assert any(line.startswith(f"toy.yaml sets '{key}'") for line in lines)
 
 
 def test_each_trial_reports_for_itself(undeclared):

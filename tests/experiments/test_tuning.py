@@ -1,5 +1,6 @@
 """Tuned settings: what a search keeps, what the file says of it, and how a run takes it up."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,12 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
     (of_search,) = (path for path in plans if '"tuned": true' not in path.read_text())
     assert report.main(["table", "--experiment", of_search.stem, "--results", str(tmp_path / "results")]) == 0
     assert "Tuned" not in capsys.readouterr().out  # it was made before there were tuned values
+    (tuned,) = {*(tmp_path / "results" / "experiments").iterdir()} - {of_search}
+    plan = json.loads(tuned.read_text())
+    del plan["tuned"]  # as plans were before
+    tuned.write_text(json.dumps({**plan, "command": "mambarec train -m BPR LightGCN -d toy --tuned"}))
+    assert program.main([*words, "--tuned", "--name", tuned.stem]) == 0
+    assert "Tuned on validation: BPR (tuned/toy/BPR.yaml)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
