@@ -1,6 +1,7 @@
 """The Python interface: the same runs and figures as the command line's, as objects that a notebook shows."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,7 +208,7 @@ SETTINGS = {
     "learning_rate": [None, "0.1", 0, -1.0, float("nan"), float("inf"), True, [], [0.1, "a"], np.float64(-1), Other()],
     "use_gpu": [None, "yes", 1, [], Other()],
     "data_path": [None, True, [], ["a", "b"], b"a", "a\0", Other()],
-    "topk": [None, "5", 0, [], [0], [0.5], ["5"], True, Other()],
+    "topk": [None, "5", 0, [], [0], [0.5], ["5"], True, {5, 20}, Other()],
     "metrics": [None, [], True, ["nothing"], Other()],
     "search_space": [5, {1: [2]}, {"epochs": [1, 2]}, Other()],
     "device": ["cpu", Other()],
@@ -236,13 +237,14 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_argument(name, argument, tm
         with pytest.raises(UserError) as refusal:
             getattr(owner, name.rpartition(".")[2])(**{**given, argument: value})
         text = str(refusal.value)
-        assert argument in text and "command line" not in text and "--" not in text, (value, text)
+        named = rf"\b{argument}=|'{argument}'|^{argument}: |^{argument} takes |no argument {argument}\b"
+        assert re.search(named, text) and "command line" not in text and "--" not in text, (value, text)
         assert len(text) < 700 and not (tmp_path / "results").exists(), text
 
 
 def test_numpy_and_paths_are_taken_as_python_has_them(places):
-    run = mr.train("BPR", "toy", **{**places, "topk": [10, 20], "learning_rate": 0.25, "epochs": 1})
-    of_numpy = {"topk": np.array([10, 20]), "learning_rate": np.float32(0.25), "epochs": np.int64(1)}
+    run = mr.train("BPR", "toy", **{**places, "topk": [10, 20], "learning_rate": 0.1, "epochs": 1})
+    of_numpy = {"topk": np.array([10, 20]), "learning_rate": np.float32(0.1), "epochs": np.int64(1)}
     of_numpy |= {"use_gpu": np.bool_(False), **{key: Path(places[key]) for key in ("data_path", "results_dir")}}
     again = mr.train("BPR", "toy", restart=np.bool_(False), seed=(np.int64(999),), **{**places, **of_numpy})
     assert again.directory == run.directory
@@ -273,3 +275,23 @@ print(run.result["epochs"])
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip().endswith("\n1")
+
+
+def test_train_refuses_a_grid_of_the_yaml(places, configs):
+    with (configs / "model" / "BPR.yaml").open("a") as file:
+        file.write("hyper_parameters: [reg_weight]\n")
+    text = (configs / "model" / "BPR.yaml").read_text()
+    (configs / "model" / "BPR.yaml").write_text(re.sub(r"(?m)^reg_weight:.*$", "reg_weight: [0.1, 0.2]", text))
+    with pytest.raises(ConfigError, match="reg_weight has several values"):
+        mr.train("BPR", "toy", **places)
+
+
+def test_a_run_is_opened_with_data_that_were_moved(places, toy, tmp_path):
+    run = mr.train("BPR", "toy", **{**places, "epochs": 1})
+    (tmp_path / "elsewhere").mkdir()
+    toy.rename(tmp_path / "elsewhere" / "toy")
+    with pytest.raises(UserError, match="data_path="):
+        mr.load_run(run.directory).recommend()
+    assert len(mr.load_run(run.directory, data_path=tmp_path / "elsewhere").recommend(k=1))
+    found = mr.load_run(model="BPR", results=places["results_dir"], data_path=str(tmp_path / "elsewhere"))
+    assert len(found.recommend(k=1)) and len(mr.Run(run.directory, tmp_path / "elsewhere").recommend(k=1))

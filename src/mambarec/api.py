@@ -74,8 +74,12 @@ class Run(Described):
     """A finished run: its figures, and what its model recommends. `directory` holds its files."""
 
     @_public()
-    def __init__(self, directory: str | Path):
-        """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged."""
+    def __init__(self, directory: str | Path, data_path: str | Path | None = None):
+        """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged.
+
+        data_path: the folder above the data set's, where it is no longer the one that the run read.
+        """
+        self._data_path = None if data_path is None else arguments.place("data_path", data_path)
         self.directory = real(arguments.place("directory", directory))
         self._files = RunDirectory(self.directory)
         result = self._files.result()
@@ -101,7 +105,7 @@ class Run(Described):
     @_public()
     def trained(self) -> Trained:
         """The model at its best epoch, with its data. It is opened when it is first needed, and checked against the run."""
-        return load_trained(self.directory)
+        return load_trained(self.directory, self._data_path)
 
     @cached_property
     def _titles(self) -> pd.Series | None:
@@ -227,7 +231,8 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
     names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
     options, overrides = _asked(*names, settings, restart=restart)
     configs = plan(options.model, options.dataset, overrides)
-    if several := [key for key in overrides if any(config[key] != configs[0][key] for config in configs)]:
+    values = [config.plain() for config in configs]
+    if several := [key for key in values[0] if any(one[key] != values[0][key] for one in values)]:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
     trial = prepare(configs, anew=restart)[0]
     if restart:
@@ -372,16 +377,22 @@ def load_run(
     dataset: str | None = None,
     seed: int | None = None,
     results: str | Path = RESULTS,
+    data_path: str | Path | None = None,
     **settings: Any,
 ) -> Run:
-    """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them."""
+    """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them.
+
+    - `data_path`: the folder above the data set's, where it is no longer the one that the run read.
+    """
+    if path is not None:
+        path = arguments.place("path", path)
     asked = _names("model", model), _names("dataset", dataset), [] if seed is None else [arguments.whole("seed", seed, 0)]
     where, folder = _where(settings), arguments.place("results", results)
     if path is None:
-        return Run(choose_run([folder], *asked, where))
+        return Run(choose_run([folder], *asked, where), data_path)
     if any(asked) or where:
         raise ConfigError(f"{option('path', path)} names the run already: leave model=, dataset=, seed= and settings out")
-    return Run(arguments.place("path", path))
+    return Run(path, data_path)
 
 
 @_public()

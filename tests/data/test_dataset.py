@@ -23,9 +23,9 @@ def table(*rows: str, header: str = HEADER) -> str:
 def read(toy, make_config):
     """read("the text of toy.inter", **overrides) -> RecDataset of a model without features."""
 
-    def make(text: str, **overrides) -> RecDataset:
+    def make(text: str, of_finished_run: bool = False, **overrides) -> RecDataset:
         (toy / "toy.inter").write_text(text)
-        return RecDataset(make_config("BPR", **overrides))
+        return RecDataset(make_config("BPR", **overrides), of_finished_run)
 
     return make
 
@@ -171,6 +171,12 @@ def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
     assert "1 of the 3 pairs of training are in validation too (4 pairs), such as user 1 with item 2;" in train
     assert "1 of the 3 pairs of training are in test too (2 pairs), such as user 0 with item 1;" in test
     assert "1 of the 4 pairs of validation are in test too (2 pairs), such as user 1 with item 1;" in both
+
+
+def test_a_run_that_is_older_than_this_rule_can_still_be_opened(read):
+    dataset = read(table(*GOOD, "0\t1\t2"), of_finished_run=True)
+    assert (0, 1) not in pairs(dataset, "test") and (0, 1) in pairs(dataset, "train")
+    assert dataset.notes == ["1 pairs of validation or test left out of evaluation: they are in training too"]
 
 
 # oddities that are handled and noted

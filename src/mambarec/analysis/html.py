@@ -371,7 +371,7 @@ def _dataset(records: Sequence[Record]) -> RecDataset | None:
     given = {key: record.config[key] for key in keys if record.config[key] is not None}
     for path in (record.config.get("data_path"), DATA):
         try:
-            dataset = RecDataset(Config(record.model, record.dataset, {**given, "data_path": f"{path}"}))
+            dataset = RecDataset(Config(record.model, record.dataset, {**given, "data_path": f"{path}"}), of_finished_run=True)
             if dataset.fingerprint == record.environment.get("data"):
                 return dataset
         except UserError:

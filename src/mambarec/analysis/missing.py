@@ -97,7 +97,7 @@ def _data_without(trained: Trained, modality: str, missing: np.ndarray) -> Itera
             np.save(mask_file(file), mask)
         config = read_config(trained.directory, {"data_path": folder})
         config[source.feature_keys[modality]] = str(file)  # absolute, so it holds wherever it is joined to a folder
-        yield config, RecDataset(config)
+        yield config, RecDataset(config, of_finished_run=True)
 
 
 def _state_without(trained: Trained, fresh: GeneralRecommender, modality: str, missing: np.ndarray) -> Mapping[str, Tensor]:

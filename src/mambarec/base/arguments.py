@@ -85,8 +85,10 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 def plain(name: str, value: Any) -> Any:
     """The value of a setting, made of None, truth values, numbers, texts, lists, and mappings of texts to these.
 
-    A tuple, an array, a range, a set or a generator becomes a list, and a path a text.
+    A tuple, an array, a range or a generator becomes a list, and a path a text. A set has no order and is refused.
     """
+    if isinstance(value, np.floating):
+        value = float(str(value))  # 0.1 for a float32 of 0.1
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -95,8 +97,8 @@ def plain(name: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: plain(name, one) for key, one in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-        return [plain(name, one) for one in _listed(value)]
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping | set | frozenset):
+        return [plain(name, one) for one in value]
     raise refused(name, value, "a number, a word, True, False, None, or a list of these")
 
 
@@ -114,4 +116,8 @@ def _several(name: str, value: Any, expected: str, one: Any, least: int = 1) -> 
 
 def _listed(value: Iterable[_T]) -> list[_T]:
     """The values in their order; those of a set in one that is the same each time."""
-    return sorted(value, key=repr) if isinstance(value, set | frozenset) else list(value)
+    if isinstance(value, set | frozenset):
+        return sorted(
+            value, key=lambda one: (isinstance(one, str), one if isinstance(one, str | int | np.integer) else repr(one))
+        )
+    return list(value)

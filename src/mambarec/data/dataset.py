@@ -39,7 +39,8 @@ class RecDataset:
     `df`: the training pairs as a frame, as MMRec's models expect.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, of_finished_run: bool = False):
+        """of_finished_run: a pair in two splits is left out of evaluation, as it was when such data could be trained on."""
         self.config = config
         self.name = config["dataset"]
         self.folder = Path(config["data_path"]) / self.name
@@ -65,7 +66,7 @@ class RecDataset:
         self.n_users, self.n_items = int(users.max()) + 1, int(items.max()) + 1
         self.present_users, self.present_items = (np.flatnonzero(np.bincount(numbers)) for numbers in (users, items))
         self._note_absent()
-        self.users, self.items = self._split(users, items, labels)
+        self.users, self.items = self._split(users, items, labels, of_finished_run)
 
     # MMRec's names
 
@@ -241,7 +242,7 @@ class RecDataset:
 
     # reading
 
-    def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray):
+    def _split(self, users: np.ndarray, items: np.ndarray, labels: np.ndarray, of_finished_run: bool):
         """Cut into splits, without repeated pairs, and with nothing in evaluation that cannot be scored."""
         empty = [f"no row of the {split} split (x_label {n})" for n, split in enumerate(SPLITS) if not (labels == n).any()]
         if empty:
@@ -249,13 +250,15 @@ class RecDataset:
         keys = users * self.n_items + items
         distinct, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
         pairs = distinct // len(SPLITS)
-        if (pairs[1:] == pairs[:-1]).any():
+        if (pairs[1:] == pairs[:-1]).any() and not of_finished_run:
             raise DataError("\n".join(in_two_splits(self.path, users, items, labels)))
         first.sort()
         self._note(len(keys) - len(first), "repeated pairs collapsed")
-        users, items, labels = users[first], items[first], labels[first]
+        users, items, labels, keys = users[first], items[first], labels[first], keys[first]
 
         train = labels == 0
+        leaked = ~train & np.isin(keys, keys[train])
+        self._note(leaked.sum(), "pairs of validation or test left out of evaluation: they are in training too")
         trained_users = np.zeros(self.n_users, dtype=bool)
         trained_users[users[train]] = True
         cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
@@ -265,7 +268,7 @@ class RecDataset:
 
         split_users, split_items = {}, {}
         for label, split in enumerate(SPLITS):
-            rows = ~cold & (labels == label)
+            rows = ~leaked & ~cold & (labels == label)
             if not rows.any():
                 reasons = "; ".join(self.notes)
                 raise DataError(f"{self.path}: the {split} split has no pair left that can be evaluated ({reasons})")

@@ -103,7 +103,7 @@ def open_run(path: str | Path, data_path: str | Path | None = None) -> FinishedR
     """
     directory = RunDirectory(Path(path))
     config = read_config(directory, {} if data_path is None else {"data_path": f"{data_path}"})
-    dataset = RecDataset(config)
+    dataset = RecDataset(config, of_finished_run=True)
     _check_data(directory, dataset)
     return FinishedRun(config, dataset, directory)
 
