@@ -30,7 +30,7 @@ from mambarec.experiments.trials import prepare as trials_of
 from mambarec.experiments.trials import run_trials
 from mambarec.preparation.features.store import ImageStore
 from mambarec.preparation.readers.lines import parse_record
-from mambarec.running.directory import FIGURES, RunDirectory
+from mambarec.running.directory import TABLE_FILES, RunDirectory
 from mambarec.running.lookup import choose_run, find_runs, say_damaged
 from mambarec.running.run import run
 from mambarec.serving.writers import write_tables
@@ -266,7 +266,7 @@ def test_a_damaged_run_hides_no_other(make_run, make_config, capsys):
     assert choose_run([whole.parent], ["BPR"], seeds=[3]) == whole
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", TABLE_FILES)
 def test_a_run_without_one_of_its_files_is_not_called_finished(make_config, name):
     config = make_config("BPR", epochs=1)
     path = Path(run(config)["directory"])

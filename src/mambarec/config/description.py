@@ -66,12 +66,12 @@ def read_values(path: Path) -> Values:
 
 def of_run() -> list[Key]:
     """The keys of overall.yaml."""
-    return _described(read_values(catalogue.CONFIGS / "overall.yaml").keys, [RunSettings])
+    return _described(read_values(catalogue.shared_yaml("overall.yaml")).keys, [RunSettings])
 
 
 def of_mirror_gradient() -> list[Key]:
     """The keys of mg.yaml."""
-    return _described(read_values(catalogue.CONFIGS / "mg.yaml").keys, [MirrorGradientSettings])
+    return _described(read_values(catalogue.shared_yaml("mg.yaml")).keys, [MirrorGradientSettings])
 
 
 def of_model(model: str, folder: Path | None = None) -> list[Key]:

@@ -189,7 +189,7 @@ def _known(trial: Trial, state: str) -> Outcome | None:
 def _finished(trial: Trial) -> Outcome:
     directory = RunDirectory(trial.path)
     try:
-        directory.check_figures()
+        directory.check_table_files()
         return Outcome(trial, {**(directory.result() or {}), "directory": str(trial.path)})
     except RunError as error:  # it is damaged
         return Outcome(trial, error=str(error))

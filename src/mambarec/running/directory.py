@@ -38,7 +38,7 @@ LOGS = ("train.log", "metrics.jsonl")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
-FIGURES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
+TABLE_FILES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
 _SCHEMAS = {
     "config.json": schema.config,
@@ -149,9 +149,9 @@ class RunDirectory:
         except (ValueError, RecursionError) as error:
             raise RunError(f"{self.file(name)} cannot be read: {error}. {_again()}") from None
 
-    def check_figures(self) -> None:
+    def check_table_files(self) -> None:
         """RunError where a file that tables are made of is missing or damaged. The model is checked when it is opened."""
-        for name in FIGURES:
+        for name in TABLE_FILES:
             self._checked(name)
 
     def settings(self) -> dict[str, Any]:

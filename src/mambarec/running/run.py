@@ -248,7 +248,7 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     directory = RunDirectory(run_path(config, dataset))
     finished = None if wish.restart else directory.result()
     if finished:
-        directory.check_figures()
+        directory.check_table_files()
         again = option("restart", True)
         logger.info("finished earlier, nothing to train (%s trains again): %s", again, directory.path)
         processes.from_first({"trains": False})
