@@ -5,7 +5,9 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from mambarec.base import files
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.cli import prepare as program
 from mambarec.config.configurator import Config
@@ -88,36 +90,105 @@ def test_what_it_writes_trains_and_passes_the_check(call, visits, configs, tmp_p
 
 
 def test_the_yaml_declares_what_there_is_and_is_completed_later(call, visits, configs, tmp_path):
-    yaml = configs / "dataset" / "mine.yaml"
+    path = configs / "dataset" / "mine.yaml"
     words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
     assert call(*words)[0] == 0
-    assert yaml.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
-    yaml.write_text("inter_file_name: mine.inter\nepochs: 7\n")
+    assert path.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
+    path.write_text("inter_file_name: mine.inter\nepochs: 7\n")
     assert call(*words, "--overwrite", "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
-    assert yaml.read_text() == "inter_file_name: mine.inter\nepochs: 7\ntext_feature_file: text_feat.npy\n"
+    assert path.read_text() == "inter_file_name: mine.inter\nepochs: 7\ntext_feature_file: text_feat.npy\n"
 
 
 def test_the_yaml_no_longer_declares_what_an_overwritten_folder_had(call, visits, configs, tmp_path):
-    yaml = configs / "dataset" / "mine.yaml"
+    path = configs / "dataset" / "mine.yaml"
     words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
     assert call(*words, "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
-    assert "text_feature_file: text_feat.npy" in yaml.read_text()
+    assert "text_feature_file: text_feat.npy" in path.read_text()
     assert call(*words, "--overwrite")[0] == 0
-    assert yaml.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
+    assert path.read_text().splitlines()[1:] == ["inter_file_name: mine.inter"]
 
 
-def test_the_yaml_of_a_data_set_made_by_hand_fits_the_files_that_replace_it(call, visits, configs, tmp_path):
-    yaml = configs / "dataset" / "mine.yaml"
-    yaml.write_text(
+@pytest.fixture
+def overwrite(call, visits, configs, tmp_path):
+    """overwrite(yaml, *words) -> what stands in the YAML of 'mine' after its folder was written over an older one."""
+
+    def invoke(text, *words):
+        (tmp_path / "data" / "mine").mkdir(parents=True)
+        path = configs / "dataset" / "mine.yaml"
+        path.write_text(text)
+        assert call("table", "--interactions", tmp_path / "visits.csv", *visits, "--overwrite", *words)[0] == 0
+        return path.read_text()
+
+    return invoke
+
+
+def test_the_yaml_of_a_data_set_made_by_hand_fits_the_files_that_replace_it(call, overwrite, tmp_path):
+    text = overwrite(
         "# by hand\ninter_file_name: 'log.inter'\nfield_separator: ','\nUSER_ID_FIELD: who\n"
-        '"vision_feature_file": clip.npy   # CLIP\naudio_feature_file: sound.npy\nepochs: 7   # enough\n'
+        '"vision_feature_file": clip.npy   # CLIP\naudio_feature_file: sound.npy\nepochs: 7   # enough\n',
+        *("--items", tmp_path / "items.csv", "--text-columns", "title"),
     )
-    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
-    assert call(*words, "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
-    assert (
-        yaml.read_text() == "# by hand\nepochs: 7   # enough\ninter_file_name: mine.inter\ntext_feature_file: text_feat.npy\n"
-    )
+    assert text == "# by hand\nepochs: 7   # enough\ntext_feature_file: text_feat.npy\ninter_file_name: mine.inter\n"
     assert call("check")[1].count("wrong: ") == 1  # text_feat.npy is not made yet
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("text_feature_file:\n  my_text.npy\nepochs: 7\n", "epochs: 7\ninter_file_name: mine.inter\n"),
+        ("text_feature_file:   # of BERT\n  my_text.npy   # 768 wide\n# long\nepochs: 7\n", "# long\nepochs: 7\n"),
+        ("text_feature_file: >-\n  my_text.npy\n\n# long\nepochs: 7\n", "# long\nepochs: 7\n"),
+        ("inter_file_name:\n- a.inter\n# long\nepochs: 7\n", "# long\nepochs: 7\ninter_file_name: mine.inter\n"),
+        ("epochs: 7\r\ntext_feature_file: my.npy\r\nseed: 1", "epochs: 7\nseed: 1\n"),
+        ("epochs: 7\n? text_feature_file\n: my.npy\nseed: 1", "epochs: 7\nseed: 1\n"),
+        ("  text_feature_file: my.npy\n  epochs: 7\n", "epochs: 7\ninter_file_name: mine.inter\n"),
+        (
+            "# mine\n{inter_file_name: a.inter, text_feature_file: my.npy, seed: [1, 2], note: '1e-4'}\n",
+            '# mine\nseed:\n- 1\n- 2\n"note": "1e-4"\ninter_file_name: mine.inter\n',
+        ),
+        ("{inter_file_name: mine.inter,\n text_feature_file: my.npy}", "inter_file_name: mine.inter\n"),
+        ("text_feature_file: &it my.npy\nnote: *it\n", "note: my.npy\ninter_file_name: mine.inter\n"),
+        ("note: &it my.npy\ntext_feature_file: *it\nepochs: 7\n", "note: my.npy\nepochs: 7\ninter_file_name: mine.inter\n"),
+    ],
+)
+def test_lines_of_an_overwritten_folder_go_in_whatever_form_they_have(overwrite, before, after):
+    text = overwrite(before)
+    assert text.replace("inter_file_name: mine.inter\n", "") == after.replace("inter_file_name: mine.inter\n", "")
+    assert text.count("inter_file_name: mine.inter\n") == 1
+    assert "text_feature_file" not in yaml.safe_load(text)
+
+
+def test_a_yaml_in_flow_style_gets_the_lines_of_new_features(overwrite, tmp_path):
+    text = overwrite("{inter_file_name: mine.inter, epochs: 7}", "--items", tmp_path / "items.csv", "--text-columns", "title")
+    assert text == "inter_file_name: mine.inter\nepochs: 7\ntext_feature_file: text_feat.npy\n"
+
+
+def test_a_yaml_that_was_there_before_the_first_folder_keeps_its_lines(call, visits, configs, tmp_path):
+    path = configs / "dataset" / "mine.yaml"
+    path.write_text("text_feature_file: my_text.npy   # made by us\n")
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
+    assert call(*words)[0] == 0
+    assert path.read_text() == "text_feature_file: my_text.npy   # made by us\ninter_file_name: mine.inter\n"
+    assert call(*words, "--overwrite")[0] == 0
+    assert path.read_text() == "inter_file_name: mine.inter\n"
+
+
+def test_the_yaml_keeps_the_lines_of_the_old_folder_where_the_new_one_does_not_get_there(
+    call, visits, configs, tmp_path, monkeypatch
+):
+    path, old = configs / "dataset" / "mine.yaml", tmp_path / "data" / "mine"
+    path.write_text("inter_file_name: log.inter\ntext_feature_file: my_text.npy\n")
+    old.mkdir(parents=True)
+    (old / "log.inter").touch()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_exchange", fail)
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits, "--overwrite"]
+    assert call(*words)[0] != 0
+    assert [one.name for one in old.iterdir()] == ["log.inter"]
+    assert path.read_text() == "inter_file_name: log.inter\ntext_feature_file: my_text.npy\n"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """The folder of a data set as preparation writes it: beside its place and renamed when complete; and its YAML."""
 
+import itertools
 import json
-import re
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
+import yaml
 
 import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError, DataError, RunError
@@ -16,7 +18,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
 from mambarec.base.words import FORMULA_SIGNS, command, option
 from mambarec.config.keys import FEATURE_KEY
-from mambarec.config.yaml_files import read_yaml
+from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
 
@@ -104,9 +106,9 @@ COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_sep
 def describe(name: str, *modalities: str, anew: bool = False) -> None:
     """Write the YAML of a data set, or add to the one that is there what it does not declare.
 
-    modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key is
-    left as it is. anew: the folder was written anew, so what the YAML says of files and their columns holds no longer; its
-    other lines stay. ConfigError when the YAML cannot be written.
+    modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key
+    stays declared. anew: the folder has taken the place of another one, so lines of files and columns of that one go. All other
+    lines stay. ConfigError when the YAML cannot be written.
     """
     path = catalogue.dataset_folders()[0] / f"{name}.yaml"
     found = catalogue.config_file(f"dataset/{name}.yaml")
@@ -114,15 +116,14 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
     text = read_text(found).rstrip("\n") if found else f"# Written by {command('prepare')}."
     wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
     stale = [key for key in there if anew and _is_stale(key, there[key], wanted)]
-    for key in stale:
-        text = re.sub(rf"^[\"']?{key}[\"']?\s*:.*\n?", "", text, flags=re.MULTILINE).rstrip("\n")
-        del there[key]
-    declared = {str(value) for value in there.values()}
-    lines = [f"{key}: {value}" for key, value in wanted.items() if key not in there and value not in declared]
-    if not lines and not stale:
+    kept = {key: value for key, value in there.items() if key not in stale}
+    declared = {str(value) for value in kept.values()}
+    added = {key: value for key, value in wanted.items() if key not in kept and value not in declared}
+    if not added and not stale:
         return
+    lines = [f"{key}: {value}" for key, value in added.items()]
     try:
-        write_text(path, "\n".join([text, *lines]) + "\n")
+        write_text(path, _edited(text, stale, kept, added))
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); it needs the lines {lines}") from None
     removed = f"without {', '.join(stale)}" if stale else ""
@@ -132,3 +133,46 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
 def _is_stale(key: str, value: Any, wanted: Mapping[str, str]) -> bool:
     """Whether a line of a YAML is of a file, or of a column, that the new folder does not have."""
     return value != wanted.get(key) if key in COLUMNS else bool(FEATURE_KEY.fullmatch(key)) and value not in wanted.values()
+
+
+def _edited(text: str, stale: Sequence[str], kept: Mapping[str, Any], added: Mapping[str, str]) -> str:
+    """The text of a YAML without its stale keys, and with the added ones.
+
+    The other lines stay as they are. Where that would not give what is meant, as in {a: 1, b: 2} or where an alias stands for
+    a stale value, only the comment at the top stays, and the keys are written anew.
+    """
+    meant = {**kept, **added}
+    shorter = _without(text, stale) if stale else text
+    edited = "".join(f"{part}\n" for part in (shorter.rstrip("\n"), *map(_line, added, added.values())) if part)
+    if (parse_value(edited) or {}) == meant:
+        return edited
+    comment = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return "".join(f"{line}\n" for line in (*comment, *map(_line, meant, meant.values())))
+
+
+def _without(text: str, keys: Sequence[str]) -> str:
+    """A YAML in block style without the lines of some keys, from the key to the end of its value and the comment behind it."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # it has keys
+    for key, value in reversed(root.value):
+        if key.value in keys:
+            start, end = key.start_mark.index - key.start_mark.column, _end(value)
+            below = text[end.index :]
+            if end.column:  # a block of text, such as |, has its end at the start of the line below it already
+                below = below.partition("\n")[2]
+            text = text[:start] + below
+    return text
+
+
+def _end(node: yaml.Node) -> yaml.Mark:
+    """Where the last word of a node ends. A list or a mapping in block style has its own end at what follows the comments."""
+    while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node.end_mark
+
+
+def _line(key: str, value: Any) -> str:
+    """A key with its value, as `read_yaml` reads it."""
+    line = yaml.safe_dump({key: value}, default_flow_style=False, allow_unicode=True, width=math.inf).rstrip("\n")
+    return line if parse_value(line) == {key: value} else f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"

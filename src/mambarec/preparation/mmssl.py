@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         raise DataError(f"--folder {source} is where the data set is written; move the source elsewhere")
     check_name(name, "mmssl")
     with new_folder(folder, options.overwrite) as temporary:
+        overwrites = folder.exists()
         pairs = {split: _pairs(source, split) for split in SPLITS}
         n_users, n_items = (int(max(ids.max() for ids in side)) + 1 for side in zip(*pairs.values(), strict=True))
         users, items = (len(np.unique(np.concatenate(side))) for side in zip(*pairs.values(), strict=True))
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     show("train / validation / test: " + " / ".join(f"{len(users):,}" for users, _ in pairs.values()))
     show(f"features: {', '.join(there) or 'none'}")
     get_logger().info("%s", folder)
-    describe(name, *there, anew=name not in PUBLIC)
+    describe(name, *there, anew=overwrites and name not in PUBLIC)
 
 
 def _pairs(source: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

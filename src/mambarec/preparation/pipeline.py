@@ -127,6 +127,7 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
         options.names,
     )
     with new_folder(folder, options.overwrite) as temporary:
+        overwrites = folder.exists()
         spill = temporary / "spill"
         with Engine(spill, options.memory, options.threads) as engine:
             engine.run(RAW)
@@ -153,10 +154,11 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
             source.account()
         write_report(temporary, report)
         with suppress(ConfigError):  # before the folder is there, so that training knows it at once; said below if it fails
-            describe(name, *kinds, anew=name not in PUBLIC)
+            describe(name, *kinds)
     show(report.text())
     get_logger().info("%s", folder)
-    describe(name, *kinds, anew=name not in PUBLIC)  # the YAML of a public one says what its source has
+    # Only now, since the old folder needs its lines until the new one is in its place. A public YAML says what its source has.
+    describe(name, *kinds, anew=overwrites and name not in PUBLIC)
     _features(options, folder, "image" if known.get("image") else None)
 
 
