@@ -103,6 +103,26 @@ def test_another_separator_can_be_named(read):
     assert pairs(read(table(*GOOD).replace("\t", ","), field_separator=","), "test") == [(1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        (table(*GOOD, header=f"{HEADER}\t"), {}),
+        (table(*(f"{row}\t5" for row in GOOD[:3]), *GOOD[3:], header=f"{HEADER}\trating"), {}),
+        (table(*GOOD[:3], " ", *GOOD[3:], "  "), {}),
+        (table(*GOOD[:3], "#", *GOOD[3:], " #").replace("\t", ",").replace("#", "\t"), {"field_separator": ","}),
+    ],
+    ids=["a separator behind the header", "no rating in some rows", "lines of spaces", "lines of tabs between commas"],
+)
+def test_what_lacks_nothing_that_is_read_is_read(read, text, overrides):
+    dataset = read(text, **overrides)
+    assert pairs(dataset, "train") == [(0, 0), (0, 1), (1, 2)] and pairs(dataset, "test") == [(1, 1)]
+
+
+def test_the_line_of_a_defect_is_that_of_the_file_behind_blank_lines(read):
+    text = table(*GOOD[:2], "\t", "1,x,0").replace("0\t", "0,").replace("1\t", "1,")
+    assert_error(lambda: read(text.replace(HEADER, HEADER.replace("\t", ",")), field_separator=","), "line 5: itemID is 'x'")
+
+
 @pytest.mark.parametrize("form", ["coo", "csr"])
 def test_inter_matrix_is_a_binary_sparse_matrix_of_the_training_pairs(read, form):
     matrix = read(table(*GOOD)).inter_matrix(form)
@@ -129,8 +149,12 @@ def test_a_missing_file_of_interactions_points_to_the_demo(toy, make_config):
         (table(*GOOD, "1.5\t0\t0"), ["line 8", "userID is", "1.5", "whole number"]),
         (table(*GOOD, "\t0\t0"), ["line 8", "userID is empty", "whole number"]),
         (table(*GOOD, "1\t\t0"), ["line 8", "itemID is empty", "whole number"]),
-        (table(*GOOD, "1\t0"), ["line 8", "2 fields", "expected 3", "Add what is missing"]),
-        (table("0\t0", "", header=HEADER.replace("x_label", "x_label\tnote")), ["line 2", "2 fields", "expected 4"]),
+        (table(*GOOD, "1\t0"), ["line 8", "2 fields", "expected the 3 of the header", "Add what is missing"]),
+        (
+            table("0\t0", "", header=HEADER.replace("x_label", "x_label\tnote")),
+            ["line 2", "2 fields", "expected at least the first 3 of"],
+        ),
+        (table(*GOOD, "\t"), ["line 8", "2 fields", "expected the 3 of the header"]),
         ("\n\n" + table(*GOOD, "", "1\t0\t0\t9"), ["line 11", "4 fields"]),
         (table(*GOOD[:2], "", "", "u7\t0\t0"), ["line 6", "userID is 'u7'"]),
         (table(*GOOD[:2], "", "-7\t0\t0"), ["line 5", "userID is -7"]),
@@ -144,8 +168,8 @@ def test_a_missing_file_of_interactions_points_to_the_demo(toy, make_config):
         (table(*GOOD[:5]), ["no row of the test split", "x_label 2"]),
         (table(), ["has a header but no rows"]),
         ("", ["cannot be read as a table", "'\\t'"]),
-        (table(*GOOD, "1\t0\t0\t9"), ["line 8", "4 fields", "expected 3"]),
-        (table(*(f"{n}\t{row}" for n, row in enumerate(GOOD))), ["line 2", "4 fields", "expected 3"]),
+        (table(*GOOD, "1\t0\t0\t9"), ["line 8", "4 fields", "expected the 3 of the header"]),
+        (table(*(f"{n}\t{row}" for n, row in enumerate(GOOD))), ["line 2", "4 fields", "expected the 3 of the header"]),
         (table(*(f"{row}\t1" for row in GOOD), header=f"{HEADER}\tuserID"), ["column 'userID' twice"]),
         (table('"0\t0\t0', *GOOD), ["line 2", "userID is '\"0'", "whole number"]),
     ],

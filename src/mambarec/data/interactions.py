@@ -30,20 +30,23 @@ def read_interactions(path: Path, columns: Sequence[str], separator: str) -> np.
     return _examined(path, columns, separator)
 
 
-def in_two_splits(path: Path, users: np.ndarray, items: np.ndarray, labels: np.ndarray) -> list[str]:
-    """A line for each two splits that share pairs of user and item, of the interactions (E,) that a file or folder holds."""
-    base, lines = int(items.max()) + 1, []
+def sentences_on_shared_pairs(path: Path, users: np.ndarray, items: np.ndarray, labels: np.ndarray) -> list[str]:
+    """A sentence for each two splits that share pairs of user and item. path: the file or folder of these interactions (E,)."""
+    base, sentences = int(items.max()) + 1, []
     keys = [np.unique((users * base + items)[labels == label]) for label in range(len(SPLITS))]
     for one, other in itertools.combinations(range(len(SPLITS)), 2):
         shared = np.intersect1d(keys[one], keys[other], assume_unique=True)
         if len(shared):
             user, item = divmod(int(shared[0]), base)
-            lines.append(
+            sentences.append(
                 f"{path}: {len(shared):,} of the {len(keys[one]):,} pairs of {_IN_WORDS[one]} are in {_IN_WORDS[other]} too "
                 f"({len(keys[other]):,} pairs), such as user {user} with item {item}; each pair of user and item belongs to "
                 "one split. Remove it from the others"
             )
-    return lines
+    return sentences
+
+
+in_two_splits = sentences_on_shared_pairs  # the name that data/dataset.py imports
 
 
 def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.ndarray | None:
@@ -137,10 +140,9 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
         twice = [column for column in columns if header.count(column) > 1]
         if twice:
             raise DataError(f"{path}: its header {header} has the column {twice[0]!r} twice; rename one of them")
-        places = _lines_of_rows(path, header, separator, encoding)
-        frame = pd.read_csv(
-            path, usecols=[header.index(column) for column in columns], dtype=str, keep_default_na=False, **form
-        )
+        read = [header.index(column) for column in columns]
+        places = _checked_lines(path, header, read, separator, encoding)
+        frame = pd.read_csv(path, usecols=read, dtype=str, keep_default_na=False, **form)
         frame = frame.apply(lambda values: values.str.strip().str.replace(r'^"(.*)"$', r"\1", regex=True)).rename(
             columns=lambda name: name.strip('"')
         )
@@ -166,22 +168,24 @@ def _examined(path: Path, columns: Sequence[str], separator: str) -> np.ndarray:
     return np.stack(table).astype(np.int64)
 
 
-def _lines_of_rows(path: Path, header: list[str], separator: str, encoding: str) -> np.ndarray:
-    """The line of each row, from 1; DataError for a row with fewer or more fields than the header.
+def _checked_lines(path: Path, header: list[str], read: Sequence[int], separator: str, encoding: str) -> np.ndarray:
+    """The line of each row, from 1; DataError for a row without a column that is read, or with more fields than the header.
 
-    Of a longer row pandas would take the first fields, and it would fill up a shorter one.
+    read: the places of these columns. pandas would fill up a shorter row. Of a longer one it would take the first fields.
     """
-    places, blank = [], " \r\n".replace(separator, "")
+    places, needed, blank = [], 1 + max(read), " \t\r\n".replace(separator, "")
     with path.open(encoding=encoding) as file:
         for number, line in enumerate(file, start=1):
-            if not line.strip(blank):
+            if not line.strip(blank):  # pandas passes over it
                 continue
             places.append(number)
             fields = line.split(separator)
-            is_short = len(fields) < len(header)
-            if is_short or any(field.strip() for field in fields[len(header) :]):
-                cure = "Add what is missing" if is_short else "Give each column a name, or remove what is too much"
-                raise DataError(
-                    f"{path}, line {number}: {len(fields)} fields; expected {len(header)}, as in the header {header}. {cure}"
-                )
+            if len(fields) < needed:
+                expected = f"the {needed}" if needed == len(header) else f"at least the first {needed}"
+                cure = "Add what is missing"
+            elif any(field.strip() for field in fields[len(header) :]):
+                expected, cure = f"the {len(header)}", "Give each column a name, or remove what is too much"
+            else:
+                continue
+            raise DataError(f"{path}, line {number}: {len(fields)} fields; expected {expected} of the header {header}. {cure}")
     return np.array(places[1:])

@@ -18,7 +18,7 @@ from mambarec.base.console import show
 from mambarec.base.errors import DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.data.interactions import SPLITS, in_two_splits
+from mambarec.data.interactions import SPLITS, sentences_on_shared_pairs
 from mambarec.preparation.folder import describe, new_folder
 from mambarec.preparation.options import add_dataset, dataset_folder
 from mambarec.preparation.public import PUBLIC, check_name, check_size
@@ -105,8 +105,8 @@ def _write_interactions(source: Path, path: Path, pairs: dict[str, tuple[np.ndar
     """The .inter file: a user's pairs together, with x_label 0, 1, 2. DataError where `source` has a pair in two splits."""
     labels = np.repeat(np.arange(len(SPLITS)), [len(pairs[split][0]) for split in SPLITS])
     users, items = (np.concatenate([pairs[split][side] for split in SPLITS]) for side in range(2))
-    if problems := in_two_splits(source, users, items, labels):
-        raise DataError("\n".join(problems))
+    if sentences := sentences_on_shared_pairs(source, users, items, labels):
+        raise DataError("\n".join(sentences))
     table = np.stack((users, items, labels), axis=1)[np.lexsort((items, labels, users))]
     np.savetxt(path, table, "%d", "\t", header="userID\titemID\tx_label", comments="")
 
