@@ -148,6 +148,24 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
         mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
 
 
+@pytest.mark.parametrize("columns", [["user", "item"], ("user", "item"), iter(["user", "item"])])
+def test_a_file_without_a_header_becomes_a_data_set(tmp_path, configs, columns):
+    pytest.importorskip("duckdb")
+    (tmp_path / "log.csv").write_text("".join(f"u{n % 9},i{n // 9}\n" for n in range(81)))
+    places = {"data_path": tmp_path / "data"}
+    with pytest.raises(DataError, match=r"name its columns by columns=\['user', 'item', 'rating', 'time'\]"):
+        mr.prepare_table("mine", tmp_path / "log.csv", **places)
+    folder = mr.prepare_table("mine", tmp_path / "log.csv", columns=columns, **places)
+    assert json.loads((folder / "report.json").read_text())["sources"][0]["rows"] == 81
+
+
+def test_the_columns_of_a_data_frame_have_names_already(tmp_path, configs):
+    pytest.importorskip("duckdb")
+    frame = pd.DataFrame({"user": ["a"], "item": ["b"]})
+    with pytest.raises(ConfigError, match=r"^columns= is for .* interactions is a DataFrame, whose .* leave columns= out$"):
+        mr.prepare_table("mine", frame, columns=["user", "item"], data_path=tmp_path / "data")
+
+
 class Other:
     """A value of a type that no argument takes."""
 
@@ -191,6 +209,7 @@ REFUSED = {
         "user_column": ONE,
         "item_column": ONE,
         "text_columns": [one for one in SEVERAL if one != []],
+        "columns": [*(one for one in SEVERAL if one != []), ["user", "item"]],  # RIGHT has a DataFrame
         "k_core": ["a", 0, -1, 0.5, True, [5], Other()],
         "split": ["a", 5, True, ["random"]],
         "overwrite": ["yes", 1, [True]],

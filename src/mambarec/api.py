@@ -444,12 +444,14 @@ def prepare_table(
     user_column: str = "user",
     item_column: str = "item",
     text_columns: str | Iterable[str] = (),
+    columns: str | Iterable[str] = (),
     **options: Any,
 ) -> Path:
     """Make a data set from a table of interactions and a table of items, and return its folder.
 
     - `interactions`, `items`: DataFrames, or paths of CSV or Parquet files. Both tables have `item_column`.
     - `text_columns`: the columns of `items` that together are an item's text, one or several.
+    - `columns`: the names of all columns of `interactions`, in their order, if it is a text file without a header.
     - `options`: those of `mambarec prepare table`, such as `time_column="time"`, `k_core=5`, `split="random"`,
       `overwrite=True`, `text_model="…"`.
 
@@ -464,6 +466,7 @@ def prepare_table(
         files = {key: _file(table, Path(folder), key) for key, table in tables.items()}
         asked = _parsed(preparing.parse, ["table", *words, *(f"--{key}={path}" for key, path in files.items())])
         asked.text_columns = arguments.words("text_columns", text_columns, least=0)
+        asked.columns = arguments.words("columns", columns, least=0) or None
         asked.names = {path: key for key, path in files.items() if isinstance(tables[key], pd.DataFrame)}
         with told_as(asked.names):
             asked.does(asked)

@@ -265,6 +265,41 @@ def test_a_file_without_a_header_is_told_and_read_with_columns(call, visits, tmp
     assert len(frame) == 240
 
 
+@pytest.mark.parametrize(
+    ("header", "columns", "is_said"),
+    [
+        ("user,item", "who,what", True),
+        ('"User ID","Item-ID"', "who,what", True),
+        ("user1,item1", "user1,item1", True),
+        ("u3,i4", "who,what", False),
+        ("anna,i4", "who,what", False),
+    ],
+)
+def test_a_header_that_is_read_as_data_is_said(call, tmp_path, header, columns, is_said):
+    lines = [f"u{n % 20},i{n // 20}" for n in range(200)]
+    (tmp_path / "v.csv").write_text("\n".join([header, *lines]) + "\n")
+    user, item = columns.split(",")
+    named = ["--user-column", user, "--item-column", item, "--columns", columns]
+    status, out, _ = call("table", "--interactions", tmp_path / "v.csv", *named)
+    said = "The first line looks like a header, and is read as data. If it is one, leave --columns out"
+    assert status == 0 and (said in " ".join(out.split())) == is_said
+
+
+def test_words_that_stand_below_are_data_with_columns(call, tmp_path):
+    lines = [f"{user},{item}" for user in ("anna", "marco", "eva", "otto", "ida") for item in "abcde"]
+    (tmp_path / "v.csv").write_text("\n".join(lines) + "\n")
+    named = ["--user-column", "user", "--item-column", "item", "--columns", "user,item"]
+    status, out, _ = call("table", "--interactions", tmp_path / "v.csv", *named)
+    assert status == 0 and "looks like" not in out
+
+
+def test_columns_of_parquet_have_names_already(call, visits, tmp_path):
+    words = ["table", "--interactions", tmp_path / "visits.parquet", *visits, "--columns", "who,what,stars,when"]
+    status, _, err = call(*words)
+    assert status == 2 and "visits.parquet is Parquet, whose columns have names: leave --columns out" in err
+    assert not (tmp_path / "data" / "mine").exists()
+
+
 def test_words_that_stand_below_too_are_no_header(call, tmp_path):
     (tmp_path / "words.csv").write_text("anna,tea\nanna,milk\nmarco,tea\n")
     status, _, err = call("table", "--interactions", tmp_path / "words.csv", "--user-column", "user", "--item-column", "item")

@@ -20,6 +20,7 @@ from mambarec.preparation.readers.tables import (
     load,
     no_header,
     rating,
+    seems_header,
 )
 from mambarec.preparation.report import Report
 
@@ -117,6 +118,8 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
     layout = layout_of(engine, source, options.columns, options.encoding)
     if is_without_header(layout, source):
         source.note(no_header())
+    if seems_header(layout, source):
+        source.note(f"The first line looks like a header, and is read as data. If it is one, leave {option('columns')} out")
     if _seem_swapped(options):
         both = [option("user-column", options.user_column), option("item-column", options.item_column)]
         source.note(f"{' and '.join(both)}: swap them if they are the wrong way round")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mambarec.base.errors import DataError, told_as
-from mambarec.base.words import option
+from mambarec.base.errors import ConfigError, DataError, told_as
+from mambarec.base.words import is_python, option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.readers.layout import LINE, Layout, check_is_table, find_layout, first_lines, plain_copy, rows
 from mambarec.preparation.readers.lines import is_gz
@@ -36,8 +36,14 @@ def is_parquet(path: Path) -> bool:
 def layout_of(engine: Engine, source: Source, names: list[str] | None = None, encoding: str | None = None) -> Layout:
     """How a file holds its table; separator '' for Parquet. names: of the columns of a text file without a header.
 
-    DataError for a file that is empty or not text.
+    DataError for a file that is empty or not text. ConfigError where names are given to Parquet or a DataFrame.
     """
+    if names is not None and (source.name or is_parquet(source.path)):
+        kind = "a DataFrame" if source.name else "Parquet"
+        raise ConfigError(
+            f"{option('columns')} is for text files without a header. {source.path} is {kind}, whose columns have names: leave "
+            f"{option('columns')} out"
+        )
     if not is_parquet(source.path):
         check_is_table(source.path)
         return find_layout(source, engine.spill, names, encoding)
@@ -62,9 +68,11 @@ def _top(tree: list[tuple[str, int]]) -> list[str]:
 
 def no_header() -> str:
     """What to do with a file without a header."""
+    names = ("user", "item", "rating", "time")
+    given = option("columns", *(names if is_python() else [",".join(names)]))
     return (
-        "The first line looks like data. If the file has no header, name its columns by "
-        f"{option('columns', 'user,item,rating,time')}; of a file of {option('items')}, write the names into a line at its top"
+        f"The first line looks like data. If the file has no header, name its columns by {given}; of a file of "
+        f"{option('items')}, write the names into a line at its top"
     )
 
 
@@ -76,6 +84,27 @@ def is_without_header(layout: Layout, source: Source) -> bool:
         return True
     below = [line.split(layout.separator) for line in first_lines(source.path, _SAMPLE)[1:]]
     return any(field.strip(' "') == name != "" for fields in below for field, name in zip(fields, layout.names, strict=False))
+
+
+def seems_header(layout: Layout, source: Source) -> bool:
+    """Whether the first line of a text file is read as data, and looks like a header.
+
+    It does where it has the names that were given. It does too where it has words without digits, none of them in its column
+    below.
+    """
+    if not layout.separator or layout.has_header:
+        return False
+    first, *below = [
+        [field.strip(" \"'") for field in line.split(layout.separator)] for line in first_lines(source.path, _SAMPLE)
+    ]
+    if first == layout.names:
+        return True
+    are_words = all(re.fullmatch(r"[^\W\d][^\d]*", field) for field in first)
+    return (
+        are_words
+        and bool(below)
+        and not any(field == name for fields in below for field, name in zip(fields, first, strict=False))
+    )
 
 
 def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
