@@ -11,6 +11,7 @@ from mambarec.base import files
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.cli import prepare as program
 from mambarec.config.configurator import Config
+from mambarec.data import dataset
 from mambarec.data.dataset import RecDataset
 from mambarec.preparation.validation import popularity
 from mambarec.running.run import run
@@ -395,10 +396,41 @@ def test_check_says_where_a_training_would_have_no_negatives_or_too_few_items(to
     for name in ("image", "text"):
         np.save(toy / f"{name}_feat.npy", np.eye(2, dtype=np.float32))
     status, out = check_toy()
-    assert status == 1 and "wrong: knn_k=10: toy has 2 items" in out and "there are no negatives to sample" in out
+    assert status == 1 and out.count("wrong: ") == 1 and "there are no negatives to sample" in out
     assert "WARNING: topk 50 is more than the 2 items" in out
     with pytest.raises(ConfigError, match="knn_k=10: toy has 2 items"):
         run(make_config("MambaRec"))
+
+
+def test_check_warns_of_too_few_items_for_a_model_and_names_it(toy, check_toy, make_config):
+    lines = ["0\t0\t0", "1\t1\t0", "0\t2\t1", "1\t2\t2"]
+    (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *lines]) + "\n")
+    for name in ("image", "text"):
+        np.save(toy / f"{name}_feat.npy", np.eye(3, dtype=np.float32))
+    status, out = check_toy()
+    assert "WARNING: MambaRec does not train with its knn_k=10: toy has 3 items. Set knn_k to at most 3 for it\n" in out
+    assert status == 0 and "wrong: " not in out
+    assert run(make_config("BPR", epochs=1))["epochs"] == 1
+
+
+@pytest.mark.parametrize(("more", "times"), [([], 1), (["99\t1\t1\t0\t1"] * 2, 2)])
+def test_check_counts_each_pair_once_and_reads_again_only_what_training_leaves_out(toy, check_toy, monkeypatch, more, times):
+    read = []
+    whole = dataset.read_interactions
+    monkeypatch.setattr(dataset, "read_interactions", lambda *given: read.append(1) or whole(*given))
+    text = (toy / "toy.inter").read_text()
+    (toy / "toy.inter").write_text("\n".join([*text.splitlines(), text.splitlines()[1], *more]) + "\n")
+    status, out = check_toy()
+    assert status == 0 and f"381 / {48 + len(more) // 2} / 48" in out and len(read) == times
+    assert "image_feat.npy 64 x 24" in out and "text_feat.npy 64 x 16" in out
+
+
+def test_check_notes_the_items_that_lack_each_modality_once(toy, check_toy):
+    for name, n in (("image", 3), ("text", 5)):
+        np.save(toy / f"{name}_mask.npy", np.arange(64) >= n)
+    status, out = check_toy()
+    assert status == 0 and out.count("3 items without visual; mean stands in") == 1
+    assert out.count("5 items without text; mean stands in") == 1
 
 
 def test_check_and_training_refuse_a_pair_in_two_splits_alike(toy, check_toy, make_config):

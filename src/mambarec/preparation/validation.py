@@ -1,6 +1,7 @@
 """`python prepare.py check -d NAME`: everything that would stop a training or spoil it, and the figures of the data set."""
 
 import argparse
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
-from mambarec.data.interactions import SPLITS, read_interactions
+from mambarec.data.interactions import SPLITS
 from mambarec.data.missing import mask_file, read_mask
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.preparation.options import add_dataset
@@ -82,12 +83,14 @@ def check(name: str, data_path: Path) -> Findings:
     findings = Findings()
     with findings.collecting():
         dataset = RecDataset(_config(name, data_path))
-        findings.notes = dataset.notes
+        findings.notes = dataset.notes  # the same list, so that what the checks below note is in it too
         _interactions(dataset, findings)
         findings.figures["ranking by popularity, test"] = popularity(dataset)
-        for part in (check_sizes, _negatives):
-            with findings.collecting():
-                part(dataset.config, dataset)
+        _neighbours(dataset, findings)
+        with findings.collecting():
+            check_sizes(_config(name, data_path, knn_k=1), dataset)  # of knn_k there is a warning
+        with findings.collecting():
+            _negatives(dataset.config, dataset)
         findings.warnings += topk_warnings(dataset.config, dataset)
         for modality in dataset.feature_files:
             with findings.collecting():
@@ -107,21 +110,32 @@ def _config(name: str, data_path: Path, **overrides) -> Config:
 
 
 def _interactions(dataset: RecDataset, findings: Findings) -> None:
-    """The figures of all rows, those among them that a training leaves out."""
-    columns = [dataset.uid_field, dataset.iid_field, dataset.config["inter_splitting_label"]]
-    table = read_interactions(dataset.path, columns, dataset.config["field_separator"])
-    table = np.unique(table, axis=1)  # (3, E), each pair once: a pair in two splits is an error of RecDataset
-    users, items, n = len(dataset.present_users), len(dataset.present_items), table.shape[1]
-    trained = table[:, table[2] == 0]
+    """The figures of all pairs, those among them that a training leaves out."""
+    users, items = len(dataset.present_users), len(dataset.present_items)
+    trained_users, trained_items = (len(np.unique(side["train"])) for side in (dataset.users, dataset.items))
+    if trained_users < users:  # the pairs of the others are not in `dataset`
+        dataset = RecDataset(_config(dataset.name, dataset.folder.parent, filter_out_cod_start_users=False))
+    counts = [len(dataset.users[split]) for split in SPLITS]
+    n = sum(counts)
     findings.figures |= {
         "users": f"{users:,}",
         "items": f"{items:,}",
         "interactions": f"{n:,}",
         "density": f"{n / (users * items):.4%} (sparsity {1 - n / (users * items):.2%})",
-        "train / validation / test": " / ".join(f"{number:,}" for number in np.bincount(table[2], minlength=len(SPLITS))),
-        "users outside training": f"{users - len(np.unique(trained[0])):,}",
-        "items outside training": f"{items - len(np.unique(trained[1])):,}",
+        "train / validation / test": " / ".join(f"{number:,}" for number in counts),
+        "users outside training": f"{users - trained_users:,}",
+        "items outside training": f"{items - trained_items:,}",
     }
+
+
+def _neighbours(dataset: RecDataset, findings: Findings) -> None:
+    """Warn where the data set has too few items for one model. Others, such as BPR, train on it."""
+    k = dataset.config["knn_k"]
+    if isinstance(k, int) and k > dataset.n_items:
+        findings.warnings.append(
+            f"{_MODEL} does not train with its knn_k={k}: {dataset.name} has {dataset.n_items:,} items. Set knn_k to at most "
+            f"{dataset.n_items:,} for it"
+        )
 
 
 def _negatives(config: Config, dataset: RecDataset) -> None:
@@ -150,7 +164,7 @@ def popularity(dataset: RecDataset) -> str:
 
 def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     path = dataset.feature_files[modality]
-    one = RecDataset(_config(dataset.name, dataset.folder.parent, modalities=[modality]))
+    one = _with_one(dataset, modality)
     table = one.features()[modality]
     findings.notes += [note for note in one.notes if note not in findings.notes]
     findings.warnings += feature_warnings({modality: torch.from_numpy(table)})
@@ -160,6 +174,14 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
         mask = read_mask(mask_file(path), dataset.n_items)
         text += f", {np.count_nonzero(~mask):,} rows that stand in for missing ones"
     findings.figures[modality] = text
+
+
+def _with_one(dataset: RecDataset, modality: str) -> RecDataset:
+    """The data set of a run that reads one modality. Its interactions are not read again."""
+    one = copy.copy(dataset)
+    one.config = _config(dataset.name, dataset.folder.parent, modalities=[modality])
+    one.notes = []
+    return one
 
 
 def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
