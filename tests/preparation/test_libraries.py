@@ -58,3 +58,12 @@ def test_without_a_network_the_cache_is_used_or_a_sentence_says_what_to_do(answe
     ):
         fetched("it", "some/model", True, local(False), "Or name a folder")
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("repository", ["a b!", "a/b/c", "-a"])
+def test_a_name_that_no_repository_can_have_is_no_fault_of_the_network(repository):
+    def load(only_local: bool) -> str:
+        raise ValueError(f"no model is named {repository}")
+
+    with pytest.raises(ValueError, match="no model is named"):  # the library's own error, and not one of the network
+        fetched("it", repository, True, load, "")

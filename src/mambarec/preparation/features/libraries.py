@@ -89,11 +89,11 @@ def fetched(name: str, repository: str, download: bool, load: Callable[[bool], A
 
 
 def _unreachable(repository: str) -> str:
-    """Why the hub does not answer; '' where it does, whatever it says of the repository."""
+    """Why the hub does not answer; '' where it does, or where no repository can have this name and it is not asked."""
     hub = library("huggingface_hub", "a download")
     try:
         hub.HfApi().model_info(repository, timeout=_SECONDS)
-    except hub.errors.HfHubHTTPError:
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError):
         return ""
     except Exception as error:  # httpx's, or the one of requests in older versions
         return f"{hub.constants.ENDPOINT} cannot be reached ({first_words(error)})"
