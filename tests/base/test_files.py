@@ -1,11 +1,10 @@
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mambarec.base.errors import ConfigError, DataError
-from mambarec.base.files import format_of, is_intact, replacing, replacing_folder, sealed, write_text
+from mambarec.base.errors import DataError
+from mambarec.base.files import is_intact, replacing, replacing_folder, sealed, write_text
 
 
 def test_the_new_content_replaces_the_old_at_the_end_of_the_block(tmp_path):
@@ -44,23 +43,6 @@ def test_every_byte_of_a_seal_counts():
         damaged = bytearray(content)
         damaged[place] ^= 1
         assert is_intact(bytes(damaged)) is False, place
-
-
-@pytest.mark.parametrize(
-    ("name", "form", "found"),
-    [("a.csv", None, "csv"), ("a.MD", None, "markdown"), ("a", None, "text"), ("a.xyz", "csv", "csv"), (None, None, "text")],
-)
-def test_the_format_of_a_file_is_the_one_that_is_named_or_that_of_its_ending(name, form, found):
-    endings = {".csv": "csv", ".md": "markdown"}
-    assert format_of(name and Path(name), form, endings, "text") == found
-
-
-@pytest.mark.parametrize(
-    ("name", "form", "said"), [("a.xyz", None, "Use one of .csv, .md"), ("a.md", "csv", "do not end in .md")]
-)
-def test_an_ending_of_no_format_or_of_another_is_refused(name, form, said):
-    with pytest.raises(ConfigError, match=said):
-        format_of(Path(name), form, {".csv": "csv", ".md": "markdown"}, "text")
 
 
 def test_what_is_wrong_within_a_hidden_folder_is_said_of_the_final_one(tmp_path):

@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +21,7 @@ import filelock
 import numpy as np
 import psutil
 
-from mambarec.base.errors import ConfigError, told_as
+from mambarec.base.errors import told_as
 
 _HERE = re.sub(r"\W+", "-", platform.node())[:40]
 _LEFT = re.compile(rf"\.{_HERE}\.(\d+)\.tmp$")
@@ -75,20 +75,6 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode(errors="backslashreplace"))
-
-
-def format_of(output: Path | None, form: str | None, endings: Mapping[str, str], usual: str) -> str:
-    """The format of a file: `form` if one is named, else that of the file's ending, else the usual one.
-
-    endings: ending -> format. ConfigError for an ending of no format, and for one of another format than `form`.
-    """
-    ending = output.suffix.lower() if output else ""
-    of_ending = endings.get(ending)
-    if form and of_ending not in (None, form):
-        raise ConfigError(f"--output {output}: files of the format {form} do not end in {ending}. Leave --format out")
-    if not (form or of_ending) and ending:
-        raise ConfigError(f"--output {output}: no format has the ending {ending}. Use one of {', '.join(endings)}")
-    return form or of_ending or usual
 
 
 def sealed(archive: bytes) -> bytes:

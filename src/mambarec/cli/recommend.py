@@ -9,9 +9,10 @@ import pandas as pd
 
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, DataError, exit_status
-from mambarec.base.files import format_of, write_text
+from mambarec.base.files import write_text
 from mambarec.base.places import RESULTS
 from mambarec.base.words import command, factor, positive
+from mambarec.cli.formats import format_help, format_of
 from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
@@ -52,7 +53,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     table.add_argument(
         "-k", type=positive, default=20, metavar="N", help="the number of items for each user, or for the item (20)"
     )
-    table.add_argument("--format", choices=FORMATS, help="the format of the table (by the ending of --output, else csv)")
+    table.add_argument("--format", choices=FORMATS, help=format_help("csv"))
     table.add_argument("--output", type=Path, metavar="FILE", help="write the table to this file (the console)")
     table.add_argument("--titles", action="store_true", help="show the titles of the items, from items.csv")
 
@@ -91,9 +92,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     similar.add_argument("--item", required=True, metavar="ID", help="the id of the item")
 
     export = commands.add_parser("export", parents=[shared], help="write the vectors of users and items", allow_abbrev=False)
-    export.add_argument(
-        "--format", choices=("npz", "faiss"), help="the format of the file (by the ending of --output, else npz)"
-    )
+    export.add_argument("--format", choices=("npz", "faiss"), help=format_help("npz", "file"))
     export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file for the vectors")
     named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help", "--version"))
     options = parser.parse_args(arguments if named else ["lists", *arguments])

@@ -26,10 +26,11 @@ from mambarec.analysis.studies import STUDIES, check_computes, configuration, ke
 from mambarec.analysis.tables import ENDINGS, FORMATS, rendered
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
-from mambarec.base.files import format_of, write_text
+from mambarec.base.files import write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
+from mambarec.cli.formats import format_help, format_of
 from mambarec.config.catalogue import available_datasets
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.data.dataset import RecDataset
@@ -115,7 +116,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
     )
     one = door("table", table, "compare models: performance, efficiency, significance")
-    one.add_argument("--format", choices=list(FORMATS), help="(by the ending of --output, else text)")
+    one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
     one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument(
@@ -127,7 +128,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--diagram", type=Path, metavar="DIR", help="draw the critical-difference diagram of several data sets into this folder"
     )
     one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
-    one.add_argument("--format", choices=list(FORMATS), help="(by the ending of --output, else text)")
+    one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
     one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"({TESTED})")
     one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
     one.add_argument("--train", action="store_true", help="first train what is missing; any key can be set: --epochs 20")
