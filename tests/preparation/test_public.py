@@ -1,9 +1,13 @@
 """The name of a public data set is for this data set alone."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from mambarec.base.errors import ConfigError
 from mambarec.cli import prepare as program
 from mambarec.config.catalogue import available_datasets
 from mambarec.preparation import public
@@ -77,6 +81,30 @@ def test_the_same_set_may_be_prepared_and_its_yaml_stays(call, configs, tmp_path
     assert (configs / "dataset" / "baby.yaml").read_text() == before
 
 
-def test_sizes_are_those_of_the_public_sets_that_are_here():
-    check_size("baby", 19_445, 7_050, 160_792)
-    check_size("mine", 1, 1, 1)
+PAGE = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text()
+LINES = re.findall(r"^\| (\w+) \| ([^|]+) \|", PAGE.partition("\n## Public data sets\n")[2].partition("\n## ")[0], re.MULTILINE)
+SIZES = {
+    name: tuple(int(number.replace(",", "")) for number in text.split()) if re.fullmatch(r"[\d,]+( [\d,]+){2}", text) else None
+    for name, text in LINES
+    if name != "name"
+}  # users, items, pairs
+
+
+def test_the_page_on_data_has_every_public_data_set():
+    assert set(SIZES) == set(PUBLIC) - {"demo"} and any(SIZES.values())
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES.items())
+def test_the_size_of_a_public_data_set_is_that_of_the_page_on_data(name, size):
+    if size is None:
+        assert PUBLIC[name].size is None
+        return
+    check_size(name, *size)
+    for place in range(3):
+        other = [number + (place == here) for here, number in enumerate(size)]
+        with pytest.raises(ConfigError, match=f"is the name of a public data set with {size[0]:,} users"):
+            check_size(name, *other)
+
+
+def test_data_of_another_name_may_have_any_size():
+    check_size("mine", *SIZES["baby"])
