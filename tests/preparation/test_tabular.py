@@ -408,7 +408,7 @@ def test_check_warns_of_too_few_items_for_a_model_and_names_it(toy, check_toy, m
     for name in ("image", "text"):
         np.save(toy / f"{name}_feat.npy", np.eye(3, dtype=np.float32))
     status, out = check_toy()
-    assert "WARNING: MambaRec does not train with its knn_k=10: toy has 3 items. Set knn_k to at most 3 for it\n" in out
+    assert "WARNING: MambaRec cannot train with knn_k=10: toy has 3 items. Set its knn_k to at most 3\n" in out
     assert status == 0 and "wrong: " not in out
     assert run(make_config("BPR", epochs=1))["epochs"] == 1
 

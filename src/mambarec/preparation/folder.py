@@ -107,8 +107,8 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
     """Write the YAML of a data set, or add to the one that is there what it does not declare.
 
     modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key
-    stays declared. anew: the folder has taken the place of another one, so lines of files and columns of that one go. All other
-    lines stay. ConfigError when the YAML cannot be written.
+    stays declared. anew: the folder has taken the place of another one. Lines that name a file or a column of the old one are
+    removed, and all others stay. ConfigError when the YAML cannot be written.
     """
     path = catalogue.dataset_folders()[0] / f"{name}.yaml"
     found = catalogue.config_file(f"dataset/{name}.yaml")
@@ -131,15 +131,15 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
 
 
 def _is_stale(key: str, value: Any, wanted: Mapping[str, str]) -> bool:
-    """Whether a line of a YAML is of a file, or of a column, that the new folder does not have."""
+    """Whether a line of a YAML names a file or a column that the new folder does not have."""
     return value != wanted.get(key) if key in COLUMNS else bool(FEATURE_KEY.fullmatch(key)) and value not in wanted.values()
 
 
 def _edited(text: str, stale: Sequence[str], kept: Mapping[str, Any], added: Mapping[str, str]) -> str:
-    """The text of a YAML without its stale keys, and with the added ones.
+    """The text of a YAML without its stale keys and with the added ones. All other lines stay as they are.
 
-    The other lines stay as they are. Where that would not give what is meant, as in {a: 1, b: 2} or where an alias stands for
-    a stale value, only the comment at the top stays, and the keys are written anew.
+    Lines cannot be edited in {a: 1, b: 2}, or where an alias stands for a stale value. There the keys are written anew, and
+    only the comment at the top stays.
     """
     meant = {**kept, **added}
     shorter = _without(text, stale) if stale else text
@@ -151,21 +151,21 @@ def _edited(text: str, stale: Sequence[str], kept: Mapping[str, Any], added: Map
 
 
 def _without(text: str, keys: Sequence[str]) -> str:
-    """A YAML in block style without the lines of some keys, from the key to the end of its value and the comment behind it."""
+    """A YAML in block style without the lines of some keys: each from the key to the comment behind its value."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)  # it has keys
     for key, value in reversed(root.value):
         if key.value in keys:
             start, end = key.start_mark.index - key.start_mark.column, _end(value)
             below = text[end.index :]
-            if end.column:  # a block of text, such as |, has its end at the start of the line below it already
+            if end.column:  # in column 0, a text below | has ended, and the next line begins
                 below = below.partition("\n")[2]
             text = text[:start] + below
     return text
 
 
 def _end(node: yaml.Node) -> yaml.Mark:
-    """Where the last word of a node ends. A list or a mapping in block style has its own end at what follows the comments."""
+    """Where the last word of a node ends. The end mark of a list in block style lies behind the comments below it."""
     while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last

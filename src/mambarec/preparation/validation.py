@@ -88,7 +88,7 @@ def check(name: str, data_path: Path) -> Findings:
         findings.figures["ranking by popularity, test"] = popularity(dataset)
         _neighbours(dataset, findings)
         with findings.collecting():
-            check_sizes(_config(name, data_path, knn_k=1), dataset)  # of knn_k there is a warning
+            check_sizes(_config(name, data_path, knn_k=1), dataset)  # a large knn_k is a warning above
         with findings.collecting():
             _negatives(dataset.config, dataset)
         findings.warnings += topk_warnings(dataset.config, dataset)
@@ -133,8 +133,8 @@ def _neighbours(dataset: RecDataset, findings: Findings) -> None:
     k = dataset.config["knn_k"]
     if isinstance(k, int) and k > dataset.n_items:
         findings.warnings.append(
-            f"{_MODEL} does not train with its knn_k={k}: {dataset.name} has {dataset.n_items:,} items. Set knn_k to at most "
-            f"{dataset.n_items:,} for it"
+            f"{_MODEL} cannot train with knn_k={k}: {dataset.name} has {dataset.n_items:,} items. Set its knn_k to at most "
+            f"{dataset.n_items:,}"
         )
 
 

@@ -89,7 +89,7 @@ def fetched(name: str, repository: str, download: bool, load: Callable[[bool], A
 
 
 def _unreachable(repository: str) -> str:
-    """Why the hub does not answer; '' where it does, or where no repository can have this name and it is not asked."""
+    """Why the hub does not answer. '' where it answers, whatever that is, and where no repository can have this name."""
     hub = library("huggingface_hub", "a download")
     try:
         hub.HfApi().model_info(repository, timeout=_SECONDS)

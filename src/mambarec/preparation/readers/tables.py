@@ -71,8 +71,8 @@ def no_header() -> str:
     names = ("user", "item", "rating", "time")
     given = option("columns", *(names if is_python() else [",".join(names)]))
     return (
-        f"The first line looks like data. If the file has no header, name its columns by {given}; of a file of "
-        f"{option('items')}, write the names into a line at its top"
+        f"The first line looks like data. If the file has no header, name its columns by {given}. In the file of "
+        f"{option('items')}, write the names into a line at the top"
     )
 
 
@@ -89,8 +89,7 @@ def is_without_header(layout: Layout, source: Source) -> bool:
 def seems_header(layout: Layout, source: Source) -> bool:
     """Whether the first line of a text file is read as data, and looks like a header.
 
-    It does where it has the names that were given. It does too where it has words without digits, none of them in its column
-    below.
+    A header has the names that were given, or words without digits that do not stand in the column below them.
     """
     if not layout.separator or layout.has_header:
         return False
