@@ -18,7 +18,7 @@ from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.words import command, option
 from mambarec.config.configurator import Config
-from mambarec.data.interactions import SPLITS, in_two_splits, read_interactions
+from mambarec.data.interactions import SPLITS, read_interactions, sentences_on_shared_pairs
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
 
 _FEATURE_SUFFIX = "_feature_file"
@@ -251,7 +251,7 @@ class RecDataset:
         distinct, first = np.unique(keys * len(SPLITS) + labels, return_index=True)
         pairs = distinct // len(SPLITS)
         if (pairs[1:] == pairs[:-1]).any() and not of_finished_run:
-            raise DataError("\n".join(in_two_splits(self.path, users, items, labels)))
+            raise DataError("\n".join(sentences_on_shared_pairs(self.path, users, items, labels)))
         first.sort()
         self._note(len(keys) - len(first), "repeated pairs collapsed")
         users, items, labels, keys = users[first], items[first], labels[first], keys[first]

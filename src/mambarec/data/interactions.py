@@ -46,9 +46,6 @@ def sentences_on_shared_pairs(path: Path, users: np.ndarray, items: np.ndarray, 
     return sentences
 
 
-in_two_splits = sentences_on_shared_pairs  # the name that data/dataset.py imports
-
-
 def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.ndarray | None:
     """The columns, where NumPy can read them and every row has as many fields as the header."""
     with path.open("rb") as file:

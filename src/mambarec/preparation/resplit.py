@@ -109,7 +109,7 @@ def _described(folder: Path) -> tuple[dict, Path]:
 
 def _interactions(path: Path, described: dict) -> pd.DataFrame:
     """Each pair once, in the order of the file: row, userID, itemID, rating and time, all 1 and 0."""
-    overall = read_yaml(catalogue.CONFIGS / "overall.yaml") | described
+    overall = read_yaml(catalogue.shared_yaml("overall.yaml")) | described
     columns = [overall[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label")]
     users, items, _ = read_interactions(path, columns, overall["field_separator"])
     frame = pd.DataFrame({"userID": users, "itemID": items}).drop_duplicates(ignore_index=True)
