@@ -138,7 +138,7 @@ def is_python() -> bool:
 
 
 def option(name: str, *values: Any) -> str:
-    """An option with its values as the reader gives it. Messages that a function of the Python interface can raise name options by it.
+    """An option with its values as the reader gives it: for messages that a function of the Python interface can raise.
 
     On the command line '--seed 1 2', and for the value True '--restart'. In Python 'seed=[1, 2]' and 'restart=True'; without
     values 'seed='. One of _STAND_INS stands for what the reader puts there. name: 'seed', or '-m'.
