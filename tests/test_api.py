@@ -314,3 +314,9 @@ def test_a_run_is_opened_with_data_that_were_moved(places, toy, tmp_path):
     assert len(mr.load_run(run.directory, data_path=tmp_path / "elsewhere").recommend(k=1))
     found = mr.load_run(model="BPR", results=places["results_dir"], data_path=str(tmp_path / "elsewhere"))
     assert len(found.recommend(k=1)) and len(mr.Run(run.directory, tmp_path / "elsewhere").recommend(k=1))
+
+
+def test_the_folder_of_runs_is_called_results_where_runs_are_looked_for(places):
+    for look in (mr.runs, mr.load_run):
+        with pytest.raises(ConfigError, match="give results= in its place"):
+            look(results_dir=places["results_dir"])

@@ -422,6 +422,8 @@ def _names(argument: str, name: str | None) -> list[str]:
 
 def _where(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a run must have; ConfigError for a value that no run can have."""
+    if "results_dir" in settings:
+        raise ConfigError(f"{option('results_dir', settings['results_dir'])}: give results= in its place")
     where = {key: arguments.plain(key, value) for key, value in settings.items()}
     for key, value in where.items():
         if key in RunSettings.model_fields:

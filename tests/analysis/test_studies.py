@@ -79,7 +79,7 @@ def test_a_study_trains_the_seeds_that_are_missing_and_draws_means(call, tmp_pat
 def test_a_trial_that_fails_is_named_and_the_others_are_drawn(call, tmp_path):
     status, out, err = call("feature-map", "-d", "toy", "--variant", "released")
     assert status == 1 and "error: 1 of 2 trials failed" in err and "no effect with variant: released" in err
-    assert "Missing, because not every seed has finished: '1×1×2'." in out
+    assert "Not drawn, because not every seed has a finished run: '1×1×2'." in out
     assert pd.read_csv(tmp_path / "results/toy/figures/feature-map.csv")["label"].tolist() == ["2×1×1"]
 
 
@@ -168,7 +168,7 @@ def test_a_point_without_all_seeds_is_left_out_and_named(made_up):
     plan, records = made_up("modality")
     findings = find(plan, records[1:])
     assert [point.label for point, *_ in findings.runs] == ["visual alone", "all modalities"] and findings.seeds == [1, 2]
-    assert "Missing, because not every seed has finished: 'text alone'." in caption(findings)
+    assert "Not drawn, because not every seed has a finished run: 'text alone'." in caption(findings)
 
 
 def test_without_seeds_asked_for_all_that_were_run_count(made_up, places):

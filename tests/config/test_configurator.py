@@ -211,6 +211,7 @@ def test_words_become_overrides():
     [
         (["0.1"], ["'0.1' belongs to no key", "--key value"]),
         (["-m", "BPR"], ["this command has no option -m; -h shows its options"]),
+        (["--seed", "1", "-m", "BPR"], ["this command has no option -m; -h shows its options"]),
         (["--seed", "1", "--epochs", "2", "--seed", "3"], ["--seed is given twice"]),
         (["--seed=1", "--seed=1"], ["--seed is given twice"]),
     ],
@@ -399,7 +400,7 @@ def test_a_file_of_any_modality_may_be_declared(given):
         ("--valid_metric Recall@21", ["valid_metric=Recall@21", "not computed", "20", "recall"]),
         ("--valid_metric AUC@20", ["valid_metric=AUC@20", "not computed"]),
         ("--valid_metric Recall", ["valid_metric=Recall", "not computed"]),
-        ("--topk 5 10", ["valid_metric=Recall@20", "not computed", "[5, 10]"]),
+        ("--topk 5 10", ["valid_metric=Recall@20", "not computed", "[5, 10]. Give one that is: --valid_metric Recall@5"]),
         ("--metrics NDCG", ["valid_metric=Recall@20", "not computed", "ndcg"]),
         ("--metrics Recall AUC", ["'auc' is not a metric", "recall, ndcg"]),
     ],
@@ -556,3 +557,9 @@ def test_the_users_folder_comes_before_the_package(known_toy, tmp_path, monkeypa
     tuned.write_text("learning_rate: 0.125\n")
     config = Config("BPR", "toy", {"tuned": True})
     assert config["inter_file_name"] == "mine.inter" and config["learning_rate"] == 0.125
+
+
+def test_a_name_that_is_spelt_exactly_comes_before_one_in_another_case(configs):
+    for name in ("Mine", "mine", "MINE"):
+        (configs / "dataset" / f"{name}.yaml").write_text("inter_file_name: mine.inter\n")
+        assert Config("BPR", name)["dataset"] == name

@@ -294,3 +294,36 @@ def test_several_models_share_one_plan_of_their_own_axes(known_toy, toy, results
     assert experiment.points == {"BPR": 1, "LightGCN": 2} and experiment.settings == {"threads": 1}
     with pytest.raises(ConfigError, match="file's name"):
         plan_experiment("a/b", "comparison", configs, [], given)
+
+
+def test_a_damaged_plan_hides_no_other_and_its_command_mends_it(call, ask, results):
+    call("-m", "BPR", "LightGCN", "--seed", "1", "--name", "whole")
+    call("-m", "BPR", "LightGCN", "--seed", "2", "--name", "broken")
+    (results / "experiments" / "broken.json").write_text("garbage")
+    status, out, err = ask("table", "-d", "toy")
+    assert status == 0 and "LightGCN" in out and "broken.json is no plan of an experiment" in err and "experiment whole" in err
+    call("-m", "BPR", "LightGCN", "--seed", "2", "--name", "broken")
+    assert "broken" in ask("experiments")[1] and "no plan" not in ask("experiments")[2]
+
+
+def test_a_table_shows_the_last_experiment_that_has_results(call, ask, results):
+    call("-m", "BPR", "LightGCN", "--seed", "1", "--name", "whole")
+    call("-m", "BPR", "LightGCN", "--seed", "2", "--name", "begun")
+    for path in (results / "toy").glob("*/seed2-*/result.json"):
+        path.unlink()
+    plan = results / "experiments" / "begun.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "finished": None}))
+    status, _, err = ask("table", "-d", "toy")
+    assert status == 0 and "experiment whole" in err and "experiment begun is newer and has not ended" in err
+    assert "experiment begun has no finished run yet" in ask("table", "--experiment", "begun")[2]
+
+
+def test_a_result_that_its_users_do_not_give_is_refused(call, ask, results):
+    call("-m", "BPR", "--seed", "1")
+    (path,) = (results / "toy" / "BPR").glob("seed1-*")
+    (path / "manifest.json").unlink()
+    result = json.loads((path / "result.json").read_text())
+    result["test"]["recall@20"] = 0.5
+    (path / "result.json").write_text(json.dumps(result))
+    status, _, err = ask("table")
+    assert status == 2 and "result.json says recall@20 0.5000, and per_user.npz another mean" in err

@@ -85,7 +85,7 @@ def test_a_checkpoint_whose_progress_is_none(make_run, make_config, progress):
     state = torch.load(path / "checkpoint.pt", weights_only=True)
     torch.save(state | {"progress": state["progress"] | progress}, path / "checkpoint.pt")
     (path / "result.json").unlink()
-    with pytest.raises(RunError, match=r"(?i)checkpoint.* give --restart"):
+    with pytest.raises(RunError, match=r"(?i)checkpoint.* (give --restart|give its command again)"):
         run(make_config("BPR"), resume=True)
 
 
@@ -260,7 +260,7 @@ def test_a_damaged_run_hides_no_other(make_run, make_config, capsys):
     (damaged / "config.json").write_text("{")
     assert [found.path for found in find_runs([whole.parent], damaged=say_damaged)] == [whole]
     said = capsys.readouterr().err
-    assert f"{lost} has no config.json; train it again" in said and f"{damaged} cannot be read" in said
+    assert f"{lost} has no config.json; remove it and give its command again" in said and f"{damaged} cannot be read" in said
     with pytest.raises(RunError, match=f"has no config.json.*{whole} fits too: name it by"):
         choose_run([whole.parent], ["BPR"])
     assert choose_run([whole.parent], ["BPR"], seeds=[3]) == whole
@@ -275,7 +275,7 @@ def test_a_run_without_one_of_its_files_is_not_called_finished(make_config, name
         with pytest.raises(RunError, match="was stopped before its end"):
             run(config)
     else:
-        with pytest.raises(RunError, match=f"{name} does not exist. Train this run again"):
+        with pytest.raises(RunError, match=f"{name} does not exist. Remove the directory of this run"):
             run(config)
         (outcome,) = run_trials(trials_of([config]))
         assert f"{name} does not exist" in outcome.error

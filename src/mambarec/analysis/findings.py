@@ -139,7 +139,7 @@ def caption(findings: Findings, *more: str) -> str:
         f"validation {metric}. {reached} reached the limit of epochs{unsure}.",
         f"The test metrics are those of the epoch with the best validation {metric}. No choice was made on the test split.",
         f"Not possible on {plan.dataset}: {'; '.join(plan.obstacles)}." if plan.obstacles else "",
-        f"Missing, because not every seed has finished: {', '.join(map(repr, findings.left_out))}."
+        f"Not drawn, because not every seed has a finished run: {', '.join(map(repr, findings.left_out))}."
         if findings.left_out
         else "",
         f"Machine: {'; '.join(machines)}.",

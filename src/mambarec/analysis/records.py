@@ -28,6 +28,7 @@ from mambarec.config.yaml_files import read_yaml
 from mambarec.running.directory import RunDirectory
 
 SUFFIX = ".record.npz"
+_ROUNDING = 1e-6  # of a mean over users
 _RECORD = 2**28  # bytes of a compact file's content
 MACHINE_KEYS = frozenset(keys_with("machine"))
 KEPT = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # metrics whose values per user go into a compact file
@@ -119,6 +120,9 @@ class Record:
         try:
             config, environment = (directory.read_json(name) for name in ("config.json", "environment.json"))
             values = directory.arrays("per_user.npz")
+            for name in values.keys() & result["test"].keys():
+                if abs(values[name].mean(dtype=np.float64) - result["test"][name]) > _ROUNDING:
+                    raise ValueError(f"result.json says {name} {result['test'][name]:.4f}, and per_user.npz another mean")
             return cls(config, environment, result, directory.metrics(), *_per_user(values), path)._checked()
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None

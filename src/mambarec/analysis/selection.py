@@ -70,7 +70,7 @@ def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wa
     if wanted.experiments and found:
         chosen = {plan.name: (plan, plan.datasets) for plan in found if plan.name in wanted.experiments}
     elif found and not wanted.everything:
-        chosen = _last(found, wanted)
+        chosen = _last([plan for plan in found if _has_result(place, plan)] or found, wanted)
     else:
         chosen = {}
     for plan, datasets in chosen.values():
@@ -181,6 +181,11 @@ def _take_experiment(
         selection.notes.append(f"The search {plan.name} has not ended.")
 
 
+def _has_result(place: Path, plan: Experiment) -> bool:
+    """Whether a trial of the plan is finished."""
+    return any(_place(place, trial).exists() for trial in plan.trials)
+
+
 def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
     """What a table says of the settings that a search gave up; early: of each its epochs, by the directory of its first run."""
     texts = []
@@ -198,11 +203,17 @@ def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
 
 def _record(place: Path, trial: str) -> Record | None:
     """A finished trial in a results_dir or a folder of records; None while it is in neither."""
+    path = _place(place, trial)
+    if not path.exists():
+        return None
+    return Record.of_run(path.parent) if path.name == "result.json" else Record.of_file(path)
+
+
+def _place(place: Path, trial: str) -> Path:
+    """The file that a finished trial has: result.json of its directory, or else its record."""
     dataset, model, run = trial.split("/")
-    if (place / dataset / model / run / "result.json").exists():
-        return Record.of_run(place / dataset / model / run)
-    path = place / dataset / f"{model}-{run}{SUFFIX}"
-    return Record.of_file(path) if path.exists() else None
+    result = place / dataset / model / run / "result.json"
+    return result if result.exists() else place / dataset / f"{model}-{run}{SUFFIX}"
 
 
 # Programs and commands as runs record them.
@@ -225,6 +236,9 @@ def _say_what_else(
     """Which experiment is shown, and which others there are on the same data sets."""
     for plan, datasets in chosen.values():
         others = [one.name for one in found if one.name not in chosen and set(one.datasets) & set(datasets)]
+        begun = [one.name for one in found if one.given > plan.given and one.name in others and one.finished is None]
+        if begun and not wanted.experiments:
+            selection.said.append(f"experiment {begun[-1]} is newer and has not ended")
         text = f"experiment {plan.name} ({plan.purpose}, {count(len(plan.trials), 'run')})"
         more = f"; others: {', '.join(others)} (--experiment NAME)" if others else ""
         selection.said.append(f"{text}{more}; --all takes every run")

@@ -1,6 +1,7 @@
 """What may stand on a console: text from files and names, without what a terminal would obey."""
 
 import argparse
+import difflib
 import re
 import sys
 from typing import IO, NoReturn
@@ -49,8 +50,17 @@ class Parser(argparse.ArgumentParser):
         declared = {known.replace("_", "-"): known for known in self._option_string_actions}
         return declared.get(name.replace("_", "-"), name) + equals + value
 
+    def _known(self) -> list[str]:
+        """The long options of this parser and of its commands."""
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        others = [name for action in commands for one in action.choices.values() for name in one._known()]
+        return [name for name in (*self._option_string_actions, *others) if name.startswith("--")]
+
     def error(self, message: str) -> NoReturn:
         if is_python():
             raise argparse.ArgumentError(None, message)
+        if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
+            near = difflib.get_close_matches(unknown[1], self._known(), n=1, cutoff=0.7)
+            message += f"; did you mean '{near[0]}'?" if near else ""
         program = self.prog if self.prog.startswith("mambarec ") else f"python {self.prog}"
         self.exit(2, printable(f"error: {message}. `{program} -h` shows the options") + "\n")

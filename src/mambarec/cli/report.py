@@ -344,8 +344,13 @@ def beyond(options: argparse.Namespace) -> int:
         if options.train:
             return _missing_trained(options)
     found = _selected(options).records
-    _save(options.draw(found), options.output or RESULTS / found[0].dataset / "figures", with_numbers=True)
+    _save(options.draw(found), options.output or _figures(options.results, found[0].dataset), with_numbers=True)
     return 0
+
+
+def _figures(places: Sequence[Path], dataset: str) -> Path:
+    """The folder for figures of runs that lie in these places: in the first that has runs of the data set, else in results."""
+    return next((path for path in places if (path / dataset).is_dir()), RESULTS) / dataset / "figures"
 
 
 def _missing_trained(options: argparse.Namespace) -> int:
@@ -397,7 +402,8 @@ def study(options: argparse.Namespace) -> int:
         plan = plan_study(options.command, options.dataset, _given(options))
         outcomes = _run(plan.trials, f"study {plan.name}", plan.given, options.jobs, options.name)
         found, failed = _finished(outcomes), bool(failures(outcomes))
-    folder = options.output or Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
+    own = Path(plan.trials[0]["results_dir"]) / plan.dataset / "figures"
+    folder = options.output or (_figures(options.results, plan.dataset) if options.results else own)
     _save(pictures(find(plan, found)), folder)
     return int(failed)
 

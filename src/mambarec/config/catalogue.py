@@ -116,6 +116,8 @@ def find_dataset(name: str) -> str:
 
 
 def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]) -> str:
+    if name in available:
+        return name
     for candidate in available:
         if candidate.lower() == name.lower():
             return candidate

@@ -377,8 +377,10 @@ class Config(Mapping):
             if name not in METRICS:
                 raise ConfigError(f"metrics: '{name}' is not a metric; there are {', '.join(METRICS)}")
         if self._values["valid_metric"].lower() not in self.computed():
+            first = f"{self._values['metrics'][0]}@{self._values['topk'][0]}"
             raise ConfigError(
-                f"valid_metric={self._values['valid_metric']} is not computed: metrics are {names}, topk {self._values['topk']}"
+                f"valid_metric={self._values['valid_metric']} is not computed: metrics are {names}, topk "
+                f"{self._values['topk']}. Give one that is: {option('valid_metric', first)}"
             )
 
     def _set_device(self) -> None:
@@ -459,9 +461,9 @@ def override_pairs(words: Iterable[str]) -> dict[str, Any]:
             if key in pairs:
                 raise ConfigError(f"--{key} is given twice")
             pairs[key] = [value] if equals else []
+        elif re.fullmatch(r"-[A-Za-z]", word):
+            raise ConfigError(f"this command has no option {word}; -h shows its options")
         elif key is None:
-            if re.fullmatch(r"-[A-Za-z]", word):
-                raise ConfigError(f"this command has no option {word}; -h shows its options")
             hint = meant(word) or "write --key value"
             raise ConfigError(f"'{word}' belongs to no key; {hint}")
         else:

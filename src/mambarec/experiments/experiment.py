@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mambarec.base.bounded import read_json
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
@@ -80,7 +81,7 @@ class Experiment:
 
         ConfigError when another plan has the name already: it says what differs.
         """
-        now, earlier = _now(), read_experiment(Path(place) / FOLDER / f"{self.name}.json")
+        now, earlier = _now(), _earlier(Path(place) / FOLDER / f"{self.name}.json")
         plan = replace(self, started=now, given=now, command=command_text(sys.argv))
         if earlier is not None:
             differing = differences(earlier, self)
@@ -210,10 +211,26 @@ def read_experiment(path: Path) -> Experiment | None:
         raise RunError(f"{path} is no plan of an experiment ({error}); remove it, or give the command again") from None
 
 
+def _earlier(path: Path) -> Experiment | None:
+    """As read_experiment; None too for a file that is no plan, whose place the new plan takes."""
+    try:
+        return read_experiment(path)
+    except RunError:
+        return None
+
+
 def experiments_in(place: Path) -> list[Experiment]:
-    """The experiments of a results_dir or a folder of records, the one whose command was given last at the end."""
-    paths = sorted((Path(place) / FOLDER).glob("*.json"))
-    return sorted((plan for path in paths if (plan := read_experiment(path))), key=lambda plan: (plan.given, plan.name))
+    """The experiments of a results_dir or a folder of records, the one whose command was given last at the end.
+
+    A damaged plan is named on standard error, and passed over.
+    """
+    plans = []
+    for path in sorted((Path(place) / FOLDER).glob("*.json")):
+        try:
+            plans += [plan] if (plan := read_experiment(path)) else []
+        except RunError as error:
+            show(f"warning: {error}", file=sys.stderr)
+    return sorted(plans, key=lambda plan: (plan.given, plan.name))
 
 
 def trial_name(path: Path) -> str:

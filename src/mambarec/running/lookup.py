@@ -18,7 +18,7 @@ from mambarec.base.words import count, is_python, option, resumed, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.config.yaml_files import parse_value
 from mambarec.running import schema
-from mambarec.running.directory import RunDirectory
+from mambarec.running.directory import TABLE_FILES, RunDirectory
 
 SHOWN = 20  # candidates that an error lists
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}")  # of a run's directory
@@ -57,7 +57,12 @@ class FoundRun(Described):
     result: dict[str, Any] | None
 
     def state(self) -> str:
-        """'finished', 'running' while a process holds the directory, 'pruned' by a search, or 'stopped'."""
+        """'finished', 'running' while a process holds the directory, 'pruned' by a search, or 'stopped'.
+
+        'damaged' for a finished run that lacks a file of its record.
+        """
+        if self.result and not all((self.path / name).exists() for name in TABLE_FILES):
+            return "damaged"
         if self.result or _in_use(self.path):
             return "finished" if self.result else "running"
         return "pruned" if RunDirectory(self.path).is_pruned else "stopped"
@@ -225,7 +230,7 @@ def _run_directories(place: Path) -> list[Path]:
 
 def _read(path: Path) -> FoundRun | None:
     """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
-    again = f"train it again with {option('restart', True)}, or remove it"
+    again = "remove it and give its command again: it trains this run anew"
     try:
         config = read_json(path / "config.json")
         if not isinstance(config, dict) or not {"model", "dataset", "seed", "valid_metric", "epochs"} <= set(config):
