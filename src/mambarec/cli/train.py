@@ -237,6 +237,9 @@ def check_options(options: argparse.Namespace, configs: Sequence[Config]) -> Non
         raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"{option('name', options.name)}: an experiment has several trials, and this is one run")
+    for name, given in (("legacy-test-selection", options.legacy_test_selection), ("show-test", options.show_test)):
+        if given and len(configs) == 1:
+            raise ConfigError(f"{option(name, True)} is for several settings, and this is one run; leave it out")
     if options.reference is not None:
         _check_reference(options.reference, configs)
 

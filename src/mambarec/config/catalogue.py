@@ -89,6 +89,8 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
     place = real((Path.cwd() if given else ANCHOR) / folder)
     if not place.is_dir():
         raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
+    if not any(map(_class_in, place.glob("*.py"))) and not any(place.glob("*.yaml")):
+        raise ConfigError(f"model_path: {place} has no file of a model; name the folder that has, such as MMRec's src/models")
     return place
 
 

@@ -57,6 +57,12 @@ class RecDataset:
         self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
 
         if not self.path.exists():
+            above = self.folder.parent
+            if (above / self.path.name).exists():
+                raise DataError(
+                    f"{self.path} does not exist, but {above / self.path.name} does. Name the folder above the data set's: "
+                    f"{option('data_path', above.parent)}"
+                )
             raise DataError(
                 f"{self.path} does not exist. data/README.md says where to get {self.name}; put it there or name the folder "
                 f"above it with {option('data_path')}. `{option('-d', 'demo')}` works at once, without any file"
