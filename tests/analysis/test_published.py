@@ -91,7 +91,7 @@ def test_a_far_figure_names_its_known_differences(record, made, of, word):
         one.environment["feature_widths"] = {"visual": 256, "text": 256}
     found, caption = rows([one], [figure(value=0.08, **of)])
     words = found[0]["Note"].removeprefix("beyond 5%: ").split(", ")
-    assert set(word.split(", ")) | {"one setting"} == set(words) and all(f"{each}: " in caption for each in words)
+    assert set(word.split(", ")) | {"one setting"} == set(words) and all(f"{each.capitalize()}: " in caption for each in words)
 
 
 def test_what_makes_a_figure_optimistic_explains_no_figure_that_ours_exceeds(record):

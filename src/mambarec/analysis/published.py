@@ -223,11 +223,11 @@ def published_here(records: Sequence[Record], dataset: str) -> Table | None:
 
 _LEGEND = {
     "split": "the number of test users differs from that of the published split",
-    "graph features": "features from the published graphs, not the original vectors",
+    "graph features": "the features come from the published graphs and are not the original vectors",
     "other features": "our features are not the original ones, for their widths differ",
     "other sources": "the sources disagree, and ours is within 5% of another one",
     "layers": "the source names other numbers of layers",
-    "one setting": "the source searched its settings on this data set, and ours is one setting that was not searched there",
+    "one setting": "the source searched its settings on this data set, and ours were not searched there",
     "test selection": "the source chose its settings on the test split, or does not say on which",
 }
 
@@ -352,5 +352,6 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
     if chosen == {"test"}:
         parts.append("All sources chose their settings on the test split, or do not say on which.")
     if explained:
-        parts.append(f"What may explain more than 5%: {'; '.join(f'{word}: {_LEGEND[word]}' for word in explained)}.")
+        parts.append("The notes name what may explain more than 5%.")
+        parts += [f"{word.capitalize()}: {_LEGEND[word]}." for word in explained]
     return " ".join([*parts, *found.notes, *notes])
