@@ -67,7 +67,15 @@ def test_models_that_are_not_on_every_data_set_are_named(make_record):
     records = [make_record(name, [0.1, 0.2], dataset=dataset) for dataset in ("x", "y") for name in "AB"]
     found = ranks(compare([*records, make_record("C", [0.1, 0.2], dataset="x")]))
     assert found.values.columns.tolist() == ["A", "B"] and found.values.index.tolist() == ["x", "y"]
-    assert "Not ranked, because they were not run on every data set: C." in found.caption
+    assert "Not ranked, because these rows are not there on every data set: C." in found.caption
+    assert "rows with other settings" not in found.caption
+
+
+def test_rows_of_a_model_with_other_budgets_are_named(make_record):
+    records = [make_record(name, [0.1, 0.2], dataset=dataset) for dataset in ("x", "y") for name in "AB"]
+    records += [make_record("C", [0.1, 0.2], dataset=dataset, epochs=epochs) for dataset, epochs in (("x", 2), ("y", 3))]
+    caption = ranks(compare(records, "A")).caption
+    assert "Of C there are rows with other settings. --where KEY=VALUE keeps one of them." in caption
 
 
 # the command line

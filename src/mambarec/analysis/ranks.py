@@ -15,7 +15,7 @@ from mambarec.analysis.comparison import ALPHA, TESTED, Comparison
 from mambarec.analysis.figures import WIDTH, Picture, current_theme, metric_name, new_figure, styled
 from mambarec.analysis.tables import Cell, Table
 from mambarec.base.extras import optional
-from mambarec.base.words import count
+from mambarec.base.words import count, listed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ class Ranks:
                 else "",
             ]
         if self.left_out:
-            parts.append(f"Not ranked, because they were not run on every data set: {', '.join(self.left_out)}.")
+            parts.append(f"Not ranked, because these rows are not there on every data set: {', '.join(self.left_out)}.")
+            models = [row.partition(" ")[0] for row in self.left_out]
+            if several := sorted({model for model in models if models.count(model) > 1}):
+                parts.append(f"Of {listed(several)} there are rows with other settings. --where KEY=VALUE keeps one of them.")
         return " ".join(part for part in parts if part)
 
 
