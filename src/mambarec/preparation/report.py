@@ -96,6 +96,7 @@ class Source:
             hint += f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
                 "not UTF-8" in self.refused
             )
+            hint += ". Put fields that contain the separator between quotes" * ("too many fields" in self.refused)
             raise DataError(
                 f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}), "
                 f"more than {option('max-malformed', share)} allows. The first: {examples}{hint}"

@@ -38,6 +38,7 @@ _JSON = re.compile(r"\s*(\[\s*)?\{\s*[\"'][^\"']*[\"']\s*:")
 _BLOCK = 1 << 22
 _LONGEST_FIELD = 1 << 26  # bytes; what is quoted over more than this is no field
 _SAMPLE = 100  # rows that show whether each ends with a separator
+_SHOWN = 100  # characters of a line that a message shows
 _JOINED = 200  # lines that one row may cover in a file with stray quotation marks
 _LF, _CR, _COMMA = 10, 13, 44
 
@@ -119,6 +120,7 @@ def find_layout(source: Source, spill: Path, names: list[str] | None = None, enc
             is_plain = quoted.plain and strict.regular and not strict.own_rows
             layout, note = replace(quoted, plain=is_plain, lines=strict.rows - quoted.has_header), note_of_quoted
             break
+    _check_widths(layout, source, first)
     source.note(note)
     return layout
 
@@ -276,20 +278,55 @@ def _without_blanks(path: Path, source: Source, spill: Path, separator: str) -> 
 
 
 def _candidate(base: Layout, quote: str, first: list[str]) -> tuple[Layout, str]:
-    """A layout with this quote and its names; a column without a name where every row has one field more than the header."""
+    """A layout with this quote and its names, and what is to be noted of a column that the header does not name.
+
+    Where every row has one field more than the header, that column is the last if it is empty, and the first if it counts the
+    rows: R writes their numbers so.
+    """
     layout = replace(base, quote=quote)
     if not layout.has_header:
         return layout, ""
-    sample = [row.content for row in _joined(enumerate(first, start=1), layout.separator, quote, 0)]
-    header, *fields = [_fields(content, layout.separator, quote) for content in sample]
-    names = [name.strip() for name in header]
-    fields = fields[:-1] or fields  # the last may be cut off
+    names, fields = _sampled(layout, first)
+    layout = replace(layout, names=names)
     if not fields or any(len(one) != len(names) + 1 for one in fields):
-        return replace(layout, names=names), ""
+        return layout, ""
     if not any(one[-1].strip() for one in fields):
         return replace(layout, names=[*names, ""], plain=False), "each line ends with a separator; it is passed over"
-    note = "the first column has no name in the header; it is passed over"
+    if not _count_up([one[0] for one in fields]):
+        return layout, ""
+    note = "the first column has no name in the header; it has the numbers of the rows and is passed over"
     return replace(layout, names=["", *names], plain=False), note
+
+
+def _sampled(layout: Layout, first: list[str]) -> tuple[list[str], list[list[str]]]:
+    """The names in the header, and the fields of the lines below it, of the first lines of a file."""
+    sample = [row.content for row in _joined(enumerate(first, start=1), layout.separator, layout.quote, 0)]
+    header, *fields = [_fields(content, layout.separator, layout.quote) for content in sample]
+    return [name.strip() for name in header], fields[:-1] or fields  # the last may be cut off
+
+
+def _count_up(values: list[str]) -> bool:
+    """Whether these are 0, 1, 2, … or 1, 2, 3, …, quoted or not."""
+    bare = [value.strip(" \"'") for value in values]
+    return any(bare == [f"{number}" for number in range(start, start + len(bare))] for start in (0, 1))
+
+
+def _check_widths(layout: Layout, source: Source, first: list[str]) -> None:
+    """DataError where all lines have the same number of fields, and it is larger than that of the header.
+
+    Nobody knows then which column each field belongs to.
+    """
+    if not layout.has_header:
+        return
+    _, fields = _sampled(layout, first)
+    widths = {len(one) for one in fields}
+    if len(widths) == 1 and (width := widths.pop()) > len(layout.names):
+        point = ", write decimals with a point" if layout.separator == "," else ""
+        raise DataError(
+            f"{source.path}: the lines have {width} fields and the header has {len(layout.names)}. Put fields that contain the "
+            f"separator between quotes{point}, or give the first column a name. The first line below the header: "
+            f"{first[1].strip()[:_SHOWN]!r}"
+        )
 
 
 # evidence
