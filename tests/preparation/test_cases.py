@@ -302,7 +302,7 @@ def test_marks_and_blanks_around_ids_do_not_count(made, tmp_path, spell):
     ("spell", "said"),
     [
         (lambda n, u, i: f"{u},{int(i[1:]) * 100}{'.0' * (n % 2)}", "end with .0"),
-        (lambda n, u, i: f"{u},{i[1:]}e+02" if n % 2 else f"{u},{int(i[1:]) * 100}", "such as 1e+05"),
+        (lambda n, u, i: f"{u},{i[1:]}e+02" if n % 2 else f"{u},{int(i[1:]) * 100}", "such as 1e+02 are read as whole numbers"),
         (lambda n, u, i: f"{u},{'0' * (int(u[1:]) % 2)}{int(i[1:]) * 100}", "stay apart"),
     ],
     ids=["fraction of zero", "scientific", "leading zeros"],
@@ -311,6 +311,61 @@ def test_numbers_of_two_spellings_are_said(made, tmp_path, spell, said):
     frame, report = made("table", *visits(tmp_path / "v.csv", spell))
     assert frame.item.nunique() == (9 if said != "stay apart" else 18)
     assert any(said in note for note in report["sources"][0]["notes"])
+
+
+EAN = 4_190_460_000_000
+
+
+@pytest.mark.parametrize(
+    ("spell", "digits"),
+    [
+        (lambda item: f"{EAN + 7_777_777_777 * item:.2E}", "3 digits"),
+        (lambda item: f"{EAN + 7_777_777_777 * item:.5E}", "6 digits"),
+        (lambda item: f"{EAN + 7_777_777_777 * item:g}", "6 digits"),
+        (lambda item: f"{EAN + 7_777_777_777 * item:.2E}".replace(".", ","), "3 digits"),
+        (lambda item: f"{EAN + 577_777_777_777 * item:.0E}", "1 digit."),
+        (lambda item: f"{EAN + 7_777_777_777 * item:.2E}" if item % 3 else f"code{item}", "3 digits"),
+        (lambda item: f"{EAN + 7_777_777_777 * item:.2E}" if item % 3 else f"{EAN + item}", "3 digits"),
+        (lambda item: f"{EAN + 7_777_777_777 * item:.2E}" if item % 3 else f"{item + 1}E+05", "3 digits"),
+    ],
+    ids=["Excel's form", "general", "%g", "decimal comma", "one digit", "among words", "among whole ids", "among exact ones"],
+)
+def test_ids_that_excel_has_cut_are_warned_of_and_stay_as_they_are(made, tmp_path, spell, digits):
+    visits(tmp_path / "v.csv", lambda n, u, i: f"{u};{spell(int(i[1:]))}")
+    (tmp_path / "v.csv").write_text((tmp_path / "v.csv").read_text().replace("user,item", "user;item"))
+    frame, report = made("table", "--interactions", tmp_path / "v.csv", *UI, "--k-core", 1)
+    cut = sorted(item for n in range(9) if "E+12" in (item := spell(n).upper()))
+    notes = [note for note in report["sources"][0]["notes"] if note.startswith("WARNING")]
+    assert len(notes) == 1 and f"Excel has cut these ids to {digits}" in notes[0] and "Export them as text" in notes[0]
+    assert f"{len(set(cut))} item ids such as {cut[0]} " in notes[0].upper().replace("ITEM IDS SUCH AS", "item ids such as")
+    assert {item.upper() for item in frame.item} >= set(cut)
+    if any("E+05" in spell(n) for n in range(9)):
+        assert "100000" in set(frame.item)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda item: f"{item + 1}E+05",
+        lambda item: f"{item + 1}e+05",
+        lambda item: f"4.19046{item:07}E+12",
+        lambda item: f"1.{item:02}E7",
+    ],
+    ids=["Excel", "R", "all digits", "Java"],
+)
+def test_exact_ids_in_scientific_form_are_whole_numbers_without_a_warning(made, tmp_path, spell):
+    frame, report = made("table", *visits(tmp_path / "v.csv", lambda n, u, i: f"{u},{spell(int(i[1:]))}"))
+    assert set(frame.item) == {f"{int(float(spell(item)))}" for item in range(9)}
+    notes = report["sources"][0]["notes"]
+    assert any(f"9 item ids such as {spell(0)} are read" in note for note in notes)
+    assert not any("WARNING" in note for note in notes)
+
+
+def test_rare_ids_of_r_with_few_digits_are_exact(made, tmp_path):
+    ids = [("1.2e+07" if n == 12_000_000 else f"{n}") for n in range(11_999_900, 12_000_050)]
+    (tmp_path / "v.csv").write_text("\n".join(["user,item", *(f"u{n % 9},{item}" for n, item in enumerate(ids))]) + "\n")
+    frame, report = made("table", "--interactions", tmp_path / "v.csv", *UI, "--k-core", 1)
+    assert "12000000" in set(frame.item) and not any("WARNING" in note for note in report["sources"][0]["notes"])
 
 
 def test_a_word_among_numbers_does_not_keep_their_spellings_apart(made, tmp_path):

@@ -2,6 +2,7 @@
 
 Blanks and quotation marks around an id do not count, nor how its accents are composed; case and leading zeros do. Where
 no id of a column is a fraction, 618136477.0 is 618136477; where all are numbers, 1e+05 is 100000.
+Of 4.19E+12 the last ten digits are lost: such an id stays as it is, and the report warns of it.
 """
 
 from pathlib import Path
@@ -20,6 +21,8 @@ _SPELLED = (
 MISSING = (*_SPELLED, *(f"{word}.0" for word in _SPELLED if word.strip("-").isalpha()))
 _WHOLE = "-?[0-9]+(\\.0*)?"
 _SCIENTIFIC = "-?[0-9](\\.[0-9]+)?[eE]\\+?[0-9]{1,2}"
+_CUT = "-?[0-9]([.,][0-9]+)?[eE]\\+[0-9]{2,}"  # as Excel and %g write a number; Java writes all its digits, and no +
+_FROM_TWELVE = 11  # the exponent from which on Excel writes any number so
 _FRACTION = "-?[0-9]*\\.[0-9]*[^0].*"
 _DIGITS = "regexp_full_match({}.name, '[0-9]+')"
 
@@ -60,13 +63,14 @@ def unify(engine: Engine, table: str, column: str, kind: str, source: Source | N
     if n_ends and not n_fractions:
         engine.run(f"UPDATE {table} SET {column} = regexp_extract({column}, '^[^.]*') WHERE {ends_with_0}")
         notes.append(f"{n_ends:,} {kind} ids end with .0 and are read as whole numbers, since no id is a fraction")
+    is_cut, warning = _cut(engine, table, column, kind)
     if n_scientific and not n_words:
         number = f"TRY_CAST({column} AS DECIMAL(38, 9))"
-        engine.run(
-            f"UPDATE {table} SET {column} = {number}::DECIMAL(38, 0)::VARCHAR "
-            f"WHERE {scientific} AND {number} = trunc({number}) AND {number} < 1e15"
-        )
-        notes.append(f"{n_scientific:,} {kind} ids such as 1e+05 are read as whole numbers, since all ids are numbers")
+        exact = f"{scientific} AND NOT {is_cut} AND {number} = trunc({number}) AND {number} < 1e15"
+        for n_read, example in engine.run(f"SELECT count(*), min({column}) FROM {table} WHERE {exact} HAVING count(*) > 0"):
+            engine.run(f"UPDATE {table} SET {column} = {number}::DECIMAL(38, 0)::VARCHAR WHERE {exact}")
+            notes.append(f"{n_read:,} {kind} ids such as {example} are read as whole numbers, since all ids are numbers")
+    notes += warning
     for first, second, count in engine.run(
         f"SELECT min({column}), max({column}), count(*) OVER () FROM (SELECT DISTINCT {column} FROM {table}) "
         f"WHERE regexp_full_match({column}, '[0-9]+') GROUP BY ltrim({column}, '0') HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
@@ -74,6 +78,32 @@ def unify(engine: Engine, table: str, column: str, kind: str, source: Source | N
         notes.append(f"{kind} ids that differ by leading zeros stay apart: {count:,} groups, such as {first} and {second}")
     if source:
         source.notes += notes
+
+
+def _cut(engine: Engine, table: str, column: str, kind: str) -> tuple[str, list[str]]:
+    """SQL for whether an id has lost digits, as 4.19E+12 has, and a warning where some have.
+
+    R writes 1.2e+07 for 12000000, which is exact. Ids like it are rare among those that are as long: one in a hundred at most.
+    """
+    exponent = f"TRY_CAST(regexp_extract({column}, '[eE]\\+([0-9]+)$', 1) AS INTEGER)"
+    digits = f"length(regexp_replace(regexp_extract({column}, '^[^eE]*'), '[^0-9]', '', 'g'))"
+    may_be = (
+        f"(regexp_full_match({column}, '{_CUT}') AND {digits} <= {exponent} AND ({digits} > 1 OR {exponent} >= {_FROM_TWELVE}))"
+    )
+    n_cut, example, most, shortest = engine.run(
+        f"SELECT count(*), min({column}), max({digits}), min({exponent}) FROM "
+        f"(SELECT DISTINCT {column} FROM {table} WHERE {may_be})"
+    )[0]
+    if n_cut:
+        as_long = f"regexp_full_match({column}, '-?[0-9]{{{shortest + 1},}}(\\.0*)?')"
+        n_whole = engine.value(f"SELECT count(DISTINCT {column}) FROM {table} WHERE {as_long}")
+        if 100 * n_cut > n_cut + n_whole:
+            warning = (
+                f"WARNING: {n_cut:,} {kind} ids such as {example} have lost digits. Excel has cut these ids to "
+                f"{most} digit{'s' * (most > 1)}. Different {kind}s may have become one. Export them as text"
+            )
+            return may_be, [warning]
+    return "false", []
 
 
 def leave_out_missing(engine: Engine, source: Source, table: str, column: str, kind: str) -> None:
