@@ -228,6 +228,28 @@ def test_options_that_cannot_be_meant_are_a_sentence(call, visits, tmp_path, cap
     assert status == 2 and message in err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--text-model", "any"], "--text-model needs texts; name their columns in --items by --text-columns"),
+        (
+            ["--text-model", "any", "--items", "items.csv", "--image-column", "file"],
+            "--text-model needs texts; name their columns in --items by --text-columns",
+        ),
+        (["--image-model", "statistics"], "--image-model needs pictures"),
+        (["--image-model", "statistics", "--items", "items.csv", "--text-columns", "title"], "--image-model needs pictures"),
+    ],
+)
+def test_a_model_without_what_it_encodes_is_refused_before_a_file_is_read(call, configs, tmp_path, words, message):
+    status, _, err = call("table", "--interactions", "nowhere.csv", "--user-column", "who", "--item-column", "what", *words)
+    assert status == 2 and message in err and not (configs / "dataset" / "mine.yaml").exists()
+
+
+def test_a_text_model_without_metadata_is_refused_before_a_file_is_read(call):
+    status, _, err = call("amazon", "--ratings", "nowhere.csv", "--text-model", "any")
+    assert status == 2 and "--text-model needs texts; name their file by --meta" in err
+
+
 def test_a_decimal_comma_in_a_column_is_said(call, visits, tmp_path):
     text = (tmp_path / "visits.csv").read_text().replace(",", "\t").replace("\t3\t", "\t3,5\t")
     (tmp_path / "visits.tsv").write_text(text)

@@ -54,6 +54,8 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> None:
     if options.image_features and options.images:
         raise ConfigError("--image-features and --images both make image features; give one of them")
+    if options.text_model and not options.meta:
+        raise ConfigError("--text-model needs texts; name their file by --meta")
 
     def interactions(engine: Engine, report: Report) -> None:
         if options.ratings:

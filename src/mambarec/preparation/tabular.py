@@ -79,6 +79,10 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.items and not (options.text_columns or options.image_column):
         raise ConfigError(f"{option('items')} is of no use without {option('text-columns')} or {option('image-column')}")
+    if options.text_model and not options.text_columns:
+        raise ConfigError(
+            f"{option('text-model')} needs texts; name their columns in {option('items')} by {option('text-columns')}"
+        )
     if options.min_rating is not None and not options.rating_column:
         raise ConfigError(f"{option('min-rating')} needs {option('rating-column')}")
 
