@@ -43,3 +43,31 @@ def test_a_name_that_leads_elsewhere_is_refused(call, tmp_path, name):
 def test_a_data_set_that_is_not_there_is_said(call, words, message):
     status, err = call(*words)
     assert status == 2 and message in err
+
+
+@pytest.mark.parametrize("name", ["toy", "Toy", "TOY"])
+def test_the_name_of_the_data_set_that_is_split_is_refused(call, toy, tmp_path, name):
+    before = (toy / "toy.inter").read_bytes()
+    for place in (toy.parent, tmp_path / "new"):
+        words = ["--split", "random", "--overwrite", "--output", place, "--name", name]
+        status, err = call("resplit", "-d", "toy", *words)
+        assert status == 2 and f"--name {name} is the data set that is split" in err
+    assert (toy / "toy.inter").read_bytes() == before and [path.name for path in toy.parent.iterdir()] == ["toy"]
+
+
+def test_a_name_that_differs_from_a_known_one_only_in_case_is_refused_by_each_command(call, toy, configs, tmp_path):
+    """Known is what has a YAML, and what has a folder beside the new one."""
+    (toy.parent / "shelf").mkdir()
+    (tmp_path / "v.csv").write_text("user,item\n" + "".join(f"u{n % 9},i{n % 8}\n" for n in range(72)))
+    (tmp_path / "r.csv").write_text("".join(f"u{n % 9},i{n % 8},1,{n}\n" for n in range(72)))
+    table = ("table", "--interactions", tmp_path / "v.csv", "--user-column", "user", "--item-column", "item", "-d")
+    amazon = ("amazon", "--ratings", tmp_path / "r.csv", "-d")
+    split = ("resplit", "-d", "toy", "--split", "random", "--output", toy.parent, "--name")
+    for words in (table, amazon, ("mmssl", "--folder", tmp_path, "-d"), split):
+        for name, other in (("Toy", "toy"), ("SHELF", "shelf")):
+            if (words, name) != (split, "Toy"):
+                status, err = call(*words, name, "--overwrite")
+                assert status == 2 and f"{words[-1]} {name}: there is a data set '{other}' already" in err
+                assert not (configs / "dataset" / f"{name}.yaml").exists() and not (toy.parent / name).exists()
+    assert call(*table, "other")[0] == 0
+    assert call(*table, "other", "--overwrite")[0] == 0

@@ -20,7 +20,7 @@ from mambarec.base.files import real
 from mambarec.base.logger import get_logger
 from mambarec.data.interactions import SPLITS, sentences_on_shared_pairs
 from mambarec.preparation.folder import describe, new_folder
-from mambarec.preparation.options import add_dataset, dataset_folder
+from mambarec.preparation.options import add_dataset, check_case, dataset_folder
 from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.pickles import read_matrix
 
@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
     if source == folder:
         raise DataError(f"--folder {source} is where the data set is written; move the source elsewhere")
     check_name(name, "mmssl")
+    check_case(name, folder.parent)
     with new_folder(folder, options.overwrite) as temporary:
         overwrites = folder.exists()
         pairs = {split: _pairs(source, split) for split in SPLITS}

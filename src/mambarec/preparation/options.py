@@ -9,6 +9,7 @@ from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.places import DATA
 from mambarec.base.words import is_python, option
+from mambarec.config.catalogue import available_datasets
 
 IMAGE_MODELS = (
     "statistics (colours and textures, no weights), vgg16, timm:NAME or transformers:NAME, where NAME may be a folder"
@@ -54,3 +55,19 @@ def check_folder_name(name: str, given: str) -> None:
         raise ConfigError(
             f"{option(given, name)}: expected up to 100 letters, digits, _, - and dots, since files take this name"
         )
+
+
+def check_case(name: str, above: Path, given: str = "-d") -> None:
+    """ConfigError for a new data set whose name differs from a known one only in case: commands find names in any case.
+
+    Known are those that have a YAML, and those that have a folder in `above`. given: the option that gives the name.
+    """
+    known = {*available_datasets(), *(path.name for path in above.glob("[!.]*") if path.is_dir())}
+    if name in known:
+        return
+    for other in sorted(known):
+        if other.casefold() == name.casefold():
+            raise ConfigError(
+                f"{option(given, name)}: there is a data set '{other}' already, whose name differs only in capitals. Give the "
+                f"new one another name, or give {option(given, other)} to mean that one"
+            )

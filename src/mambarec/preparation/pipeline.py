@@ -17,7 +17,7 @@ from mambarec.base.words import command, decimal_hint, option, positive
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
-from mambarec.preparation.options import IMAGE_MODELS, add_dataset, dataset_folder
+from mambarec.preparation.options import IMAGE_MODELS, add_dataset, check_case, dataset_folder
 from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.times import settle_text
 from mambarec.preparation.report import Report
@@ -121,6 +121,7 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
         raise ConfigError(f"{option('image-model')} needs pictures; name their folder by {option('images')}")
     name, folder = options.dataset, dataset_folder(options)
     check_name(name, command_name, options.split)
+    check_case(name, folder.parent)
     report = Report(
         sys.argv,
         {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")},

@@ -14,12 +14,12 @@ from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
-from mambarec.base.words import command
+from mambarec.base.words import command, option
 from mambarec.config.yaml_files import read_yaml
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
-from mambarec.preparation.options import add_dataset, check_folder_name, existing_folder
+from mambarec.preparation.options import add_dataset, check_case, check_folder_name, existing_folder
 from mambarec.preparation.public import check_name
 from mambarec.preparation.splits import SPLITS, split_interactions
 
@@ -42,7 +42,12 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> None:
     name = options.name or f"{options.dataset}-{options.split}"
     check_folder_name(name, "name")
+    if name.casefold() == options.dataset.casefold():
+        raise ConfigError(
+            f"{option('name', name)} is the data set that is split, and would be replaced. Give {option('name')} another name"
+        )
     check_name(name, "resplit", given="name")
+    check_case(name, options.output, "name")
     catalogue.find_dataset(options.dataset)
     resplit(existing_folder(options), name, options.split, options.seed, options.output, options.overwrite)
 
