@@ -241,3 +241,22 @@ def test_quoted_titles_with_a_comma_in_each_line_are_read(read):
         "\n".join([",user,title,item", *(f"{7 * n},{line}" for n, line in enumerate(lines))]).encode(), "user", "item"
     )
     assert found[3] == ("u3", "i3")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["sep={}", "SEP={}", '"sep={}"', "sep={}\r"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_a_first_line_that_says_the_separator_is_passed_over(read, encoding, first, separator):
+    lines = [first.format(separator), separator.join(["user", "title", "item"])]
+    lines += [separator.join([f"u{n}", f'"a{separator} {n}"', f"i{n}"]) for n in range(9)]
+    found, source = read("\n".join([*lines, "short"]).encode(encoding), "user", "title", "item")
+    assert found == [(f"u{n}", f"a{separator} {n}", f"i{n}") for n in range(9)]
+    assert source.refused["too few fields"].lines == [12]
+    assert any("the first line says that the separator is" in note for note in source.notes)
+
+
+def test_a_first_line_that_says_the_separator_is_believed(read):
+    content = b"sep=;\nuser;item\nu1,5;i1,2\nu2,5;i2,2\n"
+    assert read(content, "user", "item")[0] == [("u1,5", "i1,2"), ("u2,5", "i2,2")]
+    with pytest.raises(DataError, match="is empty; expected a table with a header"):
+        read(b"sep=;\n", "user")

@@ -250,6 +250,50 @@ def test_a_text_model_without_metadata_is_refused_before_a_file_is_read(call):
     assert status == 2 and "--text-model needs texts; name their file by --meta" in err
 
 
+@pytest.mark.parametrize(
+    ("header", "given", "meant"),
+    [("User,item", "user", "User"), (" user ,item", " user", "user"), ('"USER",item', "user", "USER")],
+)
+def test_a_column_in_another_spelling_is_named(call, tmp_path, header, given, meant):
+    (tmp_path / "v.csv").write_text(header + "\n" + "".join(f"u{n % 9},i{n % 8}\n" for n in range(72)))
+    words = ("--interactions", tmp_path / "v.csv", "--user-column", given, "--item-column", "item")
+    status, _, err = call("table", *words)
+    assert status == 2 and f"no column '{given}' (--user-column)" in err and f"Did you mean '{meant}'?" in err
+
+
+def test_a_column_of_parquet_with_blanks_around_its_name_is_named(call, tmp_path):
+    pd.DataFrame({"user ": ["a"], "item": ["b"]}).to_parquet(tmp_path / "v.parquet")
+    status, _, err = call("table", "--interactions", tmp_path / "v.parquet", "--user-column", "user", "--item-column", "item")
+    assert status == 2 and "Did you mean 'user '?" in err
+
+
+@pytest.mark.parametrize(
+    ("above", "line"),
+    [("Export of the shop\n", 2), ("Export of the shop, May\n", 2), ("Shop;;\n\n\n", 4), ("sep=,\nShop\n", 3)],
+)
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_a_title_above_the_header_is_said(call, visits, tmp_path, above, line, separator):
+    text = above + (tmp_path / "visits.csv").read_text().replace(",", separator)
+    (tmp_path / "visits.csv").write_text(text)
+    status, _, err = call("table", "--interactions", tmp_path / "visits.csv", *visits)
+    assert status == 2 and f"visits.csv: the header seems to be in line {line}. Remove the lines above it" in err
+
+
+def test_a_title_above_the_header_of_items_is_said(call, visits, tmp_path):
+    (tmp_path / "items.csv").write_text("Our articles\n\n" + (tmp_path / "items.csv").read_text())
+    words = ["--interactions", tmp_path / "visits.csv", *visits, "--items", tmp_path / "items.csv", "--text-columns", "title"]
+    status, _, err = call("table", *words)
+    assert status == 2 and "items.csv: the header seems to be in line 3" in err
+
+
+@pytest.mark.parametrize("date", ["21.05.2020", "05/21/2020", "21-05-2020 13:45"])
+def test_the_form_of_dates_is_said_where_there_is_another(call, tmp_path, date):
+    (tmp_path / "v.csv").write_text("user,item,time\n" + "".join(f"u{n % 9},i{n % 8},{date}\n" for n in range(72)))
+    words = ("--interactions", tmp_path / "v.csv", "--user-column", "user", "--item-column", "item", "--time-column", "time")
+    status, _, err = call("table", *words)
+    assert status == 2 and date in err and "Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00" in err
+
+
 def test_a_decimal_comma_in_a_column_is_said(call, visits, tmp_path):
     text = (tmp_path / "visits.csv").read_text().replace(",", "\t").replace("\t3\t", "\t3,5\t")
     (tmp_path / "visits.tsv").write_text(text)

@@ -9,6 +9,7 @@ from typing import Any
 from mambarec.base.errors import DataError
 from mambarec.base.words import option
 
+NO_DATE = "time is neither a number nor a date"  # a reason
 LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
 _DECIMAL_COMMA = re.compile(r"\b\d+,\d+\b")
@@ -96,6 +97,7 @@ class Source:
             hint += f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
                 "not UTF-8" in self.refused
             )
+            hint += ". Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00" * (NO_DATE in self.refused)
             hint += ". Put fields that contain the separator between quotes" * ("too many fields" in self.refused)
             raise DataError(
                 f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}), "

@@ -119,7 +119,8 @@ def _seem_swapped(options: argparse.Namespace) -> bool:
 def read_interactions(engine: Engine, report: Report, options: argparse.Namespace) -> None:
     """Fill `raw`; DataError when a column is missing or too many rows are malformed."""
     source = report.source(options.interactions, "interactions")
-    layout = layout_of(engine, source, options.columns, options.encoding)
+    wanted = [options.user_column, options.item_column, options.rating_column, options.time_column]
+    layout = layout_of(engine, source, options.columns, options.encoding, [name for name in wanted if name])
     if is_without_header(layout, source):
         source.note(no_header())
     if seems_header(layout, source):
@@ -157,7 +158,8 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
 def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> None:
     """Fill `about` with the texts, and the paths of pictures where they are asked for; errors as above."""
     source = report.source(options.items, "items")
-    layout = layout_of(engine, source, encoding=options.encoding)
+    wanted = [options.item_column, *options.text_columns, *([options.image_column] if options.image_column else [])]
+    layout = layout_of(engine, source, encoding=options.encoding, wanted=wanted)
     item = column(layout, options.item_column, source, option("item-column"))
     texts = [text_or_null(column(layout, name, source, option("text-columns"))) for name in options.text_columns]
     joined = f"concat_ws(' ', {', '.join(texts)})" if texts else "''"

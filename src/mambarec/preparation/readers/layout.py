@@ -11,7 +11,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mambarec.base.errors import DataError
-from mambarec.base.text import encoding_of
+from mambarec.base.text import encoding_of, trimmed_text
 from mambarec.base.words import command, option
 from mambarec.preparation.readers.lines import bounded_lines, opened, too_long
 from mambarec.preparation.report import Source
@@ -35,6 +35,8 @@ _OTHERS = {
     b"SQLite format 3": "a database of SQLite",
 }
 _JSON = re.compile(r"\s*(\[\s*)?\{\s*[\"'][^\"']*[\"']\s*:")
+_SAID = re.compile(rf"\"?sep=([{SEPARATORS}])\"?", re.IGNORECASE)  # the first line that some programs write for Excel
+_ABOVE = 20  # lines among which the header may stand below a title
 _BLOCK = 1 << 22
 _LONGEST_FIELD = 1 << 26  # bytes; what is quoted over more than this is no field
 _SAMPLE = 100  # rows that show whether each ends with a separator
@@ -89,11 +91,13 @@ def check_is_table(path: Path) -> None:
         )
 
 
-def find_layout(source: Source, spill: Path, names: list[str] | None = None, encoding: str | None = None) -> Layout:
-    """The layout of a text file; DataError where it is empty or not in the encoding.
+def find_layout(
+    source: Source, spill: Path, names: list[str] | None = None, encoding: str | None = None, wanted: Sequence[str] = ()
+) -> Layout:
+    """The layout of a text file; DataError where it is empty, not in the encoding, or has lines above its header.
 
     spill: a folder for a copy in UTF-8, where the file is in another encoding. names: of the columns of a file without a
-    header. What was decided is noted in `source`.
+    header. wanted: names of columns that a header has. What was decided is noted in `source`.
     """
     path = source.path
     found = encoding or encoding_of(_head(path))
@@ -102,13 +106,22 @@ def find_layout(source: Source, spill: Path, names: list[str] | None = None, enc
         source.note(f"read as {found}")
     first = _first_lines(path, _SAMPLE + 1)
     if not first or not first[0].strip():
-        raise DataError(f"{source.path} is empty; expected a table" + (" with a header" if names is None else ""))
-    separator = _separator(first)
+        raise _empty(source, names)
+    if said := _said(first[0]):
+        path = _without_first_line(path, source, spill)
+        first = _first_lines(path, _SAMPLE + 1)
+        if not first:
+            raise _empty(source, names)
+        source.note(f"the first line says that the separator is {said!r}; it is passed over")
+    if names is None:
+        _check_header_is_first(path, source, wanted)
+    separator = said or _separator(first)
     if 2 * sum(bool(re.search(f'{re.escape(separator)} +"', line)) for line in first) > len(first):
         path = _without_blanks(path, source, spill, separator)
         first = _first_lines(path, _SAMPLE + 1)
         source.note("blanks before and behind quotation marks are passed over")
     lines, is_plain, marks = _survey(path, separator)
+    is_plain = is_plain and not said  # the engine would take the line that is left empty for the header
     base = Layout(path, names or [], separator, "", names is None, lines - (names is None), is_plain)
     layout, note = _candidate(base, "", first)
     for mark in marks:
@@ -123,6 +136,35 @@ def find_layout(source: Source, spill: Path, names: list[str] | None = None, enc
     _check_widths(layout, source, first)
     source.note(note)
     return layout
+
+
+def _empty(source: Source, names: list[str] | None) -> DataError:
+    return DataError(f"{source.path} is empty; expected a table" + (" with a header" if names is None else ""))
+
+
+def _said(line: str) -> str:
+    """The separator that the first line of a file names, such as sep=; and '' for any other line."""
+    found = _SAID.fullmatch(line.strip(" \r\n"))
+    return found[1] if found else ""
+
+
+def _check_header_is_first(path: Path, source: Source, wanted: Sequence[str]) -> None:
+    """DataError where a line below the first has all names that are wanted, and the first has none of them."""
+    names = {_bare(name) for name in wanted}
+    is_first = True
+    for number, line in enumerate(_first_lines(path, _ABOVE, blank=True), start=1):
+        found = [{_bare(field) for field in line.split(separator)} for separator in SEPARATORS]
+        if not line.strip():
+            continue
+        if is_first and any(names & fields for fields in found):
+            return
+        if not is_first and any(names and names <= fields for fields in found):
+            raise DataError(f"{source.path}: the header seems to be in line {number}. Remove the lines above it")
+        is_first = False
+
+
+def _bare(name: str) -> str:
+    return trimmed_text(name).casefold()
 
 
 def plain_copy(layout: Layout, source: Source, spill: Path) -> Layout:
@@ -272,6 +314,18 @@ def _without_blanks(path: Path, source: Source, spill: Path, separator: str) -> 
     with copy.open("wb") as file:
         for block in _whole_lines(path):
             file.write(closing.sub(b'"', opening.sub(rb'\1"', block)))
+    if path != source.path:
+        path.unlink()
+    return copy
+
+
+def _without_first_line(path: Path, source: Source, spill: Path) -> Path:
+    """A copy in which the first line is blank, so that the others keep their numbers."""
+    spill.mkdir(exist_ok=True)
+    copy = spill / f"{source.path.name}.below"
+    with copy.open("wb") as file:
+        for number, block in enumerate(_whole_lines(path)):
+            file.write(block if number else re.sub(rb"[^\r\n]+", b"", block, count=1))
     if path != source.path:
         path.unlink()
     return copy
@@ -507,15 +561,21 @@ def _head(path: Path) -> bytes:
 
 
 def first_lines(path: Path, count: int) -> list[str]:
-    """The first lines of a file, without blank ones and line ends; what is not UTF-8 in them is replaced."""
+    """The first lines of a file, without blank ones, one that says the separator, and line ends.
+
+    What is not UTF-8 in them is replaced.
+    """
     encoding = encoding_of(_head(path))
-    return [line.rstrip("\r\n") for line in _first_lines(path, count, "utf-8-sig" if encoding == "utf-8" else encoding)]
+    lines = _first_lines(path, count, "utf-8-sig" if encoding == "utf-8" else encoding)
+    below = lines[1:] if lines and _said(lines[0]) else lines
+    return [line.rstrip("\r\n") for line in below]
 
 
-def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig") -> list[str]:
+def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig", blank: bool = False) -> list[str]:
+    """blank: whether blank lines count as lines too."""
     with opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="")
-        return [line for line in itertools.islice(bounded_lines(text, path), count) if line.strip("\r\n")]
+        return [line for line in itertools.islice(bounded_lines(text, path), count) if blank or line.strip("\r\n")]
 
 
 def _in_utf8(source: Source, spill: Path, encoding: str) -> Path:

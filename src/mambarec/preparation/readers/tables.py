@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mambarec.base.errors import ConfigError, DataError, told_as
+from mambarec.base.text import trimmed_text
 from mambarec.base.words import is_python, option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.readers.layout import LINE, Layout, check_is_table, find_layout, first_lines, plain_copy, rows
@@ -33,10 +34,17 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def layout_of(engine: Engine, source: Source, names: list[str] | None = None, encoding: str | None = None) -> Layout:
+def layout_of(
+    engine: Engine,
+    source: Source,
+    names: list[str] | None = None,
+    encoding: str | None = None,
+    wanted: Sequence[str] = (),
+) -> Layout:
     """How a file holds its table; separator '' for Parquet. names: of the columns of a text file without a header.
 
-    DataError for a file that is empty or not text. ConfigError where names are given to Parquet or a DataFrame.
+    wanted: names of columns, by which a header is found that has other lines above it. DataError then, and for a file that is
+    empty or not text. ConfigError where names are given to Parquet or a DataFrame.
     """
     if names is not None and (source.name or is_parquet(source.path)):
         kind = "a DataFrame" if source.name else "Parquet"
@@ -46,7 +54,7 @@ def layout_of(engine: Engine, source: Source, names: list[str] | None = None, en
         )
     if not is_parquet(source.path):
         check_is_table(source.path)
-        return find_layout(source, engine.spill, names, encoding)
+        return find_layout(source, engine.spill, names, encoding, wanted)
     tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quoted(source.path)})")
     lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({quoted(source.path)})")
     return Layout(source.path, _top(tree), "", lines=lines)
@@ -111,7 +119,8 @@ def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
     places = [place for place, name in enumerate(layout.names) if name == wanted]
     if not places:
         names = ", ".join(name or "(no name)" for name in layout.names if name != LINE)
-        hint = f". {no_header()}" if is_without_header(layout, source) else ""
+        alike = [name for name in layout.names if trimmed_text(name).casefold() == trimmed_text(wanted).casefold()]
+        hint = f". Did you mean '{alike[0]}'?" if alike else f". {no_header()}" if is_without_header(layout, source) else ""
         raise DataError(f"{source.path} has no column '{wanted}' ({asked_by}); it has: {names}{hint}")
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)

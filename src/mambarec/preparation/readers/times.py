@@ -5,10 +5,10 @@ its unit. Only where a column has two units, or numbers among dates, all become 
 """
 
 from mambarec.preparation.engine import Engine
-from mambarec.preparation.report import Source
+from mambarec.preparation.report import NO_DATE, Source
 
 TYPE = "DECIMAL(38, 18)"
-NO_TIME = {"time IS NULL": "time is neither a number nor a date"}
+NO_TIME = {"time IS NULL": NO_DATE}
 _NUMBER, _NO_ZONE = 32000, 32001  # in the column `zone`, which otherwise has minutes ahead of UTC
 _DAYS = (20_000, 80_000)  # serial days of Excel from 1954 to 2119
 _SECONDS = (630_000_000, 4_200_000_000)  # from 1989 to 2103
