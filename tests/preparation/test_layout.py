@@ -260,3 +260,15 @@ def test_a_first_line_that_says_the_separator_is_believed(read):
     assert read(content, "user", "item")[0] == [("u1,5", "i1,2"), ("u2,5", "i2,2")]
     with pytest.raises(DataError, match="is empty; expected a table with a header"):
         read(b"sep=;\n", "user")
+
+
+def test_a_field_behind_the_last_separator_is_too_many(read):
+    lines = [f"u{n},i{n},4,{'nice' if n == 150 else ''}" for n in range(200)]
+    found, source = read("\n".join(["user,item,rating", *lines]).encode(), "user", "item", "rating")
+    assert len(found) == 199 and source.refused["too many fields"].lines == [152]
+    # decimal commas, and a comment that the first hundred lines lack
+    lines = [f"u{n},i{n},2,5,{'nice' if n > 150 else ''}" for n in range(200)]
+    found, source = read("\n".join(["user,item,rating,comment", *lines]).encode(), "user", "item", "rating")
+    assert source.refused["too many fields"].count == 49
+    with pytest.raises(DataError, match="Put fields that contain the separator between quotes"):
+        source.check(0.01)

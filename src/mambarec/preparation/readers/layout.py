@@ -54,7 +54,8 @@ class Layout:
     quote: '' where marks do not quote.
 
     has_header: whether the first line has the names. lines: rows below it, whether they can be used or not. plain: whether the
-    engine finds the same rows as `rows` does. numbered: a last column has each row's line in the original file.
+    engine finds the same rows as `rows` does. trailing: the lines end with a separator, and the last column, without a name, is
+    empty. numbered: a last column has each row's line in the original file.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Layout:
     lines: int = 0
     plain: bool = True
     numbered: bool = False
+    trailing: bool = False
 
 
 class Row(NamedTuple):
@@ -175,7 +177,9 @@ def plain_copy(layout: Layout, source: Source, spill: Path) -> Layout:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for row in rows(layout):
-            if row.fields is None:
+            if layout.trailing and row.fields and row.fields[-1].strip():
+                source.reject(row.line, "too many fields", row.content)
+            elif row.fields is None:
                 source.reject(row.line, row.reason, row.content)
             else:
                 writer.writerow([*row.fields, row.line])
@@ -345,7 +349,8 @@ def _candidate(base: Layout, quote: str, first: list[str]) -> tuple[Layout, str]
     if not fields or any(len(one) != len(names) + 1 for one in fields):
         return layout, ""
     if not any(one[-1].strip() for one in fields):
-        return replace(layout, names=[*names, ""], plain=False), "each line ends with a separator; it is passed over"
+        note = "each line ends with a separator; it is passed over"
+        return replace(layout, names=[*names, ""], plain=False, trailing=True), note
     if not _count_up([one[0] for one in fields]):
         return layout, ""
     note = "the first column has no name in the header; it has the numbers of the rows and is passed over"
