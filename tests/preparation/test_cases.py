@@ -336,7 +336,7 @@ def test_ids_that_excel_has_cut_are_warned_of_and_stay_as_they_are(made, tmp_pat
     frame, report = made("table", "--interactions", tmp_path / "v.csv", *UI, "--k-core", 1)
     cut = sorted(item for n in range(9) if "E+12" in (item := spell(n).upper()))
     notes = [note for note in report["sources"][0]["notes"] if note.startswith("WARNING")]
-    assert len(notes) == 1 and f"Excel has cut these ids to {digits}" in notes[0] and "Export them as text" in notes[0]
+    assert len(notes) == 1 and f"has cut these ids to {digits}" in notes[0] and "Export them as text" in notes[0]
     assert f"{len(set(cut))} item ids such as {cut[0]} " in notes[0].upper().replace("ITEM IDS SUCH AS", "item ids such as")
     assert {item.upper() for item in frame.item} >= set(cut)
     if any("E+05" in spell(n) for n in range(9)):
@@ -366,6 +366,18 @@ def test_rare_ids_of_r_with_few_digits_are_exact(made, tmp_path):
     (tmp_path / "v.csv").write_text("\n".join(["user,item", *(f"u{n % 9},{item}" for n, item in enumerate(ids))]) + "\n")
     frame, report = made("table", "--interactions", tmp_path / "v.csv", *UI, "--k-core", 1)
     assert "12000000" in set(frame.item) and not any("WARNING" in note for note in report["sources"][0]["notes"])
+
+
+@pytest.mark.parametrize(("kept", "is_said"), [(15, True), (16, False)])
+def test_long_ids_that_excel_has_rounded_are_warned_of(made, tmp_path, kept, is_said):
+    def spell(n, user, item):
+        return f"{user},{f'12345678901{5000 + 37 * int(item[1:])}77'[:kept]:0<17}"
+
+    frame, report = made("table", *visits(tmp_path / "v.csv", spell))
+    warned = [note for note in report["sources"][0]["notes"] if "Excel keeps 15 digits" in note]
+    assert frame.item.nunique() == 9 and [note.split(",")[0] for note in warned] == is_said * [
+        "WARNING: all 9 item ids of more than 15 digits end with zeros"
+    ]
 
 
 def test_a_word_among_numbers_does_not_keep_their_spellings_apart(made, tmp_path):

@@ -22,6 +22,7 @@ MISSING = (*_SPELLED, *(f"{word}.0" for word in _SPELLED if word.strip("-").isal
 _WHOLE = "-?[0-9]+(\\.0*)?"
 _SCIENTIFIC = "-?[0-9](\\.[0-9]+)?[eE]\\+?[0-9]{1,2}"
 _CUT = "-?[0-9]([.,][0-9]+)?[eE]\\+[0-9]{2,}"  # as Excel and %g write a number; Java writes all its digits, and no +
+_FEW = 5  # ids that can all end with a zero by chance
 _FROM_TWELVE = 11  # the exponent from which on Excel writes any number so
 _FRACTION = "-?[0-9]*\\.[0-9]*[^0].*"
 _DIGITS = "regexp_full_match({}.name, '[0-9]+')"
@@ -70,7 +71,7 @@ def unify(engine: Engine, table: str, column: str, kind: str, source: Source | N
         for n_read, example in engine.run(f"SELECT count(*), min({column}) FROM {table} WHERE {exact} HAVING count(*) > 0"):
             engine.run(f"UPDATE {table} SET {column} = {number}::DECIMAL(38, 0)::VARCHAR WHERE {exact}")
             notes.append(f"{n_read:,} {kind} ids such as {example} are read as whole numbers, since all ids are numbers")
-    notes += warning
+    notes += warning + _rounded(engine, table, column, kind)
     for first, second, count in engine.run(
         f"SELECT min({column}), max({column}), count(*) OVER () FROM (SELECT DISTINCT {column} FROM {table}) "
         f"WHERE regexp_full_match({column}, '[0-9]+') GROUP BY ltrim({column}, '0') HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
@@ -99,11 +100,25 @@ def _cut(engine: Engine, table: str, column: str, kind: str) -> tuple[str, list[
         n_whole = engine.value(f"SELECT count(DISTINCT {column}) FROM {table} WHERE {as_long}")
         if 100 * n_cut > n_cut + n_whole:
             warning = (
-                f"WARNING: {n_cut:,} {kind} ids such as {example} have lost digits. Excel has cut these ids to "
-                f"{most} digit{'s' * (most > 1)}. Different {kind}s may have become one. Export them as text"
+                f"WARNING: {n_cut:,} {kind} ids such as {example} have lost digits. Excel or another program has cut these "
+                f"ids to {most} digit{'s' * (most > 1)}. Different {kind}s may have become one. Export them as text"
             )
             return may_be, [warning]
     return "false", []
+
+
+def _rounded(engine: Engine, table: str, column: str, kind: str) -> list[str]:
+    """A warning where all ids of more than 15 digits have zeros behind the 15th, as Excel leaves them."""
+    n_long, n_rounded, example = engine.run(
+        f"SELECT count(*), count(*) FILTER (regexp_full_match({column}, '-?[0-9]{{15}}0+')), min({column}) FROM "
+        f"(SELECT DISTINCT {column} FROM {table} WHERE regexp_full_match({column}, '-?[1-9][0-9]{{15,}}'))"
+    )[0]
+    if n_long <= _FEW or n_rounded < n_long:
+        return []
+    return [
+        f"WARNING: all {n_long:,} {kind} ids of more than 15 digits end with zeros, such as {example}. Excel keeps 15 digits "
+        f"of a number. Different {kind}s may have become one. If Excel wrote the file, export the ids as text"
+    ]
 
 
 def leave_out_missing(engine: Engine, source: Source, table: str, column: str, kind: str) -> None:
