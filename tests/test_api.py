@@ -320,3 +320,9 @@ def test_the_folder_of_runs_is_called_results_where_runs_are_looked_for(places):
     for look in (mr.runs, mr.load_run):
         with pytest.raises(ConfigError, match="give results= in its place"):
             look(results_dir=places["results_dir"])
+
+
+def test_a_data_frame_with_a_column_twice_is_refused_by_the_columns_name():
+    table = pd.DataFrame([["a", "b", "c"]], columns=["user", "item", "item"])
+    with pytest.raises(DataError, match="interactions: the table has the column 'item' twice"):
+        mr.prepare_table("mine", table, user_column="user", item_column="item")

@@ -488,6 +488,8 @@ def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> Path:
     """The file of a table, which is written into a folder if it is a DataFrame."""
     if not isinstance(table, pd.DataFrame):
         return arguments.place(name, table)
+    if twice := list(table.columns[table.columns.duplicated()]):
+        raise DataError(f"{name}: the table has the column '{twice[0]}' twice; rename one of them")
     path = folder / f"{name}.parquet"
     try:
         table.to_parquet(path, index=False)
