@@ -98,7 +98,7 @@ def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, t
             well = same_result(result["directory"], undisturbed) == []
         except UserError as error:
             said = str(error)
-            well = "damaged" in said and str(path) in said and "--restart" in said
+            well = "damaged" in said and str(path) in said and "Remove the directory of this run" in said
         TALLY.count("stopped run, a byte turned", well, (place, said))
         if name in ("checkpoint.pt", "checkpoint.older.pt"):
             assert not said  # the other one serves
@@ -170,7 +170,7 @@ def test_a_run_without_a_manifest_is_read_and_it_is_said_once(finished, capsys, 
     (path / "manifest.json").unlink()
     capsys.readouterr()
     assert figures(config, path) == whole
-    assert capsys.readouterr().err.count("was made before runs had a manifest.json") == 1
+    assert capsys.readouterr().err.count("has no manifest.json: damage to its files cannot be noticed") == 1
 
 
 def test_a_stopped_run_without_a_manifest_gets_one(make_config, tmp_path):
