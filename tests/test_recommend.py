@@ -243,3 +243,9 @@ def test_a_basket_gets_a_list(call, make_run):
     status, out, err = call("--run", make_run("LightGCN"), "--basket", "3,7", "-k", 2)
     assert status == 0 and out.splitlines()[0] == "item,rank,score" and len(out.splitlines()) == 3
     assert err == "2 recommendations for a basket of 2\n"
+
+
+def test_an_unknown_option_is_answered_with_the_nearest_one(capsys):
+    with pytest.raises(SystemExit):
+        program.main(["-m", "BPR", "--results_dir", "x"])
+    assert "did you mean '--results'? `" in capsys.readouterr().err

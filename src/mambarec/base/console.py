@@ -63,4 +63,5 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(unknown[1], self._known(), n=1, cutoff=0.7)
             message += f"; did you mean '{near[0]}'?" if near else ""
         program = self.prog if self.prog.startswith("mambarec ") else f"python {self.prog}"
-        self.exit(2, printable(f"error: {message}. `{program} -h` shows the options") + "\n")
+        end = "" if message.endswith("?") else "."
+        self.exit(2, printable(f"error: {message}{end} `{program} -h` shows the options") + "\n")
