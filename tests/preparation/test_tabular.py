@@ -306,7 +306,7 @@ def test_a_decimal_comma_in_a_column_is_said(call, visits, tmp_path):
     [
         ("log.jsonl", b'{"who": "a", "what": "b"}\n' * 9, "log.jsonl holds JSON lines"),
         ("log.json", b'[\n {"who": "a", "what": "b"}]\n', "log.json holds JSON. This command"),
-        ("log.jsonl", gzip.compress(b'{"who": "a", "what": "b"}\n' * 9), "pandas.read_json('log.jsonl', lines=True)"),
+        ("log.jsonl", gzip.compress(b'{"who": "a", "what": "b"}\n' * 9, mtime=0), "pandas.read_json('log.jsonl', lines=True)"),
         ("log.jsonl", '{"who": "a"}\n'.encode("utf-16"), "log.jsonl holds JSON lines"),
         ("log.xlsx", b"PK\x03\x04" + bytes(99), "log.xlsx is a zip archive or a workbook of Excel"),
         ("log.db", b"SQLite format 3\0" + bytes(99), "log.db is a database of SQLite"),
@@ -456,11 +456,15 @@ def test_check_notes_users_who_have_every_item(toy, check_toy, make_config):
     assert status == 0 and "note: 64 pairs of users who have every item left out of training" in out
 
 
-def test_check_says_where_a_training_would_have_no_negatives_or_too_few_items(toy, check_toy, make_config):
-    lines = ["0\t0\t0", "1\t0\t0", "0\t1\t1", "1\t1\t2"]
+def write_tiny(toy, lines, n_items):
+    """Interactions of so many items, and features of theirs, in place of the toy data's."""
     (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *lines]) + "\n")
     for name in ("image", "text"):
-        np.save(toy / f"{name}_feat.npy", np.eye(2, dtype=np.float32))
+        np.save(toy / f"{name}_feat.npy", np.eye(n_items, dtype=np.float32))
+
+
+def test_check_says_where_a_training_would_have_no_negatives_or_too_few_items(toy, check_toy, make_config):
+    write_tiny(toy, ["0\t0\t0", "1\t0\t0", "0\t1\t1", "1\t1\t2"], 2)
     status, out = check_toy()
     assert status == 1 and out.count("wrong: ") == 1 and "there are no negatives to sample" in out
     assert "WARNING: topk 50 is more than the 2 items" in out
@@ -469,10 +473,7 @@ def test_check_says_where_a_training_would_have_no_negatives_or_too_few_items(to
 
 
 def test_check_warns_of_too_few_items_for_a_model_and_names_it(toy, check_toy, make_config):
-    lines = ["0\t0\t0", "1\t1\t0", "0\t2\t1", "1\t2\t2"]
-    (toy / "toy.inter").write_text("\n".join(["userID\titemID\tx_label", *lines]) + "\n")
-    for name in ("image", "text"):
-        np.save(toy / f"{name}_feat.npy", np.eye(3, dtype=np.float32))
+    write_tiny(toy, ["0\t0\t0", "1\t1\t0", "0\t2\t1", "1\t2\t2"], 3)
     status, out = check_toy()
     assert "WARNING: MambaRec cannot train with knn_k=10: toy has 3 items. Set its knn_k to at most 3\n" in out
     assert status == 0 and "wrong: " not in out
