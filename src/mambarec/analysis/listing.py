@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mambarec.analysis.fairness import BUDGET_KEYS
+from mambarec.analysis.records import finished_file
 from mambarec.base.words import count, seeds_text, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.experiments.experiment import Experiment, trial_name
-from mambarec.running.lookup import FoundRun, find_runs, say_damaged
+from mambarec.running.lookup import FoundRun, find_runs, is_named, say_damaged
 
 _SAID = NEUTRAL_KEYS | {"model", "dataset", "seed", "device", "use_gpu", "model_code"}  # said elsewhere, or of the machine
 
@@ -41,23 +42,16 @@ def experiments_list(
 
     where is met by the settings of a trial's run, so a trial that has not begun does not fit it.
     """
-    names = {name.lower() for name in models}, {name.lower() for name in datasets}
     found_runs = find_runs([place], models, datasets, seeds, where, say_damaged) if where else []
     fitting = {trial_name(run.path) for run in found_runs}
 
     def fits(trial: str) -> bool:
-        dataset, model, run = trial.split("/")
-        return (
-            (not names[0] or model.lower() in names[0])
-            and (not names[1] or dataset.lower() in names[1])
-            and (not seeds or any(run.startswith(f"seed{seed}-") for seed in seeds))
-            and (not where or trial in fitting)
-        )
+        return is_named(trial, models, datasets, seeds) and (not where or trial in fitting)
 
     rows = [["experiment", "purpose", "models", "data sets", "seeds", "settings", "runs finished", "last given (UTC)"]]
     for plan in found:
         filters = models or datasets or seeds or where
-        done = sum(_is_finished(place, trial) for trial in plan.trials)
+        done = sum(finished_file(Path(place), trial).exists() for trial in plan.trials)
         is_finished = plan.finished is not None and done == len(plan.trials)
         if (filters and not any(map(fits, plan.trials))) or (unfinished and is_finished):
             continue
@@ -78,12 +72,6 @@ def experiments_list(
             ]
         )
     return "\n".join([f"{place}", "", *_columns(rows)]) if len(rows) > 1 else ""
-
-
-def _is_finished(place: Path, trial: str) -> bool:
-    dataset, model, run = trial.split("/")
-    folder = Path(place) / dataset
-    return (folder / model / run / "result.json").exists() or (folder / f"{model}-{run}.record.npz").exists()
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -199,6 +199,13 @@ def has_runs(path: Path) -> bool:
     return path.is_file() or any(itertools.chain(path.rglob("result.json"), path.rglob(f"*{SUFFIX}")))
 
 
+def finished_file(place: Path, trial: str) -> Path:
+    """The file that a finished trial has in a results_dir or a folder of records: its result.json, or else its record."""
+    dataset, model, run = trial.split("/")
+    result = place / dataset / model / run / "result.json"
+    return result if result.exists() else place / dataset / f"{model}-{run}{SUFFIX}"
+
+
 def load_records(paths: Iterable[Path]) -> list[Record]:
     """Records of run directories, of compact files, and of all of these below a folder; RunError where there is none."""
     records = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mambarec.analysis.records import SUFFIX, Record, load_records
+from mambarec.analysis.records import Record, finished_file, load_records
 from mambarec.base.errors import RunError
 from mambarec.base.words import command, count, listed
 from mambarec.experiments.experiment import Experiment, experiments_in
@@ -183,7 +183,7 @@ def _take_experiment(
 
 def _has_result(place: Path, plan: Experiment) -> bool:
     """Whether a trial of the plan is finished."""
-    return any(_place(place, trial).exists() for trial in plan.trials)
+    return any(finished_file(place, trial).exists() for trial in plan.trials)
 
 
 def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
@@ -203,17 +203,10 @@ def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
 
 def _record(place: Path, trial: str) -> Record | None:
     """A finished trial in a results_dir or a folder of records; None while it is in neither."""
-    path = _place(place, trial)
+    path = finished_file(place, trial)
     if not path.exists():
         return None
     return Record.of_run(path.parent) if path.name == "result.json" else Record.of_file(path)
-
-
-def _place(place: Path, trial: str) -> Path:
-    """The file that a finished trial has: result.json of its directory, or else its record."""
-    dataset, model, run = trial.split("/")
-    result = place / dataset / model / run / "result.json"
-    return result if result.exists() else place / dataset / f"{model}-{run}{SUFFIX}"
 
 
 # Programs and commands as runs record them.

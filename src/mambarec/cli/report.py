@@ -321,10 +321,9 @@ def records(options: argparse.Namespace) -> None:
 
 def runs(options: argparse.Namespace) -> None:
     _check_places(options.results)
-    every = find_runs(options.results, damaged=say_damaged)
-    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where, pass_over)
-    if every and not found:
-        names = sorted({f"{run.model} on {run.dataset}" for run in every})
+    found = find_runs(options.results, options.model, options.dataset, options.seed, options.where, say_damaged)
+    if not found and (there := find_runs(options.results, damaged=pass_over)):
+        names = sorted({f"{run.model} on {run.dataset}" for run in there})
         raise RunError(f"no run fits what you asked for; there are runs of: {', '.join(names)}")
     found = [run for run in found if not (options.unfinished and run.result)]
     show(runs_list(found) if found else f"no {'unfinished ' * options.unfinished}run")

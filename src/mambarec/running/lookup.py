@@ -133,7 +133,7 @@ def choose_run(
     finished = [run for run in found if run.result]
     if len(finished) < 2:
         for path, error in damaged:
-            if _may_fit(path, models, datasets, seeds):
+            if is_named("/".join(path.parts[-3:]), models, datasets, seeds):
                 others = f". {finished[0].path} fits too: name it by {option('run', 'DIRECTORY')}" if finished else ""
                 raise RunError(f"{error}{others}") from error
     if len(finished) == 1:
@@ -159,9 +159,9 @@ def choose_run(
     raise RunError(f"no run in {where_looked} fits '{asked}'; there are finished runs of: {', '.join(there) or 'no model'}")
 
 
-def _may_fit(path: Path, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> bool:
-    """Whether a run's directory, results/<data set>/<model>/seed…, is named as one that is asked for."""
-    dataset, model, run = (part.lower() for part in path.parts[-3:])
+def is_named(trial: str, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether a trial, DATASET/MODEL/seed…, has a name that is asked for, in any case; empty sequences take all."""
+    dataset, model, run = trial.lower().split("/")
     return (
         (not models or model in {name.lower() for name in models})
         and (not datasets or dataset in {name.lower() for name in datasets})
