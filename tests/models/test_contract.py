@@ -197,3 +197,23 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
         if recall >= 0.9:
             return
     pytest.fail(f"recall@1 is {recall} after 60 epochs")
+
+
+SEARCHED = [
+    (name, key, value)
+    for name in available_models(FOLDER)
+    for key, values in (Config(name, "demo", PLACE).get("search_space") or {}).items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize("name, key, value", SEARCHED)
+def test_a_value_that_a_search_tries_has_an_effect(build, name, key, value):
+    def trained(**overrides):
+        config, loader, model = build(name, **overrides)
+        if config["req_training"]:
+            train(config, loader, model, epochs=2)
+        return scores(model)
+
+    if str(value) != str(build(name)[0][key]):
+        assert not torch.equal(trained(**{key: value}), trained())
