@@ -111,6 +111,15 @@ def test_every_model_tries_as_many_points_with_those_of_its_yaml(toy, tmp_path, 
         assert "# tried: 2 points" in (configs / "tuned" / "toy" / f"{model}.yaml").read_text()
 
 
+def test_a_budget_that_the_space_cannot_use_up_is_said(toy, tmp_path, configs, in_this_process, capsys):
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = ["-m", "BPR", "-d", "toy", "--use_gpu", "false", *places, "--reg_weight", "0.1", "1"]
+    assert program.main([*words, "--search-budget", "3"]) == 0
+    assert "BPR on toy: the budget is 3, but the space has 2 points" in capsys.readouterr().out
+    assert program.main([*words, "--search-budget", "2"]) == 0
+    assert "the budget is" not in capsys.readouterr().out
+
+
 # using them
 
 

@@ -17,7 +17,7 @@ from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
-from mambarec.base.words import command, is_python, option, part_of_one, positive
+from mambarec.base.words import command, count, is_python, option, part_of_one, positive
 from mambarec.cli import COMMANDS
 from mambarec.config.catalogue import available_datasets, available_models, model_folder
 from mambarec.config.configurator import Config, override_pairs
@@ -310,6 +310,9 @@ def run_all(
     apart = by_model(outside)
     # The YAML's values are one of the points that the budget allows, whether the space has them or not.
     groups = {name: (group, budget - (name in apart) if budget else len(group)) for name, group in by_model(configs).items()}
+    for (model, dataset), (group, points) in groups.items():
+        if budget and points > (has := len(by_point(group))):
+            get_logger().info("%s on %s: the budget is %d, but the space has %s", model, dataset, budget, count(has, "point"))
     drawn = [config for group, points in groups.values() for config in sample(group, points, inside)]
     chosen = [known[id(config)] for config in [*(configs if is_tpe else drawn), *outside] if id(config) in known]
     place = Path(configs[0]["results_dir"])

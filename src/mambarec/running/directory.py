@@ -39,7 +39,7 @@ EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 TABLE_FILES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
-_AGAIN = "Remove the directory of this run and give its command again: it trains this run anew"
+AGAIN = "Remove the directory of this run and give its command again: it trains this run anew"
 _MANIFEST, _METRICS, _RESULT = "manifest.json", "metrics.jsonl", "result.json"
 _SCHEMAS = {
     "config.json": schema.config,
@@ -144,7 +144,7 @@ class RunDirectory:
         try:
             return _SCHEMAS[name](content)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {AGAIN}") from None
 
     def check_table_files(self) -> None:
         """RunError where a file that tables are made of is missing or damaged. The model is checked when it is opened."""
@@ -168,7 +168,7 @@ class RunDirectory:
         try:
             return [schema.epoch(line) for line in self._lines()]
         except ValueError as error:
-            raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {AGAIN}") from None
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of per_user.npz or topk.npz; RunError when the file is missing or damaged."""
@@ -176,7 +176,7 @@ class RunDirectory:
         try:
             return read_arrays(io.BytesIO(content))
         except ValueError as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {AGAIN}") from None
 
     def load(self, name: str) -> dict[str, Any]:
         """checkpoint.pt or best.pt, tensors on the CPU; nothing in the file is executed. RunError when it is damaged."""
@@ -186,7 +186,7 @@ class RunDirectory:
         except Exception as error:  # a file without a manifest may hold anything, and torch raises almost anything then
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of a file cut short
                 raise
-            raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {first_line(error)}. {AGAIN}") from None
 
     def checkpoint(self, name: str = CHECKPOINT) -> dict[str, Any]:
         """As `load`, with progress and, but for one of an older version, the lines of metrics.jsonl in their form."""
@@ -198,7 +198,7 @@ class RunDirectory:
             if lines is not None and len([schema.epoch(line) for line in lines]) != progress["epoch"] + 1:
                 raise ValueError(f"it holds {len(lines)} lines of {_METRICS} after {progress['epoch'] + 1} epochs")
         except (ValueError, TypeError) as error:
-            raise RunError(f"{self.file(name)} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{self.file(name)} cannot be read: {error}. {AGAIN}") from None
         return state
 
     @property
@@ -237,7 +237,7 @@ class RunDirectory:
                 damaged.append(damaged_best)
                 continue
             if damaged:
-                said = str(damaged[0]).removesuffix(f". {_AGAIN}")
+                said = str(damaged[0]).removesuffix(f". {AGAIN}")
                 get_logger().warning("%s. Training goes on from %s, after epoch %d", said, OLDER, progress["epoch"] + 1)
             self._restore_metrics(state)
             return state
@@ -267,7 +267,7 @@ class RunDirectory:
         try:
             text = read_bytes(path, TEXT).decode("utf-8", "replace")
         except ValueError as error:
-            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from None
         return [line + "\n" for line in text.split("\n")[:-1]]
 
     # removing
@@ -324,7 +324,7 @@ class RunDirectory:
         except (ValueError, RecursionError):
             pass
         raise RunError(
-            f"{path} is damaged, so the other files of the run cannot be checked. {_AGAIN}. Or remove {path.name} to use the "
+            f"{path} is damaged, so the other files of the run cannot be checked. {AGAIN}. Or remove {path.name} to use the "
             "files as they are"
         )
 
@@ -343,18 +343,18 @@ class RunDirectory:
             with naming(path):
                 content = read_bytes(path, limit) if path.exists() else None
         except ValueError as error:
-            raise RunError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+            raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from None
         self._compared(name, None if content is None else hashlib.sha256(content).hexdigest())
         return content or b""
 
     def _compared(self, name: str, digest: str | None) -> str:
         path, digests = self.file(name), self._digests()
         if digest is None:
-            raise RunError(f"{path} does not exist. {_AGAIN}")
+            raise RunError(f"{path} does not exist. {AGAIN}")
         if not digests:
             _say_unchecked(self.path)
         if digest not in digests.get(name, [digest]):
-            raise RunError(f"{path} is damaged: it is not the file that the run has written. {_AGAIN}")
+            raise RunError(f"{path} is damaged: it is not the file that the run has written. {AGAIN}")
         return digest
 
     def _names(self) -> list[str]:

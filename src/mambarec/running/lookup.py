@@ -18,7 +18,7 @@ from mambarec.base.words import count, is_python, option, resumed, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.config.yaml_files import parse_value
 from mambarec.running import schema
-from mambarec.running.directory import TABLE_FILES, RunDirectory
+from mambarec.running.directory import AGAIN, TABLE_FILES, RunDirectory
 
 SHOWN = 20  # candidates that an error lists
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}")  # of a run's directory
@@ -230,7 +230,6 @@ def _run_directories(place: Path) -> list[Path]:
 
 def _read(path: Path) -> FoundRun | None:
     """The run in a directory; None where the files are not those of a run. RunError when they cannot be read."""
-    again = "remove it and give its command again: it trains this run anew"
     try:
         config = read_json(path / "config.json")
         if not isinstance(config, dict) or not {"model", "dataset", "seed", "valid_metric", "epochs"} <= set(config):
@@ -238,9 +237,9 @@ def _read(path: Path) -> FoundRun | None:
         parse_json(config, {"seed": int, "epochs": int})
         return FoundRun(path, schema.config(config, complete=False), RunDirectory(path).result())
     except FileNotFoundError as error:
-        raise RunError(f"{path} has no {Path(error.filename).name}; {again}") from None
+        raise RunError(f"{path} has no {Path(error.filename).name}. {AGAIN}") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); {again}") from None
+        raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from None
 
 
 def _in_use(path: Path) -> bool:
