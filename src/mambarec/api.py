@@ -77,7 +77,7 @@ class Run(Described):
     def __init__(self, directory: str | Path, data_path: str | Path | None = None):
         """directory: results/<data set>/<model>/seed…; RunError when it is not one of a finished run, or is damaged.
 
-        data_path: the folder above the data set's, where it is no longer the one that the run read.
+        data_path: the folder that contains the data set's folder. Give it if the data have moved since the training.
         """
         self._data_path = None if data_path is None else arguments.place("data_path", data_path)
         self.directory = real(arguments.place("directory", directory))
@@ -119,7 +119,7 @@ class Run(Described):
 
         - `users`: original ids, one or several, or None for the users of the test split.
         - `include_seen`: whether the items that the user already had can be recommended.
-        - `reasons`: the number of these items that are named as reasons, for each modality: the nearest ones.
+        - `reasons`: how many items to name as reasons. They are items that the user already had: the nearest ones in each modality.
 
         It raises DataError for a user who is not in the data.
         """
@@ -290,7 +290,7 @@ def search(
     - `budget`: the number of points to try; without it, all.
     - `sampler`: how they are chosen. random, or tpe, which learns from earlier points.
 
-    The others are as in `compare`.
+    The other arguments are as in `compare`, but `seeds` is 1.
     """
     words = ["--search", *(["wide"] if arguments.flag("wide", wide) else [])]
     words += ["--sampler", arguments.one_of("sampler", sampler, ("random", "tpe"))]
@@ -380,9 +380,9 @@ def load_run(
     data_path: str | Path | None = None,
     **settings: Any,
 ) -> Run:
-    """Open a finished run by its directory, or by what it is. If several runs fit, RunError lists them.
+    """Open a finished run by its directory, or by its model, data set, seed and settings. If several runs fit, RunError lists them.
 
-    - `data_path`: the folder above the data set's, where it is no longer the one that the run read.
+    - `data_path`: the folder that contains the data set's folder. Give it if the data have moved since the training.
     """
     if path is not None:
         path = arguments.place("path", path)
