@@ -205,7 +205,7 @@ def test_a_search_of_the_usable_models_leaves_out_those_without_a_space_or_featu
 def test_a_data_set_without_features_says_which_models_need_none(call, toy, configs):
     (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
     status, _, err = call("-m", "MambaRec")
-    assert status == 2 and "error: MambaRec reads item features, and the data set toy has none" in err
+    assert status == 2 and "error: the model reads item features, and the data set toy has none" in err
     (toy / "items.csv").write_text("item_id,original_id,text\n")  # as `prepare table` writes it
     status, _, err = call("-m", "VBPR")
     assert status == 2 and "`mambarec prepare text -d toy` makes the text features" in err

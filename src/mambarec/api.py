@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mambarec.analysis.comparison import Comparison
 from mambarec.analysis.tables import all_tables, rendered
@@ -51,12 +52,14 @@ Ids = Iterable[Any] | str | int
 def _public(**names: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     """Let the messages of a function name its arguments, and what a disk or a path does to it be a RunError.
 
-    names: what the function calls an option of the command line that is named otherwise there.
+    torch has as many threads afterwards as before, since their number is part of a run's name. names: what the function calls
+    an option of the command line that is named otherwise there.
     """
 
     def decorated(function: Callable[_P, _T]) -> Callable[_P, _T]:
         @wraps(function)
         def call(*given: _P.args, **named: _P.kwargs) -> _T:
+            threads = torch.get_num_threads()
             with in_python({"-m": "model", "-d": "dataset", **names}):
                 try:
                     return function(*given, **named)
@@ -64,6 +67,8 @@ def _public(**names: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
                     if text := explained(error):
                         raise RunError(text) from error
                     raise
+                finally:
+                    torch.set_num_threads(threads)
 
         return call
 
@@ -119,7 +124,7 @@ class Run(Described):
 
         - `users`: original ids, one or several, or None for the users of the test split.
         - `include_seen`: whether the items that the user already had can be recommended.
-        - `reasons`: how many items to name as reasons. They are items that the user already had: the nearest ones in each modality.
+        - `reasons`: how many items to name as reasons, in each modality. They are the nearest items that the user already had.
 
         It raises DataError for a user who is not in the data.
         """
@@ -380,7 +385,7 @@ def load_run(
     data_path: str | Path | None = None,
     **settings: Any,
 ) -> Run:
-    """Open a finished run by its directory, or by its model, data set, seed and settings. If several runs fit, RunError lists them.
+    """Open a finished run by its directory, or by its model, data set, seed and settings. RunError lists them if several fit.
 
     - `data_path`: the folder that contains the data set's folder. Give it if the data have moved since the training.
     """

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mambarec.analysis.comparison import compare
-from mambarec.analysis.fairness import at_cap
+from mambarec.analysis.fairness import at_cap, check_same_data, row_labels
 from mambarec.analysis.records import Record
 from mambarec.analysis.selection import made_by_study
 from mambarec.analysis.tables import performance_table
@@ -369,3 +369,24 @@ def test_a_run_is_a_studys_by_the_program_that_made_it(make_record, program, in_
     record = make_record("BPR", [0.1], command=program)
     plan = Experiment("x", "study modality", ["BPR"], ["toy"], {}, {}, [1], {}, {}, "", trials=[record.trial])
     assert made_by_study(record, [plan] if in_a_study else []) is expected
+
+
+def test_runs_with_features_taken_away_are_a_row_of_their_own(make_record):
+    whole, less = make_record("MambaRec", [0.1, 0.2]), {"missing_modality": "visual", "missing_share": 0.5, "missing_seed": 1}
+    labels = row_labels([whole, make_record("MambaRec", [0.1, 0.2], **less)])
+    assert labels == ["MambaRec", "MambaRec missing_modality=visual missing_share=0.5 missing_seed=1"]
+
+
+def test_another_split_of_the_same_file_is_refused(make_record):
+    columns = {"USER_ID_FIELD": "userID", "ITEM_ID_FIELD": "itemID", "inter_splitting_label": "x_label"}
+    records = [make_record("A", [0.1, 0.2], **columns), make_record("B", [0.1, 0.2], **columns)]
+    check_same_data(records)
+    other = make_record("C", [0.1, 0.2], **{**columns, "inter_splitting_label": "x_label2"})
+    with pytest.raises(RunError, match="read different columns of one file: inter_splitting_label is x_label2 and x_label"):
+        check_same_data([*records, other])
+
+
+def test_equal_settings_on_different_data_are_no_repetition(make_record):
+    records = [make_record("A", [0.1, 0.2], data=data, name=f"{data}-1") for data in "ab"]
+    with pytest.raises(RunError, match="made on different data"):
+        compare(records)

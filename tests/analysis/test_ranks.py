@@ -67,7 +67,7 @@ def test_models_that_are_not_on_every_data_set_are_named(make_record):
     records = [make_record(name, [0.1, 0.2], dataset=dataset) for dataset in ("x", "y") for name in "AB"]
     found = ranks(compare([*records, make_record("C", [0.1, 0.2], dataset="x")]))
     assert found.values.columns.tolist() == ["A", "B"] and found.values.index.tolist() == ["x", "y"]
-    assert "Not ranked, because these rows are not there on every data set: C." in found.caption
+    assert "Not ranked, because these rows are not on every data set with the budget of the others: C." in found.caption
     assert "rows with other settings" not in found.caption
 
 
@@ -91,3 +91,24 @@ def test_the_table_of_several_data_sets_ends_with_ranks(make_record, tmp_path, c
     assert (tmp_path / "drawn" / "critical-difference.svg").stat().st_size > 1000
     assert program.main([*words, "-d", "x"]) == 2
     assert "there are runs of one only" in capsys.readouterr().err
+
+
+def test_a_row_of_another_budget_is_not_ranked(make_record):
+    records = [make_record(name, [0.1, 0.2], dataset=dataset, epochs=9) for dataset in ("x", "y") for name in "AB"]
+    records += [make_record("C", [0.3, 0.4], dataset=dataset, epochs=2) for dataset in ("x", "y")]
+    found = ranks(compare(records, "A epochs=9"))
+    assert found.values.columns.tolist() == ["B epochs=9", "A epochs=9"] and found.left_out == ["C epochs=2"]
+
+
+def test_without_the_tested_metric_there_are_no_ranks(make_record, tmp_path, capsys):
+    for dataset in ("x", "y"):
+        for name in "ABC":
+            record = make_record(name, [0.1, 0.2], dataset=dataset)
+            record.config["valid_metric"], record.result["valid"] = "Recall@10", {"recall@10": 0.1}
+            del record.result["test"]["recall@20"]
+            record.save(tmp_path)
+    words = ["table", "--results", str(tmp_path), "--metrics", "recall@10"]
+    assert program.main(words) == 0
+    assert "Ranks" not in capsys.readouterr().out
+    assert program.main([*words, "--diagram", str(tmp_path / "drawn")]) == 2
+    assert "has no recall@20 on test" in capsys.readouterr().err

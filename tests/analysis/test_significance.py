@@ -94,3 +94,12 @@ def test_without_a_true_difference_at_most_one_table_in_twenty_has_a_star():
         p_values = [stats.wilcoxon(values[0] - other, zero_method="pratt").pvalue for other in values[1:]]
         starred += min(holm(p_values)) < 0.05
     assert starred / tables <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / tables)
+
+
+def test_means_of_values_in_half_precision_are_equal_where_the_values_are():
+    """(1, 0, 0) and (1/3, 1/3, 1/3) have one mean; half precision makes the second one smaller."""
+    third = np.full(3, 1 / 3).astype(np.float16).astype(np.float64).mean()
+    assert third != 1 / 3
+    exact = np.array([1 / 3] * 40 + [1.0, 1.0, 0.0]), np.array([1 / 3] * 40 + [0.0, 0.0, 1.0])
+    rounded = np.array([third] * 40 + [1.0, 1.0, 0.0]), exact[1]
+    assert paired(*rounded).wilcoxon == paired(*exact).wilcoxon

@@ -344,3 +344,15 @@ def test_a_run_without_a_metric_that_is_drawn_is_named(made_up):
     del records[0].result["test"]["recall@10"]
     with pytest.raises(RunError, match=r"seed1-0 has no recall@10 on test"):
         find(plan, records)
+
+
+@pytest.mark.parametrize("name", ["reduction", "mmd-reduction", "feature-map", "modality"])
+def test_a_study_of_features_says_that_the_data_set_has_none(name, call, configs, tmp_path):
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
+    status, _, err = call(name, "-d", "toy")
+    assert status == 2 and "the model reads item features, and the data set toy has none" in err
+
+
+def test_a_key_that_no_model_of_the_study_has_is_refused(call):
+    status, _, err = call("sampling", "-d", "toy", "--mmd_weight", "0.2")
+    assert status == 2 and "--mmd_weight: the study sampling trains LightGCN, which has no such key; leave it out" in err

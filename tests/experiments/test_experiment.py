@@ -9,6 +9,7 @@ import filelock
 import pytest
 
 from mambarec.analysis.records import Record
+from mambarec.analysis.selection import Wanted, select
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import recommend, report
 from mambarec.cli import train as program
@@ -109,6 +110,25 @@ def test_a_comparison_leaves_its_plan_and_its_table_prints_again_whatever_was_ru
 
     status, loose, _ = ask("table", "--all", "--reference", "LightGCN")
     assert status == 0 and "seed 1, the same for all rows" in loose and "Settings tried: BPR 2, LightGCN 3" in loose
+
+
+def test_a_search_whose_other_runs_were_pruned_is_finished(call, ask, results):
+    assert call("-m", "BPR", "--seed", "1", "2", "--name", "x")[0] == 0
+    path = results / "experiments" / "x.json"
+    plan = json.loads(path.read_text())
+    (results / plan["trials"][0] / "result.json").unlink()
+    assert "1 of 2" in ask("experiments", "--unfinished")[1]
+    path.write_text(json.dumps({**plan, "pruned": {plan["trials"][0]: 3}}))
+    assert ask("experiments", "--unfinished")[1].strip() == "no such experiment"
+
+
+def test_another_folders_loose_runs_are_not_of_the_experiment(call, ask, results, tmp_path):
+    assert call("-m", "BPR", "--seed", "1", "2", "--name", "x")[0] == 0
+    assert ask("records", "--experiment", "x", "--output", str(tmp_path / "kept"))[0] == 0
+    assert call("-m", "LightGCN", "--seed", "1", "2", "--name", "y")[0] == 0
+    (results / "experiments" / "x.json").unlink()
+    found = select([tmp_path / "kept", results], Wanted(experiments=["x"]))
+    assert [record.model for record in found.records] == ["BPR", "BPR"]
 
 
 def test_a_name_that_another_plan_has_is_refused_with_what_differs(call, results):

@@ -120,6 +120,20 @@ def test_a_budget_that_the_space_cannot_use_up_is_said(toy, tmp_path, configs, i
     assert "the budget is" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_restart_throws_away_no_run_that_the_budget_leaves_out(toy, tmp_path, configs, in_this_process, sampler):
+    if sampler == "tpe":
+        pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = ["-m", "BPR", "-d", "toy", "--use_gpu", "false", *places, "--reg_weight", "0.01", "0.1", "1"]
+    assert program.main(words) == 0
+    results = sorted((tmp_path / "results" / "toy" / "BPR").glob("*/result.json"))
+    before = [path.stat().st_mtime_ns for path in results]
+    assert program.main([*words, "--search-budget", "2", "--sampler", sampler, "--restart"]) == 0
+    after = [path.stat().st_mtime_ns for path in results]
+    assert sum(one == other for one, other in zip(before, after, strict=True)) == 1
+
+
 # using them
 
 
@@ -186,6 +200,7 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
         (["--search-budget", "5", "--seed", "1", "2"], "--search-budget 5 needs several settings to choose from"),
         (["--reg_weight", "1", "2", "--save-best", "--tuned"], "--save-best finds the tuned values; leave --tuned out"),
         (["--tuned"], "there is no "),
+        (["--jobs", "2"], "--jobs 2 runs several trials side by side, and this is one run; leave it out"),
     ],
 )
 def test_a_mistake_is_explained(toy, configs, capsys, words, message):

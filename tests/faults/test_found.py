@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 import torch
 
+import mambarec as mr
 from faults.fuzzing import Late, accepts, unlisted
 from faults.harness import call
+from mambarec.analysis.live import unfinished
 from mambarec.analysis.records import Record
 from mambarec.base.bounded import read_arrays
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
@@ -260,7 +262,8 @@ def test_a_damaged_run_hides_no_other(make_run, make_config, capsys):
     (damaged / "config.json").write_text("{")
     assert [found.path for found in find_runs([whole.parent], damaged=say_damaged)] == [whole]
     said = capsys.readouterr().err
-    assert f"{lost} has no config.json; remove it and give its command again" in said and f"{damaged} cannot be read" in said
+    assert f"{lost} has no config.json. Remove the directory of this run and give its command again" in said
+    assert f"{damaged} cannot be read" in said
     with pytest.raises(RunError, match=f"has no config.json.*{whole} fits too: name it by"):
         choose_run([whole.parent], ["BPR"])
     assert choose_run([whole.parent], ["BPR"], seeds=[3]) == whole
@@ -340,3 +343,23 @@ def test_training_and_tables_take_folders_whose_names_are_no_utf8(words, configs
     assert "BPR" in (place / "table.txt").read_text(encoding="utf-8")
     write_text(tmp_path / "one.json", json.dumps({"path": f"{place}"}, ensure_ascii=False))
     assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == {"path": f"{place}"}
+
+
+def test_a_damaged_log_of_epochs_of_a_stopped_run_ends_nothing_else(make_config, toy):
+    stopped, other = make_config("BPR", seed=1, epochs=1), make_config("BPR", seed=2, epochs=1)
+    damaged = Path(run(stopped)["directory"])
+    (damaged / "result.json").unlink()
+    (damaged / "metrics.jsonl").write_bytes(b"\0\n")
+    assert unfinished([damaged.parent]) == []
+    outcomes = run_trials(trials_of([stopped, other]))
+    assert all(outcome.result for outcome in outcomes)
+
+
+def test_the_python_interface_leaves_torch_its_threads(toy, in_this_process, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        mr.train("BPR", "toy", data_path=str(toy.parent), results_dir=str(tmp_path / "r"), epochs=1, threads=1, use_gpu=False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 import pytest
 
 from mambarec.cli import prepare as program
+from mambarec.preparation.resplit import is_split_of
 
 
 @pytest.fixture
@@ -71,3 +72,13 @@ def test_a_name_that_differs_from_a_known_one_only_in_case_is_refused_by_each_co
                 assert not (configs / "dataset" / f"{name}.yaml").exists() and not (toy.parent / name).exists()
     assert call(*table, "other")[0] == 0
     assert call(*table, "other", "--overwrite")[0] == 0
+
+
+def test_graphs_of_the_old_split_stay_behind(call, toy, tmp_path):
+    """They hold pairs that may be test pairs now."""
+    for name in ("user_graph_dict.npy", "adjacency.pt"):
+        (toy / name).write_bytes(b"x")
+    assert call("resplit", "-d", "toy", "--split", "random", "--output", tmp_path / "new", "--name", "other")[0] == 0
+    copied = {path.name for path in (tmp_path / "new" / "other").iterdir()}
+    assert "image_feat.npy" in copied and not copied & {"user_graph_dict.npy", "adjacency.pt"}
+    assert is_split_of(tmp_path / "new" / "other", toy)

@@ -5,10 +5,12 @@ from pathlib import Path
 import filelock
 import pytest
 
+from mambarec.base.errors import RunError
 from mambarec.config.configurator import Axis
 from mambarec.experiments.trials import prepare, run_trials
-from mambarec.running.directory import same_result
+from mambarec.running.directory import RunDirectory, same_result
 from mambarec.running.run import run
+from mambarec.running.trained import load_trained
 from mambarec.training.trainer import Trainer
 
 EARLY = {"stopping_step": 1, "min_epochs": 0, "learning_rate": 1e-12}  # nothing improves after the first epoch
@@ -116,3 +118,13 @@ def test_a_start_after_one_that_left_no_checkpoint_says_that_it_starts_anew(make
         run(config)
     text = log_of(run(config))
     assert "an earlier start of this run was stopped before its first checkpoint: it starts anew" in text
+
+
+def test_lists_of_an_earlier_epoch_are_not_kept(make_config):
+    first = RunDirectory(Path(run(make_config("BPR", epochs=2, learning_rate=0.05))["directory"]))
+    assert first.file("topk.npz").exists()
+    longer = run(make_config("BPR", epochs=20, save_recommended_topk=False, learning_rate=0.05))
+    assert longer["best_epoch"] > 1, "the test needs a better epoch after those that are taken over"
+    assert not Path(longer["directory"], "topk.npz").exists()
+    with pytest.raises(RunError, match="kept no recommendations"):
+        load_trained(longer["directory"]).lists()

@@ -184,7 +184,7 @@ def test_a_model_with_scores_only_is_opened(make_run, monkeypatch):
 
 def test_a_run_that_kept_no_lists_is_checked_by_its_metrics(make_run):
     directory = make_run("BPR", save_recommended_topk=False)
-    with pytest.raises(RunError, match=r"topk\.npz does not exist; a run writes it unless save_recommended_topk is false"):
+    with pytest.raises(RunError, match="kept no recommendations, since save_recommended_topk is false"):
         load_trained(directory).lists()
     edit_json(directory / "result.json", lambda content: content["test"].update({"recall@20": 0.9}))
     with pytest.raises(RunError, match=r"test recall@20 is .*, and 0\.9000 in result\.json"):

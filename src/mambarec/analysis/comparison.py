@@ -142,7 +142,11 @@ def compare(
     of one data set are of different data or users, when rows or the points of a row share no seed, and when no row is
     called `reference`.
     """
-    records, repeated = once(list(records))
+    records = list(records)
+    datasets = list(dict.fromkeys(record.dataset for record in records))
+    for dataset in datasets:
+        check_same_data([record for record in records if record.dataset == dataset])
+    records, repeated = once(records)
     notes = [*notes, *repeated]
     names = row_labels(records, split)
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -150,11 +154,9 @@ def compare(
         groups.setdefault((name, record.dataset), []).append(record)
     models = list(dict.fromkeys(record.model for record in records))
     labels = sorted(dict.fromkeys(names), key=lambda label: (models.index(label.partition(" ")[0]), label))
-    datasets = list(dict.fromkeys(record.dataset for record in records))
     entries: dict[tuple[str, str], Entry] = {}
     seeds = {}
     for dataset in datasets:
-        check_same_data([record for record in records if record.dataset == dataset])
         column = {label: groups[label, dataset] for label in labels if (label, dataset) in groups}
         found, seeds[dataset], said = _rows(dataset, column, by_test)
         entries |= found

@@ -27,6 +27,7 @@ SWITCHED_OFF = ("n_layers=0", "n_ui_layers=0", "n_mm_layers=0", "num_layer=0")
 # What is computed of a trained model, which changes nothing in it.
 EVALUATION_KEYS = set(keys_with("evaluation"))
 _FEATURE_SUFFIX = "_feature_file"
+_COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label")  # of the .inter file: they say which split is read
 
 Point = Mapping[int, Record]  # the runs of one setting, by seed
 
@@ -208,7 +209,7 @@ def check_computed(records: Sequence[Record], metrics: Sequence[str]) -> None:
 
 
 def check_same_data(records: Sequence[Record]) -> None:
-    """RunError unless runs were made and tested on one data set; they may read different feature files of it."""
+    """RunError unless runs were made and tested on one split of one data set; they may read different feature files of it."""
     seen: dict[str, tuple[str, Record]] = {}
     for record in records:
         interactions = record.config.get("inter_file_name")
@@ -220,6 +221,13 @@ def check_same_data(records: Sequence[Record]) -> None:
                     f"{record.source} and {other.source} were made on different data: {name} is not the same file. Compare "
                     "runs of one form of the data: --experiment NAME, or --results with a folder of these alone"
                 )
+        columns = [{key: one.config.get(key) for key in _COLUMNS} for one in (record, records[0])]
+        if columns[0] != columns[1]:
+            key = next(key for key in _COLUMNS if columns[0][key] != columns[1][key])
+            raise RunError(
+                f"{record.source} and {records[0].source} read different columns of one file: {key} is {columns[0][key]} and "
+                f"{columns[1][key]}. Compare runs of one split: --where {key}={columns[1][key]}"
+            )
         if not np.array_equal(record.users, records[0].users):
             raise RunError(
                 f"{record.source} and {records[0].source} were tested on different users; compare runs of one data set"

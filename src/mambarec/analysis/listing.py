@@ -51,8 +51,11 @@ def experiments_list(
     rows = [["experiment", "purpose", "models", "data sets", "seeds", "settings", "runs finished", "last given (UTC)"]]
     for plan in found:
         filters = models or datasets or seeds or where
-        done = sum(finished_file(Path(place), trial).exists() for trial in plan.trials)
-        is_finished = plan.finished is not None and done == len(plan.trials)
+        ended = [finished_file(Path(place), trial).exists() for trial in plan.trials]
+        done = sum(ended)
+        is_finished = plan.finished is not None and all(
+            has_ended or trial in plan.pruned for has_ended, trial in zip(ended, plan.trials, strict=True)
+        )
         if (filters and not any(map(fits, plan.trials))) or (unfinished and is_finished):
             continue
         models_text = ", ".join(plan.models) if len(plan.models) <= 5 else count(len(plan.models), "model")

@@ -14,6 +14,7 @@ import psutil
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Wanted, shown_so_far
 from mambarec.base.bounded import read_json
+from mambarec.base.errors import RunError
 from mambarec.base.words import count, duration
 from mambarec.experiments.experiment import trial_name
 from mambarec.running.directory import RunDirectory
@@ -133,7 +134,7 @@ def unfinished(paths: Sequence[Path]) -> list[Unfinished]:
     for run in found:
         try:
             made.append(Unfinished.of_run(run, f"{(run / '.lock').resolve()}" in held))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, RunError):
             continue
     return made
 

@@ -30,7 +30,7 @@ REASONS = "reasons.csv"  # in a folder of records: why a model was not run
 FAR = 0.05  # a ratio further from 1 than this is marked
 FEWEST_SEEDS = 3  # of which a distance is measured in deviations: two may agree by chance
 # What leaves a part of a model out, or trains it otherwise. A figure that does not name such a key is of the whole model.
-_PARTS = ("modalities", "mg", "use_local_alignment", "use_global_alignment")
+_PARTS = ("modalities", "missing_modality", "missing_share", "mg", "use_local_alignment", "use_global_alignment")
 _NOT_RUN = "not run"
 
 
@@ -185,7 +185,7 @@ def missing_reasons(places: Sequence[Path], dataset: str, figures: Sequence[Figu
     found: dict[tuple[str, str], str] = {}
     for run in find_runs([place for place in places if place.is_dir()], datasets=[dataset], damaged=say_damaged):
         if run.result is None:
-            done = len(RunDirectory(run.path).metrics())
+            done = RunDirectory(run.path).n_epochs()
             for figure in figures:
                 if figure.asks_for(run.config):
                     found[figure.row] = f"{run.state()} after {done} of at most {run.config['epochs']} epochs"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mambarec.analysis.comparison import ALPHA, TESTED, Comparison
+from mambarec.analysis.fairness import check_computed
 from mambarec.analysis.figures import WIDTH, Picture, current_theme, metric_name, new_figure, styled
 from mambarec.analysis.tables import Cell, Table
 from mambarec.base.extras import optional
@@ -85,7 +86,8 @@ class Ranks:
                 else "",
             ]
         if self.left_out:
-            parts.append(f"Not ranked, because these rows are not there on every data set: {', '.join(self.left_out)}.")
+            rows = ", ".join(self.left_out)
+            parts.append(f"Not ranked, because these rows are not on every data set with the budget of the others: {rows}.")
             models = [row.partition(" ")[0] for row in self.left_out]
             if several := sorted({model for model in models if models.count(model) > 1}):
                 parts.append(f"Of {listed(several)} there are rows with other settings. --where KEY=VALUE keeps one of them.")
@@ -105,10 +107,13 @@ def _quantile(k: int) -> float:
 
 
 def ranks(comparison: Comparison) -> Ranks:
-    """Of the models that were run on every data set of a comparison."""
-    everywhere = [
-        label for label in comparison.labels if all((label, dataset) in comparison.entries for dataset in comparison.datasets)
-    ]
+    """Of the models that were run on every data set of a comparison, with the budget that is ranked there.
+
+    RunError where a run did not compute the tested metric.
+    """
+    check_computed([record for entry in comparison.entries.values() for record in entry.records], [TESTED])
+    peers = [{entry.label for entry in comparison.peers(dataset)} for dataset in comparison.datasets]
+    everywhere = [label for label in comparison.labels if all(label in found for found in peers)]
     values = [[comparison.entries[label, dataset].mean(TESTED) for label in everywhere] for dataset in comparison.datasets]
     return Ranks(
         pd.DataFrame(values, index=comparison.datasets, columns=everywhere, dtype=float),

@@ -80,6 +80,10 @@ def _take(selection: Selection, place: Path, found: list[Experiment], wanted: Wa
     if chosen and (not asked or asked <= {name.lower() for name in covered} or wanted.experiments):
         if not wanted.experiments:
             _say_what_else(selection, found, chosen, wanted)
+        if wanted.studies:
+            selection.said.append("--studies changes nothing here, since an experiment is shown; give --all with it")
+        return
+    if wanted.experiments and found and not chosen:
         return
     loose = [record for record in load_records([place]) if record.dataset not in covered]
     if asked:

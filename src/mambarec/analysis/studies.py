@@ -13,6 +13,7 @@ from mambarec.analysis.comparison import METRICS
 from mambarec.analysis.figures import Axis, Panel, bars, heat_map, lines, metric_name
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError
+from mambarec.base.words import listed
 from mambarec.config import configurator
 from mambarec.config.configurator import Config
 from mambarec.running.run import open_dataset
@@ -84,6 +85,12 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
             obstacles.append(f"{point.label} ({point.obstacle})")
         else:
             points.append((point, configuration(point, dataset, given)))
+    if not points:
+        raise ConfigError(f"the study {name} has nothing to run on {base['dataset']}: {'; '.join(obstacles)}")
+    for key in given:
+        if not any(config.knows(key) for _, config in points):
+            models = listed(list(dict.fromkeys(point.model for point, _ in points)))
+            raise ConfigError(f"--{key}: the study {name} trains {models}, which has no such key; leave it out")
     return Plan(name, study, base["dataset"], given, points, obstacles)
 
 
@@ -116,6 +123,7 @@ def _feature_widths(config: Config, records: Sequence[Record]) -> dict[str, int]
         if record.dataset == config["dataset"] and record.environment.get("feature_widths"):
             return record.environment["feature_widths"]
     dataset = open_dataset(config)
+    dataset.check_features()
     dataset.features()
     return dataset.feature_widths()
 

@@ -70,12 +70,13 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
                 star = metric == TESTED and (dataset, label) in starred
                 row.append(Cell(mean_and_deviation(entry, metric), bold=place == 0, underlined=place == 1, star=star))
         rows.append(row)
+    by_test = comparison.by_test and any(entry.n_points > 1 for entry in comparison.entries.values())
     gains = [comparison.gain(dataset, metric) for dataset in comparison.datasets for metric in metrics]
     has_gains = any(gain is not None for gain in gains)
     if has_gains:
         rows.append([Cell("Improv."), *(Cell("–" if gain is None else f"{gain:+.2%}") for gain in gains)])
     return Table(
-        "Test performance" + (", GRID POINTS CHOSEN ON TEST as MMRec does" if comparison.by_test else ""),
+        "Test performance" + (", GRID POINTS CHOSEN ON TEST as MMRec does" if by_test else ""),
         ["Model", *(_short(metric) for _ in comparison.datasets for metric in metrics)],
         rows,
         _caption(comparison, has_gains),

@@ -187,7 +187,8 @@ def table(options: argparse.Namespace) -> None:
     found = _selected(options)
     comparison = compare(found.records, options.reference, options.legacy_test_selection, options.split, found.notes)
     text = rendered(comparison, options.format, options.metrics)
-    if len(comparison.datasets) > 1:
+    ranked = all(TESTED in record.result["test"] for record in found.records)
+    if len(comparison.datasets) > 1 and (ranked or options.diagram):
         places = ranks(comparison)
         text += "\n\n" + FORMATS[options.format](ranks_table(places))
         if options.diagram and (picture := diagram(places)):

@@ -237,6 +237,8 @@ def check_options(options: argparse.Namespace, configs: Sequence[Config]) -> Non
         raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
     if options.name is not None and len(configs) == 1:
         raise ConfigError(f"{option('name', options.name)}: an experiment has several trials, and this is one run")
+    if options.jobs > 1 and len(configs) == 1:
+        raise ConfigError(f"{option('jobs', options.jobs)} runs several trials side by side, and this is one run; leave it out")
     for name, given in (("legacy-test-selection", options.legacy_test_selection), ("show-test", options.show_test)):
         if given and len(configs) == 1:
             raise ConfigError(f"{option(name, True)} is for several settings, and this is one run; leave it out")
@@ -319,15 +321,22 @@ def run_all(
     experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
     if experiment:
         experiment = experiment.begun(place)
-    if options.restart:
-        for trial in trials:
-            RunDirectory(trial.path).discard()
     ray = RayCluster(options.workers_per_trial, options.gpus_per_trial or 1.0)
     engine: Engine = ray if options.engine == "ray" else LocalProcesses(options.jobs)
+
+    restarted: set[Path] = set()
+
+    def restart(some: Sequence[Trial]) -> None:
+        """Throw away the runs of points that are tried now; those that the budget leaves out stay."""
+        for trial in some:
+            if options.restart and trial.path not in restarted:
+                restarted.add(trial.path)
+                RunDirectory(trial.path).discard()
 
     def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
         nonlocal experiment
         asked = [replace(known[id(config)], judge=judge) for config, judge in some if id(config) in known]
+        restart(asked)
         if experiment:
             experiment = experiment.with_trials(place, [trial.path for trial in asked])
         return run_trials(asked, engine, options.jobs)
@@ -337,6 +346,7 @@ def run_all(
         for group, points in groups.values():
             outcomes += search(group, points, options.jobs, run_some, options.pruner, inside)
     else:
+        restart(chosen)
         outcomes = run_trials(chosen, engine, options.jobs)
     if experiment:
         complete = all(outcome.result or outcome.pruned is not None for outcome in outcomes)

@@ -53,10 +53,15 @@ class RunSettings(Settings):
         roles="features",
     )
     missing_modality: str | None = key(
-        "A modality that a share of the items is made to lack, such as visual.", default=None, later=None, roles="features"
+        "A modality that a share of the items is made to lack, such as visual.",
+        default=None,
+        later=None,
+        roles="features identity",
     )
-    missing_share: float = key("The share of the items that lack missing_modality.", ge=0, lt=1, later=0.0, roles="features")
-    missing_seed: int = key("The seed of which items these are.", ge=0, later=0, roles="features")
+    missing_share: float = key(
+        "The share of the items that lack missing_modality.", ge=0, lt=1, later=0.0, roles="features identity"
+    )
+    missing_seed: int = key("The seed of which items these are.", ge=0, later=0, roles="features identity")
     end2end: bool = key("true: the model reads raw pictures and texts.", roles="features identity")
 
     # models

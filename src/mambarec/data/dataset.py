@@ -155,7 +155,7 @@ class RecDataset:
         reads_some = self.config["is_multimodal_model"] and not self.config["end2end"]
         if "modalities" in self.config and reads_some and not self.modalities:
             raise DataError(
-                f"{self.config['model']} reads item features, and the data set {self.name} has none. {self._source('text')}; "
+                f"the model reads item features, and the data set {self.name} has none. {self._source('text')}; "
                 f"{self._source('visual')}. Models without features, such as BPR and LightGCN, need none"
             )
         self._check_feature_files()

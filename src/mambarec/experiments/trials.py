@@ -204,7 +204,7 @@ class _Clock:
         self.workers = workers
         self.running: dict[Path, Status | None] = {}
         begun = [one for one in trials if one.state in ("stopped", "pruned")]
-        self.done = {one.path: 0 for one in trials} | {one.path: len(RunDirectory(one.path).metrics()) for one in begun}
+        self.done = {one.path: 0 for one in trials} | {one.path: RunDirectory(one.path).n_epochs() for one in begun}
         places = {trial.path.parent for trial in trials}
         self.paces = {place: paces(finished_results(place)) for place in places}
 

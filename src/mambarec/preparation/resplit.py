@@ -77,7 +77,7 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
             f"TO {quoted(temporary / f'{name}.inter')} (FORMAT csv, HEADER, DELIMITER '\t')"
         )
         for file in folder.iterdir():
-            if file.is_file() and file != path and file.suffix != ".inter" and not file.name.startswith("."):
+            if file.is_file() and not _is_of_the_split(file):
                 shutil.copyfile(file, temporary / file.name)
         shutil.rmtree(temporary / "spill", ignore_errors=True)
         yaml_text = yaml.safe_dump(
@@ -96,8 +96,13 @@ def is_split_of(target: Path, folder: Path) -> bool:
     except (ConfigError, DataError):
         return False
     own, given = (_interactions(path, columns)[["userID", "itemID"]] for columns, path in described)
-    arrays = [(file, target / file.name) for file in folder.glob("*.npy")]
+    arrays = [(file, target / file.name) for file in folder.glob("*.npy") if not _is_of_the_split(file)]
     return own.equals(given) and all(copy.is_file() and filecmp.cmp(file, copy, shallow=False) for file, copy in arrays)
+
+
+def _is_of_the_split(file: Path) -> bool:
+    """Whether a file has pairs of users and items, or was made of those that were training: the graphs of MMRec's models."""
+    return file.suffix in (".inter", ".pt", ".pth") or "graph_dict" in file.name or file.name.startswith(".")
 
 
 def _described(folder: Path) -> tuple[dict, Path]:

@@ -58,11 +58,17 @@ def split_interactions(engine: Engine, split: str, seed: int, report: Report | N
     return {part: counts[label] for label, part in enumerate(PARTS)}
 
 
+def _held_out(n_valid: str, n_test: str) -> str:
+    """The part of a user's interaction number `place` of n, in SQL: the last ones are test, those before validation."""
+    parts = f"WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0"
+    return f"(CASE {parts} END)::TINYINT AS x_label"
+
+
 def _split_by_users(engine: Engine, order: str, n_valid: str, n_test: str) -> None:
     """order: of each user's interactions, the held-out ones last. n_valid, n_test: of a user who has n."""
     engine.run(
         f"""CREATE TABLE labelled AS SELECT row, userID, itemID, rating, time,
-            (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT AS x_label
+            {_held_out(n_valid, n_test)}
             FROM (SELECT kept.*, row_number() OVER (PARTITION BY userID ORDER BY {order}) AS place,
                   count(*) OVER (PARTITION BY userID) AS n FROM kept JOIN users ON users.number = userID
                   JOIN items ON items.number = itemID)""",
@@ -112,11 +118,8 @@ def _split_by_items(engine: Engine, seed: int) -> None:
 
 def _hold_out_warm(engine: Engine, seed: int) -> None:
     """Give of each user's interactions in training those to validation and test that the split `random` would."""
-    n_valid, n_test = _FIFTH
     engine.run(
-        f"""CREATE TABLE warm AS SELECT row,
-                (CASE WHEN place > n - {n_test} THEN 2 WHEN place > n - {n_test} - {n_valid} THEN 1 ELSE 0 END)::TINYINT
-                AS x_label
+        f"""CREATE TABLE warm AS SELECT row, {_held_out(*_FIFTH)}
             FROM (SELECT row,
                   row_number() OVER (PARTITION BY userID ORDER BY md5_number('{seed} ' || u || ' ' || i), i) AS place,
                   count(*) OVER (PARTITION BY userID) AS n FROM labelled JOIN users ON users.number = userID

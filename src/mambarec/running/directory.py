@@ -102,6 +102,12 @@ class RunDirectory:
             self._write_manifest(digests)
             move()
 
+    def remove(self, name: str) -> None:
+        """Remove a file that the run no longer writes, if it is there."""
+        if self.file(name).exists():
+            self._write_manifest({other: digests for other, digests in self._digests().items() if other != name})
+            self.file(name).unlink()
+
     def write_json(self, name: str, content: Any) -> None:
         text = json.dumps(content, indent=2) + "\n"
         self.write(name, lambda file: file.write(text.encode()))
@@ -169,6 +175,13 @@ class RunDirectory:
             return [schema.epoch(line) for line in self._lines()]
         except ValueError as error:
             raise RunError(f"{self.file(_METRICS)} cannot be read: {error}. {AGAIN}") from None
+
+    def n_epochs(self) -> int:
+        """The epochs in metrics.jsonl; 0 where it cannot be read, since a run that goes on restores it from its checkpoint."""
+        try:
+            return len(self.metrics())
+        except RunError:
+            return 0
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of per_user.npz or topk.npz; RunError when the file is missing or damaged."""

@@ -113,6 +113,8 @@ class _Recorder:
         }
         if self.config["save_recommended_topk"]:
             files["topk.npz"] = lambda file: np.savez_compressed(file, users=test.users, topk=test.topk)
+        else:  # an earlier part of this run, or a shorter one, may have kept those of another epoch
+            self.directory.remove("topk.npz")
         self.directory.write_all(files)
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
@@ -404,7 +406,7 @@ def _shorter_runs(config: Config, dataset: RecDataset, directory: RunDirectory) 
         epochs = other.settings().get("epochs")
         if epochs and epochs < config["epochs"] and run_path(config.at(epochs=epochs), dataset) == other.path:
             found.append((other, epochs))
-    return sorted(found, key=lambda one: len(one[0].metrics()), reverse=True)
+    return sorted(found, key=lambda one: one[0].n_epochs(), reverse=True)
 
 
 def _obstacle(config: Config, other: RunDirectory, epochs: int, trained: int) -> str | None:

@@ -52,6 +52,8 @@ class FinishedRun:
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         """Test users (N,) and the items (N, K) recommended to them, best first, -1 where there are fewer."""
         path = self.directory.file("topk.npz")
+        if not self.config["save_recommended_topk"]:  # what is there may be of an earlier epoch
+            raise RunError(f"{self.directory.path} kept no recommendations, since save_recommended_topk is false")
         if not path.exists():
             raise RunError(f"{path} does not exist; a run writes it unless save_recommended_topk is false")
         stored = self.directory.arrays(path.name)

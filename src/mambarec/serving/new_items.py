@@ -261,7 +261,7 @@ def training_items(trained: Trained, k: int | None = None) -> tuple[TrainingItem
     device = next(iter(tables.values())).device
     rows = torch.from_numpy(np.unique(trained.dataset.items["train"])).to(device)
     masks = {m: torch.from_numpy(mask).to(device) for m, mask in trained.dataset.masks().items()}
-    return TrainingItems(tables, rows, k or trained.config.get("knn_k", NEIGHBOURS), masks), tables
+    return TrainingItems(tables, rows, k or trained.config.get("knn_k") or NEIGHBOURS, masks), tables
 
 
 def vectors_as_new(trained: Trained, items: np.ndarray, k: int | None = None) -> Tensor:

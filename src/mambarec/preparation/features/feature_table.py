@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +27,9 @@ from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import guarded_frame
 from mambarec.data.encoders import record_encoder
+from mambarec.preparation.features.vectors import fill_by_mean
 
 SAVE_SECONDS = 5.0  # between two notes of how many rows are done
-_ROWS = 4096  # a pass over the whole table holds this many in memory
 
 
 class Block(NamedTuple):
@@ -76,7 +76,7 @@ class FeatureFiles:
                     raise DataError(
                         f"{self.table} is not written: no item has a feature (the first, {original_ids[0]}: {reason(0)})"
                     )
-                _replace_missing_by_mean(table, mask)
+                fill_by_mean(table, mask)
                 missing = np.flatnonzero(~mask)
                 rows = [(item, original_ids[item], reason(item)) for item in missing.tolist()]
                 record_encoder(self.folder, self.modality, str(made_by["model"]), str(made_by["weights"]))
@@ -167,20 +167,6 @@ def _is_whole(path: Path, dtype: Any, shape: tuple[int, ...]) -> bool:
             return (found, fortran, kind) == (shape, False, np.dtype(dtype)) and path.stat().st_size == size
     except ValueError:
         return False
-
-
-def _replace_missing_by_mean(table: np.memmap, mask: np.memmap) -> None:
-    """Give the rows where mask is false the mean of the others; doing it again changes nothing."""
-    total = np.zeros(table.shape[1])
-    for rows in _slices(len(table)):
-        total += table[rows][mask[rows]].sum(axis=0, dtype=np.float64)
-    mean = (total / mask.sum()).astype(np.float32)  # (D,)
-    for rows in _slices(len(table)):
-        table[rows][~mask[rows]] = mean
-
-
-def _slices(length: int) -> Iterator[slice]:
-    return (slice(start, start + _ROWS) for start in range(0, length, _ROWS))
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -69,7 +69,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
 
 
 def fill_by_mean(table: np.ndarray, mask: np.ndarray) -> None:
-    """Give the rows where mask (I,) is false the mean of the others, block by block."""
+    """Give the rows where mask (I,) is false the mean of the others, block by block; doing it again changes nothing."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(table), _BLOCK)]
     total = sum(table[block][mask[block]].sum(axis=0, dtype=np.float64) for block in blocks)
     table[~mask] = (total / mask.sum()).astype(np.float32)
