@@ -26,6 +26,13 @@ PLACE = {"model_path": FOLDER} if FOLDER else {}
 NAMES = [name for name in available_models(FOLDER) if Config(name, "demo", PLACE)["req_training"]]
 MULTIMODAL = [name for name in NAMES if "modalities" in Config(name, "demo", PLACE)]  # those that read item features
 OURS = [name for name in MULTIMODAL if name in available_models()]  # these read any number of modalities
+SEARCHED = dict.fromkeys(
+    (name, key, value)
+    for name in available_models(FOLDER)
+    for space in ("search_space", "wide_search_space")
+    for key, values in (Config(name, "demo", PLACE).get(space) or {}).items()
+    for value in values
+)
 N_BLOCKS, USERS_PER_BLOCK, ITEMS_PER_BLOCK = 4, 12, 6
 
 
@@ -197,14 +204,6 @@ def test_it_learns_blocks_of_users_that_share_their_items(name, toy, build, make
         if recall >= 0.9:
             return
     pytest.fail(f"recall@1 is {recall} after 60 epochs")
-
-
-SEARCHED = [
-    (name, key, value)
-    for name in available_models(FOLDER)
-    for key, values in (Config(name, "demo", PLACE).get("search_space") or {}).items()
-    for value in values
-]
 
 
 @pytest.mark.parametrize("name, key, value", SEARCHED)
