@@ -16,6 +16,7 @@ from mambarec.config.catalogue import tuned_budget
 from mambarec.config.configurator import Axis, Config
 from mambarec.experiments.trials import Outcome, prepare
 from mambarec.experiments.tuning import default_trials, save_best
+from mambarec.running.lookup import fits
 from mambarec.running.run import run
 
 SPACE = {"reg_weight": Axis([0.3, 0.01]), "learning_rate": Axis([1e-3, 1e-2])}
@@ -144,6 +145,7 @@ def test_tuned_values_come_between_the_yaml_and_the_command_line(make_config, co
     plain, tuned = make_config("BPR"), make_config("BPR", tuned=True, learning_rate=0.125)
     assert (plain["tuned"], plain["reg_weight"]) == (False, 0.1)
     assert (tuned["tuned"], tuned["reg_weight"], tuned["learning_rate"]) == ("tuned/toy/BPR.yaml", 0.25, 0.125)
+    assert fits(tuned, {"tuned": True}) and fits(plain, {"tuned": False}) and not fits(plain, {"tuned": True})
     assert make_config("BPR", reg_weight=0.25, learning_rate=0.125).identity() == tuned.identity()
 
 

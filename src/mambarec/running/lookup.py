@@ -210,8 +210,16 @@ def parse_where(where: Sequence[str] | Mapping[str, Any], known: Iterable[str]) 
 
 
 def fits(settings: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
-    """Whether settings have these values; a list is also written with commas, and with one entry as that entry."""
-    return all(_same(settings.get(key), value) for key, value in conditions.items())
+    """Whether settings have these values; a list is also written with commas, and with one entry as that entry.
+
+    A run with tuned values has the name of their file under `tuned`, which is also true.
+    """
+
+    def there(key: str, asked: Any) -> Any:
+        value = settings.get(key)
+        return bool(value) if key == "tuned" and isinstance(asked, bool) else value
+
+    return all(_same(there(key, asked), asked) for key, asked in conditions.items())
 
 
 def _same(there: Any, asked: Any) -> bool:
