@@ -269,3 +269,11 @@ def test_a_model_gets_no_batches_that_its_loss_does_not_read(make_config, tmp_pa
     folder.mkdir()
     (folder / "bpr.py").write_text((SRC / "models" / "bpr.py").read_text())
     check_batches(make_config("BPR", model_path=str(folder), **{key: True}))
+
+
+def test_a_result_of_another_epoch_than_the_best_model_is_not_written(make_config):
+    directory = RunDirectory(Path(run(make_config("BPR"))["directory"]))
+    result = directory.result()
+    directory.finish(result)
+    with pytest.raises(RunError, match=r"its best model has test recall@20 .*, and its best epoch 0\.9000"):
+        directory.finish({**result, "test": {**result["test"], "recall@20": 0.9}})

@@ -129,7 +129,8 @@ class RunDirectory:
         self.write_all({CHECKPOINT: lambda file: torch.save(state, file)}, keep_older)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, last of all; RunError when a file is no longer what this run has written."""
+        """Write result.json, last of all; RunError when a file is not what this run has written, or is of another epoch."""
+        self._check_best(result)
         text = json.dumps(result, indent=2) + "\n"
         digests = {name: [self._checked(name)] for name in self._names() if name not in (_METRICS, _RESULT, OLDER)}
         digests[_METRICS] = [_digest(self.file(_METRICS))]
@@ -137,6 +138,22 @@ class RunDirectory:
         self._write_manifest(digests)
         write_text(self.file(_RESULT), text)
         self.file(OLDER).unlink(missing_ok=True)
+
+    def _check_best(self, result: Mapping[str, Any]) -> None:
+        """RunError where the files of the best epoch are of another one than `result`.
+
+        A run that is killed between these files and its checkpoint trains the epoch again. On a GPU the
+        numbers may differ, and another epoch may be best then.
+        """
+        if not self.file("per_user.npz").exists():
+            return
+        values = self.arrays("per_user.npz")
+        for name, figure in result["test"].items():
+            if abs(float(values[name].mean()) - figure) > 1e-6:
+                raise RunError(
+                    f"{self.path}: its best model has test {name} {values[name].mean():.4f}, and its best epoch {figure:.4f}. "
+                    f"It was killed while it saved this model, and trained another one afterwards. {AGAIN}"
+                )
 
     # reading
 
