@@ -137,10 +137,13 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
     pairs = [(f"u{u}", f"i{(u * 3 + k) % 9}", 100 * u + k) for u in range(9) for k in range(6)]
     interactions = pd.DataFrame(pairs, columns=["user", "item", "when"])
     items = pd.DataFrame({"item": [f"i{i}" for i in range(9)], "title": [f"thing {i}" for i in range(9)]})
+    items["picture"] = "pictures/" + items["item"] + ".png"
     options = {"k_core": 2, "time_column": "when", "split": "leave-one-out", "data_path": str(tmp_path / "data")}
-    folder = mr.prepare_table("mine", interactions, items, text_columns=["title"], **options)
+    folder = mr.prepare_table("mine", interactions, items, text_columns=["title"], image_column="picture", **options)
     assert folder == tmp_path / "data" / "mine" and (folder / "mine.inter").exists()
-    assert set(pd.read_csv(folder / "items.csv")["text"]) == set(items["title"])
+    written = pd.read_csv(folder / "items.csv")
+    assert set(written["text"]) == set(items["title"])
+    assert set(written["image"]) == {str(Path.cwd() / path) for path in items["picture"]}
     assert [one["path"] for one in json.loads((folder / "report.json").read_text())["sources"]] == ["interactions", "items"]
     with pytest.raises(DataError, match=r"^interactions has no column 'nobody'"):
         mr.prepare_table("other", interactions, user_column="nobody", data_path=tmp_path / "data")

@@ -249,3 +249,16 @@ def test_an_unknown_option_is_answered_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit):
         program.main(["-m", "BPR", "--results_dir", "x"])
     assert "did you mean '--results'? `" in capsys.readouterr().err
+
+
+def test_without_a_map_of_ids_titles_go_by_the_number_of_an_item(call, make_run, toy):
+    texts = [f"thing {item}" for item in range(64)]
+    pd.DataFrame({"item_id": range(64), "original_id": range(63, -1, -1), "text": texts}).to_csv(toy / "items.csv", index=False)
+    status, out, _ = call("--run", make_run("BPR"), "--user", 7, "--titles", "-k", 9)
+    rows = [line.split(",") for line in out.splitlines()[1:]]
+    assert status == 0 and all(title == f"thing {item}" for _, item, title, *_ in rows)
+
+
+def test_a_format_without_a_file_for_the_table_is_refused(call, make_run, tmp_path):
+    status, _, err = call("--run", make_run("BPR"), "--user", 7, "--html", tmp_path / "page.html", "--format", "jsonl")
+    assert status == 2 and "name a file for the table by --output" in err

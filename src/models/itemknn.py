@@ -49,7 +49,10 @@ class ItemKNN(GeneralRecommender):
             values = links.similarity[modality].flatten().cpu().numpy()
             offsets = np.arange(self.n_items + 1) * neighbour.shape[1]
             total = total + sp.csr_matrix((values, neighbour.flatten().cpu().numpy(), offsets), shape=total.shape)
-        return sp.csr_matrix(total / len(features))
+        every = torch.ones(self.n_items, dtype=torch.bool, device=self.device)
+        has = [self.masks.get(modality, every) for modality in features]
+        n_modalities = torch.stack(has).sum(0).clamp(min=1).cpu().numpy()  # (I,)
+        return sp.csr_matrix(sp.diags(1 / n_modalities) @ total)
 
     def _by_interactions(self, k: int) -> sp.csr_matrix:
         """Users that share two items over the root of the product of the users of each, at the k that share most: (I, I)."""

@@ -55,6 +55,17 @@ def test_content_is_the_mean_cosine_of_the_neighbours_that_the_user_has(build, t
     np.testing.assert_allclose(scores(model), history @ similarity.T, atol=1e-5)
 
 
+def test_content_is_the_mean_over_the_modalities_that_an_item_has(build, toy):
+    mask = np.arange(64) % 4 > 0
+    np.save(toy / "image_mask.npy", mask)
+    _, loader, model = build("ItemKNN", knn_k=5)
+    history = loader.inter_matrix("csr").toarray()
+    trained = history.sum(0) > 0
+    visual, text = (cosines(np.load(toy / name).astype(np.float64)) for name in ("image_feat.npy", "text_feat.npy"))
+    total = top(visual, 5, trained & mask) * mask[:, None] + top(text, 5, trained)
+    np.testing.assert_allclose(scores(model), history @ (total / (1 + mask)[:, None]).T, atol=1e-5)
+
+
 def test_interactions_are_the_cosine_of_the_columns_of_pairs(build):
     _, loader, model = build("ItemKNN", similarity="interactions", knn_k=64)
     history = loader.inter_matrix("csr").toarray()

@@ -96,6 +96,8 @@ def test_the_order_of_2018_is_noticed_and_can_be_said(call, tmp_path):
 def test_ratings_of_2023_have_a_header(call, tmp_path):
     path = tmp_path / "ratings.csv.gz"
     path.write_bytes(gzip.compress(("user_id,parent_asin,rating,timestamp\n" + ratings(*PAIRS)).encode()))
+    status, _, err = call("--ratings", path, "--columns", "user", "item", "rating", "timestamp")
+    assert status == 2 and "--columns is for a file without a header" in err
     assert call("--ratings", path)[0] == 0 and len(inter(tmp_path)) == 16
 
 
@@ -241,9 +243,16 @@ def test_a_data_set_is_replaced_only_when_told(call, tmp_path):
         (["--ratings", "{good}", "--k-core", "9"], "(9-core)"),
         (["--ratings", "{good}", "--meta", "/nowhere.json"], "/nowhere.json does not exist"),
         (["--ratings", "{good}", "--columns", "user", "user", "rating", "timestamp"], "expected each of user, item"),
+        (["--reviews", "{good}", "--columns", "user", "item", "rating", "timestamp"], "--columns is for --ratings"),
     ],
 )
 def test_a_mistake_ends_with_one_message_and_status_2(call, tmp_path, words, message):
     (tmp_path / "good.csv").write_text(ratings(*PAIRS))
     status, _, err = call(*(word.format(good=tmp_path / "good.csv") for word in words))
     assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
+
+
+def test_a_field_without_a_value_gives_way_to_the_next_that_names_the_same(call, tmp_path):
+    lines = [json.dumps({"user_id": u, "parent_asin": None, "asin": i, "rating": r, "timestamp": t}) for u, i, r, t in PAIRS]
+    (tmp_path / "reviews.json").write_text("\n".join(lines))
+    assert call("--reviews", tmp_path / "reviews.json")[0] == 0 and len(inter(tmp_path)) == 16

@@ -1,5 +1,7 @@
 """Image features are what the model gives for the stored pictures, whatever the batches and stops."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,10 @@ import torch
 
 from mambarec.base.errors import DataError
 from mambarec.preparation.features.backbones import load_backbone
-from mambarec.preparation.features.images import extract_features
+from mambarec.preparation.features.images import STORE, extract_features
+from mambarec.preparation.features.items import read_items
+from mambarec.preparation.features.packing import pack_images
+from mambarec.preparation.features.store import ImageStore
 
 
 @pytest.fixture
@@ -92,3 +97,14 @@ def test_no_readable_picture_is_an_error(write_items, draw, tiny_vit):
     (pictures / "B0.png").write_bytes(b"")
     with pytest.raises(DataError, match="no item has a feature"):
         extract_features(folder, f"transformers:{tiny_vit}", images=pictures)
+
+
+def test_pictures_that_were_packed_anew_are_not_taken_for_the_ones_before(shop, tiny_vit, monkeypatch):
+    folder, pictures = shop
+    pack_images(folder, read_items(folder), pictures)
+    with ImageStore(folder / STORE, read_only=True) as store:
+        before = store.version
+    shutil.rmtree(folder / STORE)
+    pack_images(folder, read_items(folder), pictures)
+    with ImageStore(folder / STORE, read_only=True) as store:
+        assert store.version != before

@@ -1,5 +1,8 @@
 """`prepare resplit`, and the folders that the commands are told: messages name what the person gave."""
 
+import json
+import shutil
+
 import pytest
 
 from mambarec.cli import prepare as program
@@ -82,3 +85,20 @@ def test_graphs_of_the_old_split_stay_behind(call, toy, tmp_path):
     copied = {path.name for path in (tmp_path / "new" / "other").iterdir()}
     assert "image_feat.npy" in copied and not copied & {"user_graph_dict.npy", "adjacency.pt"}
     assert is_split_of(tmp_path / "new" / "other", toy)
+
+
+def test_the_report_is_that_of_the_new_split_and_a_yaml_of_ones_own_stays(call, toy, configs, tmp_path):
+    encoders = {"text": {"model": "m", "weights": "w"}}
+    (toy / "report.json").write_text(json.dumps({"settings": {"split": "user-time"}, "encoders": encoders}))
+    words = ["resplit", "-d", "toy", "--split", "random", "--output", tmp_path / "new", "--name", "other"]
+    own = configs / "dataset" / "other.yaml"
+    own.write_text("inter_file_name: mine.inter\n")
+    status, err = call(*words)
+    assert status == 2 and "other.yaml is there, and was not written for this" in err
+    assert own.read_text() == "inter_file_name: mine.inter\n"
+    own.unlink()
+    assert call(*words)[0] == 0
+    report = json.loads((tmp_path / "new" / "other" / "report.json").read_text())
+    assert report["encoders"] == encoders and report["split"] == "random" and "settings" not in report
+    shutil.rmtree(tmp_path / "new" / "other")
+    assert call(*words)[0] == 0  # the YAML is the one that it wrote itself

@@ -47,7 +47,7 @@ def test_its_version_changes_with_writes_only(tmp_path):
         list(store.read([0]))
         assert store.version == version
         store.put([(1, b"b")])
-        assert store.version > version
+        assert store.version != version
 
 
 KILLED = """

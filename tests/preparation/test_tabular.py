@@ -217,6 +217,8 @@ def test_a_mistake_ends_with_one_message_and_status_2(call, visits, tmp_path, wo
         (["--item-column", "what", "--time-column", "what"], "--item-column and --time-column both name the column 'what'"),
         (["--item-column", "what", "--min-rating", "0,5"], "0,5; expected a number. The decimal sign is a point: 0.5"),
         (["--item-column", "what", "--max-malformed", "0,01"], "The decimal sign is a point: 0.01"),
+        (["--item-column", "what", "--weights", "x.pth"], "--weights x.pth is for --image-model: name one, or leave it out"),
+        (["--item-column", "what", "--download"], "--download is for --text-model or --image-model: name one"),
     ],
 )
 def test_options_that_cannot_be_meant_are_a_sentence(call, visits, tmp_path, capsys, words, message):
@@ -513,6 +515,12 @@ def test_check_and_training_refuse_a_pair_in_two_splits_alike(toy, check_toy, ma
 def test_check_of_a_data_set_without_a_yaml_names_those_that_are_there(tmp_path, configs, capsys):
     assert program.main(["check", "-d", "nothing", "--data_path", str(tmp_path)]) == 1
     assert "there is no data set 'nothing'" in capsys.readouterr().out
+
+
+def test_the_ranking_by_popularity_does_not_depend_on_the_metrics_of_trainings(make_config):
+    usual = popularity(RecDataset(make_config("BPR")))
+    config = make_config("BPR", topk=[5, 10], metrics=["NDCG"], valid_metric="NDCG@10")
+    assert popularity(RecDataset(config)) == usual
 
 
 def test_the_ranking_by_popularity_is_that_of_a_hand_worked_set(toy, make_config):

@@ -86,10 +86,23 @@ def test_times_of_two_units_become_seconds(read, texts, seconds, said):
 
 @pytest.mark.parametrize(
     "texts",
-    [["0.5", "1500000000", "1500000000000"], ["43000.51", "43000.52"], ["5", "1500000000"], ["1500000000000", "1600000000000"]],
+    [["43000.51", "43000.52"], ["5", "1500000000"], ["1500000000000", "1600000000000"]],
 )
 def test_other_numbers_stay_as_they_are(read, texts):
     assert read(texts) == ([Decimal(text) for text in texts], [])
+
+
+def test_two_units_beside_many_other_numbers_stay_and_it_is_said(read):
+    texts = ["0.5", "1500000000", "1500000000000"]
+    found, notes = read(texts)
+    assert found == [Decimal(text) for text in texts]
+    assert "may be times in milliseconds and seconds: all stay as they are, since 1 others are no times" in notes[-1]
+
+
+def test_few_other_numbers_do_not_keep_two_units_apart(read):
+    found, notes = read(["0", *["1500000000", "1500000001000"] * 60])
+    assert found == [0, *[1500000000, 1500000001] * 60]
+    assert "stay as they are: 1" in notes[-2] and "60 in milliseconds" in notes[-1]
 
 
 @pytest.mark.parametrize(

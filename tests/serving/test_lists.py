@@ -118,3 +118,12 @@ def test_users_whom_the_data_do_not_have_are_told_apart(trained):
         DataError, match=r"toy has none of these users: 'nobody'; without a map of ids they are the numbers 0 … 47"
     ):
         known_users(trained.dataset, ["nobody"])
+
+
+def test_an_item_whose_picture_is_missing_is_no_reason_and_has_none(make_run, toy):
+    mask = np.arange(64) % 2 == 0
+    np.save(toy / "image_mask.npy", mask)
+    frame = table(load_trained(make_run("VBPR")), np.arange(9), 6, n_reasons=1)
+    named = frame["visual_seen_1"].dropna().astype(int)
+    assert mask[named].all() and frame.loc[~mask[frame["item"].astype(int)], "visual_seen_1"].isna().all()
+    assert len(named) and frame["text_seen_1"].notna().all()

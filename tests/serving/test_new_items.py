@@ -14,7 +14,7 @@ from mambarec.evaluation.topk_evaluator import masked_scores
 from mambarec.running.trained import load_trained
 from mambarec.serving import new_items
 from mambarec.serving.lists import recommend, trained_users
-from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new
+from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new, training_items
 
 MODELS = ("MambaRec", "MGCN", "FREEDOM", "VBPR", "LightGCN", "BPR", "LATTICE")
 
@@ -191,3 +191,13 @@ def test_a_folder_that_does_not_fit_is_refused(make_run, folder, toy, kind, mess
     defect(place, toy, kind)
     with pytest.raises(DataError, match=message):
         Arrivals(trained, place)
+
+
+@pytest.mark.parametrize("model", ["BPR", "Pop"])
+def test_a_new_item_is_not_linked_to_items_whose_picture_is_missing(make_run, toy, model):
+    mask = np.arange(64) % 2 == 0
+    np.save(toy / "image_mask.npy", mask)
+    known, tables = training_items(load_trained(make_run(model)))
+    links = known.link({name: table[:5] for name, table in tables.items()})
+    assert set(tables) == {"visual", "text"} and mask[links.neighbour["visual"].numpy()].all()
+    assert not mask[links.neighbour["text"].numpy()].all()

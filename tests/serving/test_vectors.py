@@ -124,3 +124,13 @@ def test_similar_items_are_the_nearest_by_vectors_and_by_each_modality(trained, 
 def test_similar_items_of_an_unknown_one_are_refused(trained):
     with pytest.raises(DataError, match="there is no item '64'"):
         similar_items(trained, "64", 3)
+
+
+def test_an_item_whose_picture_is_missing_is_near_to_none_by_it(make_run, toy):
+    mask = np.arange(64) % 2 == 0
+    np.save(toy / "image_mask.npy", mask)
+    trained = load_trained(make_run("VBPR"))
+    frame = similar_items(trained, "4", 60)
+    assert mask[frame.loc[frame["by"] == "visual", "item"].astype(int)].all() and (frame["by"] == "visual").sum() == 31
+    assert (frame["by"] == "text").sum() == 60
+    assert "visual" not in set(similar_items(trained, "5", 3)["by"])

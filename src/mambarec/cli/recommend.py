@@ -99,6 +99,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.command == "lists" and options.images and not options.html:
         lists.error("--images is for --html: name a file for the page too")
     endings, usual = (VECTORS, "npz") if options.command == "export" else (TABLES, "csv")
+    if options.format and getattr(options, "html", None) and not options.output:
+        raise ConfigError("--format is for a table, and --html writes a page: name a file for the table by --output")
     options.format = format_of(options.output, options.format, endings, usual)
     return options
 

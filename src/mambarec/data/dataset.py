@@ -188,6 +188,13 @@ class RecDataset:
         """Of the modalities that the run reads and some item lacks, which items have it: modality -> bool (I,)."""
         return self._masks
 
+    def declared_masks(self) -> dict[str, np.ndarray]:
+        """The masks beside `declared_features`, of the modalities that some item lacks: modality -> bool (I,)."""
+        paths = {m: mask_file(path) for m, path in self.feature_files.items() if path.exists()}
+        there = {m: path for m, path in paths.items() if path.exists() and path != self.feature_files[m]}
+        masks = {m: read_mask(path, self.n_items) for m, path in there.items()}
+        return {m: mask for m, mask in masks.items() if not mask.all()}
+
     def usable_items(self) -> dict[str, np.ndarray]:
         """Which item numbers occur in a split and have the modality: modality -> bool (I,), where one does not.
 

@@ -69,6 +69,8 @@ def run(options: argparse.Namespace) -> None:
     def vectors(engine: Engine, report: Report, folder: Path) -> None:
         write_image_features(options.image_features, engine.names("items"), folder, report, options.allow_unmatched)
 
+    if options.columns and not options.ratings:
+        raise ConfigError("--columns is for --ratings: the lines of --reviews have names of their own; leave it out")
     for path in (options.ratings, options.reviews, options.meta, options.image_features):
         if path and not path.is_file():
             raise DataError(f"{path} does not exist; data/README.md says where to get the dumps")
@@ -91,6 +93,8 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
     if has_header:
         positions = {field: _first(known, names) for field, known in _FIELDS.items()}
         missing = [field for field, name in positions.items() if name is None]
+        if columns:
+            raise ConfigError(f"--columns is for a file without a header, and {source.path} has one: {lines[0]}; leave it out")
         if missing:
             raise DataError(
                 f"{source.path} has no column of the {missing[0]} ({' or '.join(_FIELDS[missing[0]])}); it has: {lines[0]}"
@@ -118,7 +122,10 @@ def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_
 
 
 def _first(known: tuple[str, ...], names: Any) -> Any:
-    return next((name for name in known if name in names), None)
+    """The first known name that is among names, or None; in a record, the first one with a value, if there is one."""
+    there = [name for name in known if name in names]
+    filled = [name for name in there if names[name] not in (None, "")] if isinstance(names, dict) else []
+    return next(iter([*filled, *there]), None)
 
 
 def _check_order(lines: list[str], source: Source) -> None:

@@ -119,6 +119,10 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
         )
     if options.image_model and not (options.images or "image" in dump.columns):
         raise ConfigError(f"{option('image-model')} needs pictures; name their folder by {option('images')}")
+    if options.weights and not options.image_model:
+        raise ConfigError(f"{option('weights', options.weights)} is for {option('image-model')}: name one, or leave it out")
+    if options.download and not (options.image_model or options.text_model):
+        raise ConfigError(f"{option('download', True)} is for {option('text-model')} or {option('image-model')}: name one")
     name, folder = options.dataset, dataset_folder(options)
     check_name(name, command_name, options.split)
     check_case(name, folder.parent)

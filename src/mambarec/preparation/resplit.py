@@ -2,6 +2,7 @@
 
 import argparse
 import filecmp
+import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
 from mambarec.base.words import command, option
 from mambarec.config.yaml_files import read_yaml
+from mambarec.data import encoders
 from mambarec.data.interactions import read_interactions
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
@@ -61,7 +63,10 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
     if split not in SPLITS:
         raise ConfigError(f"split={split}; expected one of {', '.join(SPLITS)}")
     described, path = _described(folder)
-    target = output / name
+    target, yaml_file = output / name, catalogue.dataset_folders()[0] / f"{name}.yaml"
+    about = f"{folder.name}, split anew"
+    if yaml_file.exists() and not overwrite and about not in yaml_file.read_text(encoding="utf-8").partition("\n")[0]:
+        raise DataError(f"{yaml_file} is there, and was not written for this. Remove it, or give {option('name')} another name")
     with (
         new_folder(target, overwrite, "name") as temporary,
         Engine(temporary / "spill", 2.8, os.cpu_count() or 1, "name another disk by --output") as engine,
@@ -76,15 +81,22 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
             "COPY (SELECT userID, itemID, rating, time AS timestamp, x_label FROM labelled ORDER BY row) "
             f"TO {quoted(temporary / f'{name}.inter')} (FORMAT csv, HEADER, DELIMITER '\t')"
         )
+        report = {
+            "of": folder.name,
+            "split": split,
+            "seed": seed,
+            "pairs": counts,
+            encoders.KEY: encoders.read_encoders(folder),
+        }
+        write_text(temporary / encoders.FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         for file in folder.iterdir():
-            if file.is_file() and not _is_of_the_split(file):
+            if file.name != encoders.FILE and file.is_file() and not _is_of_the_split(file):
                 shutil.copyfile(file, temporary / file.name)
         shutil.rmtree(temporary / "spill", ignore_errors=True)
         yaml_text = yaml.safe_dump(
             {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in COLUMNS}
         )
-        about = f"# Written by {command('prepare')}: {folder.name}, split anew ({split}, seed {seed}).\n"
-        write_text(catalogue.dataset_folders()[0] / f"{name}.yaml", about + yaml_text)
+        write_text(yaml_file, f"# Written by {command('prepare')}: {about} ({split}, seed {seed}).\n{yaml_text}")
     get_logger().info("%s: %s", target, " / ".join(f"{counts[part]:,} {part}" for part in counts))
     return target
 

@@ -86,7 +86,7 @@ def _note_ties(engine: Engine, report: Report) -> None:
         total = engine.value("SELECT count(*) FROM labelled")
         report.note(
             f"{tied:,} of {total:,} interactions ({tied / total:.1%}) have the same time as another of their user; "
-            f"--seed decides their order. {parted:,} such groups were divided between training, validation and test"
+            f"{option('seed')} decides their order. {parted:,} such groups were divided between training, validation and test"
         )
 
 

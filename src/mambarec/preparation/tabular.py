@@ -183,12 +183,15 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
 
 
 def _picture(value: str, options: argparse.Namespace) -> str:
-    """SQL for the absolute path of a picture: by its last part in --images, or from where the table of items lies."""
+    """SQL for the absolute path of a picture: by its last part in --images, or from where the table of items lies.
+
+    A DataFrame lies in the current folder.
+    """
     if options.images:
         name = f"regexp_extract({value}, '([^/?#]*)([?#].*)?$', 1)"
         folder = real(options.images)
     else:
-        name, folder = value, real(options.items).parent
+        name, folder = value, Path.cwd() if options.items in options.names else real(options.items).parent
     absolute = (
         f"CASE WHEN starts_with({name}, '/') OR contains({name}, '://') THEN {name} ELSE {quoted(f'{folder}/')} || {name} END"
     )

@@ -157,8 +157,9 @@ class _Popularity(nn.Module):
 def popularity(dataset: RecDataset) -> str:
     """What the most popular items that a user has not had give on test: what a model must be above to have learned anything."""
     counts = torch.from_numpy(np.bincount(dataset.items["train"], minlength=dataset.n_items)).float()
-    test = EvalDataLoader(dataset.config, dataset, "test")
-    metrics = TopKEvaluator(dataset.config).evaluate(_Popularity(counts), test).metrics
+    config = dataset.config.at(topk=[20], metrics=["Recall", "NDCG"], valid_metric="Recall@20")
+    test = EvalDataLoader(config, dataset, "test")
+    metrics = TopKEvaluator(config).evaluate(_Popularity(counts), test).metrics
     return f"Recall@20 {metrics['recall@20']:.4f}, NDCG@20 {metrics['ndcg@20']:.4f}"
 
 

@@ -102,7 +102,7 @@ class _Reasons:
     def __init__(self, trained: Trained, item_ids: Identifiers, n: int):
         self.n, self.item_ids = n, item_ids
         self.history = trained.dataset.inter_matrix("csr")
-        self.features = unit_features(trained)
+        self.features, self.masks = unit_features(trained), trained.dataset.masks()
         most = int(np.diff(self.history.indptr).max())
         if n > most:
             raise RunError(f"{option('explain', n)}: no user has more than {most} training items to name")
@@ -121,6 +121,9 @@ class _Reasons:
                 seen = self.history.indices[self.history.indptr[user] : self.history.indptr[user + 1]]
                 similarity = table[own] @ table[seen].T  # (k, items that the user had)
                 similarity[torch.from_numpy(own[:, None] == seen)] = -torch.inf  # an item does not explain itself
+                if modality in self.masks:  # nor does one whose features only stand in
+                    has = self.masks[modality]
+                    similarity[torch.from_numpy(~(has[own][:, None] & has[seen]))] = -torch.inf
                 values, places = similarity.topk(min(self.n, len(seen)))
                 found = values.numpy() > -np.inf  # (k, n), or narrower
                 nearest[start:stop, : found.shape[1]] = np.where(found, seen[places.numpy()], -1)

@@ -252,15 +252,16 @@ def training_items(trained: Trained, k: int | None = None) -> tuple[TrainingItem
 
     k: neighbours in each modality; without it the run's knn_k, or 10 for a model without. RunError without features.
     """
-    tables = getattr(trained.model, "features", None) or {}
+    tables, found = getattr(trained.model, "features", None) or {}, trained.dataset.masks()
     if not tables:
+        found = trained.dataset.declared_masks()
         declared = trained.dataset.declared_features()
         tables = {m: torch.from_numpy(table).to(trained.config["device"]) for m, table in declared.items()}
     if not tables:
         raise RunError(f"data set {trained.dataset.name} has no item features, so new items cannot be linked to its items")
     device = next(iter(tables.values())).device
     rows = torch.from_numpy(np.unique(trained.dataset.items["train"])).to(device)
-    masks = {m: torch.from_numpy(mask).to(device) for m, mask in trained.dataset.masks().items()}
+    masks = {m: torch.from_numpy(mask).to(device) for m, mask in found.items()}
     return TrainingItems(tables, rows, k or trained.config.get("knn_k") or NEIGHBOURS, masks), tables
 
 

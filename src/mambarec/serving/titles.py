@@ -7,6 +7,7 @@ import pandas as pd
 from mambarec.base.words import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import read_table
+from mambarec.serving.identifiers import item_identifiers
 
 _LENGTH = 80  # characters of an item's text that stand for its title
 
@@ -16,19 +17,24 @@ def item_titles(dataset: RecDataset, new_items: Path | None = None) -> pd.Series
 
     new_items: a folder of new items, whose items.csv counts too. A column `title` counts, and without one the column `text`.
     """
-    found = [titles for folder in (dataset.folder, new_items) if folder and (titles := _titles(folder)) is not None]
-    return pd.concat(found) if found else None
+    by = "original_id" if item_identifiers(dataset).names is not None else "item_id"  # without a map, ids are the numbers
+    places = [(dataset.folder, by), (new_items, "original_id")]
+    found = [titles for folder, key in places if folder and (titles := _titles(folder, key)) is not None]
+    both = pd.concat(found) if found else None
+    return None if both is None else both[~both.index.duplicated()]
 
 
-def _titles(folder: Path) -> pd.Series | None:
+def _titles(folder: Path, key: str) -> pd.Series | None:
+    """The titles that a folder's items.csv holds, by its column `key`."""
     path = folder / "items.csv"
     if not path.exists():
         return None
     items = read_table(path, ",")
     column = next((name for name in ("title", "text") if name in items), None)
-    if column is None or "original_id" not in items:
+    key = key if key in items else "original_id"
+    if column is None or key not in items:
         return None
-    titles = items.drop_duplicates("original_id").set_index("original_id")[column].map(unguarded).str.strip()
+    titles = items.drop_duplicates(key).set_index(key)[column].map(unguarded).str.strip()
     return titles.where(titles.str.len() <= _LENGTH, titles.str.slice(0, _LENGTH - 1).str.rstrip() + "…")
 
 

@@ -52,7 +52,7 @@ def inner_products(trained: Trained) -> tuple[Tensor, Tensor] | None:
 def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
     """The k items nearest to one by cosine: columns by, item, rank, cosine; by 'representation' and by each modality read.
 
-    item: its id. A model that has no representations is left to the features.
+    item: its id. A model that has no representations is left to the features. An item without a modality is near to none by it.
     """
     ids = item_identifiers(trained.dataset)
     number = int(ids.numbers([item])[0])
@@ -60,12 +60,17 @@ def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
     tables |= unit_features(trained)
     if not tables:
         raise RunError(f"{trained.config['model']} has neither representations() nor item features to compare items by")
-    parts = []
+    parts, masks = [], trained.dataset.masks()
     for name, table in tables.items():
+        has = masks.get(name)
+        if has is not None and not has[number]:
+            continue  # what stands in for its features says nothing of it
         cosine = table @ table[number]  # (I,)
+        if has is not None:
+            cosine[~has] = -torch.inf
         cosine[number] = -torch.inf
         cosine[trained.dataset.absent_items] = -torch.inf
-        values, places = cosine.topk(min(k, len(trained.dataset.present_items) - 1))
+        values, places = cosine.topk(min(k, int((cosine > -torch.inf).sum())))
         ranks = np.arange(1, len(values) + 1)
         parts.append(pd.DataFrame({"by": name, "item": ids.of(places.numpy()), "rank": ranks, "cosine": values.numpy()}))
     return pd.concat(parts, ignore_index=True)

@@ -3,14 +3,17 @@
 A write is on disk when it returns, or not there at all; a process that is killed leaves a store that goes on from there.
 """
 
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import lmdb
 
 from mambarec.base.errors import DataError, RunError
+from mambarec.base.files import write_text
 from mambarec.base.words import command
 
+_NAME = "name"  # the file, beside LMDB's own, with a name that no other store has
 _MAP_SIZE = 2**26  # bytes at first; it doubles whenever the pictures need more
 
 
@@ -20,6 +23,7 @@ class ImageStore:
     def __init__(self, path: Path, read_only: bool = False):
         """DataError when there is no store to read or the files are none, RunError when the place cannot be written."""
         self.path = path
+        is_new = not (path / "data.mdb").exists()
         if read_only and not (path / "data.mdb").exists():
             raise DataError(
                 f"{path} does not exist. `{command('prepare', 'images', '--images', 'FOLDER')}` packs pictures into it"
@@ -36,6 +40,9 @@ class ImageStore:
             self._environment.close()
             raise DataError(f"{path} is cut short: {size:,} of {used:,} bytes; remove it and pack the pictures again")
 
+        if is_new:
+            write_text(path / _NAME, uuid.uuid4().hex)
+
     def __enter__(self) -> "ImageStore":
         return self
 
@@ -46,9 +53,10 @@ class ImageStore:
         return self._environment.stat()["entries"]
 
     @property
-    def version(self) -> int:
-        """A number that grows with every write."""
-        return self._environment.info()["last_txnid"]
+    def version(self) -> str:
+        """Another one after every write, and in every other store. A store of before stores had names has the number alone."""
+        name = (self.path / _NAME).read_text(encoding="utf-8") if (self.path / _NAME).exists() else ""
+        return f"{name} {self._environment.info()['last_txnid']}".strip()
 
     def items(self) -> set[int]:
         """The ids of the items that have a picture."""

@@ -4,6 +4,7 @@ A date becomes seconds since 1970 in UTC, its offset or zone applied and every f
 its unit. Only where a column has two units, or numbers among dates, all become seconds.
 """
 
+from mambarec.base.words import listed
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.report import NO_DATE, Source
 
@@ -12,6 +13,7 @@ NO_TIME = {"time IS NULL": NO_DATE}
 _NUMBER, _NO_ZONE = 32000, 32001  # in the column `zone`, which otherwise has minutes ahead of UTC
 _DAYS = (20_000, 80_000)  # serial days of Excel from 1954 to 2119
 _SECONDS = (630_000_000, 4_200_000_000)  # from 1989 to 2103
+_FEW = 0.01  # numbers that are no times, for each that is one: so many do not keep the others from being times
 _UNITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6, "nanoseconds": 9}
 _ABBREVIATION = "(?i)[0-9] *([A-FH-TV-Z][A-Z]+|G[A-LN-Z][A-Z]*|U[A-SU-Z][A-Z]*)$"  # but UTC and GMT
 _ZONE = r"[0-9]:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?\s*[A-Za-z+-]"
@@ -97,10 +99,14 @@ def _one_unit(engine: Engine, source: Source, table: str, is_number: str, n_date
     numbers = f"FROM {table} WHERE {is_number}"
     units = dict(engine.run(f"SELECT CASE {cases} ELSE '' END AS unit, count(*) {numbers} GROUP BY unit ORDER BY unit"))
     others = units.pop("", 0)
-    if n_dates and others:
-        source.note(f"numbers among dates that are no time from 1989 to 2103, and stay as they are: {others:,}")
-    if not units or (not n_dates and (others or len(units) < 2)):
+    if not units or (not n_dates and len(units) < 2):
         return
+    if not n_dates and others > _FEW * sum(units.values()):
+        kinds = listed(list(units))
+        source.note(f"numbers that may be times in {kinds}: all stay as they are, since {others:,} others are no times")
+        return
+    if others:
+        source.note(f"numbers among times that are no time from 1989 to 2103, and stay as they are: {others:,}")
     changes = " ".join(f"WHEN {conditions[unit]} THEN CAST({in_seconds[unit]} AS {TYPE})" for unit in units)
     engine.run(f"ALTER TABLE {table} ALTER time TYPE {TYPE}")
     engine.run(f"UPDATE {table} SET time = CASE {changes} ELSE time END WHERE {is_number}")
