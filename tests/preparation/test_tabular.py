@@ -82,6 +82,16 @@ def test_texts_and_pictures_of_items(call, visits, tmp_path):
     assert frame.item_id.tolist() == [str(n) for n in range(20)]
 
 
+def test_a_column_of_lists_is_the_text_of_its_entries(call, visits, tmp_path):
+    texts = [["soft", "it's nice"], [], None, ["one"], *[["x"]] * 16]
+    pd.DataFrame({"what": range(20), "about": texts}).to_parquet(tmp_path / "items.parquet")
+    words = ["--items", tmp_path / "items.parquet", "--text-columns", "about"]
+    assert call("table", "--interactions", tmp_path / "visits.parquet", *visits, *words)[0] == 0
+    items = pd.read_csv(tmp_path / "data" / "mine" / "items.csv", keep_default_na=False)
+    found = dict(zip(items["original_id"].astype(int), items["text"], strict=True))
+    assert [found.get(item, "") for item in range(4)] == ["soft it's nice", "", "", "one"]
+
+
 def test_what_it_writes_trains_and_passes_the_check(call, visits, configs, tmp_path):
     assert call("table", "--interactions", tmp_path / "visits.csv", *visits, "--k-core", 3)[0] == 0
     places = {"data_path": str(tmp_path / "data"), "results_dir": str(tmp_path / "results"), "use_gpu": False, "threads": 1}

@@ -55,7 +55,8 @@ class Layout:
 
     has_header: whether the first line has the names. lines: rows below it, whether they can be used or not. plain: whether the
     engine finds the same rows as `rows` does. trailing: the lines end with a separator, and the last column, without a name, is
-    empty. numbered: a last column has each row's line in the original file.
+    empty. numbered: a last column has each row's line in the original file. lists: the places of columns of Parquet that hold
+    lists; their entries are joined by blanks.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Layout:
     plain: bool = True
     numbered: bool = False
     trailing: bool = False
+    lists: frozenset[int] = frozenset()
 
 
 class Row(NamedTuple):

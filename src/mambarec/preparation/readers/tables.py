@@ -57,7 +57,9 @@ def layout_of(
         return find_layout(source, engine.spill, names, encoding, wanted)
     tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quoted(source.path)})")
     lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({quoted(source.path)})")
-    return Layout(source.path, _top(tree), "", lines=lines)
+    types = [kind for _, kind, *_ in engine.run(f"DESCRIBE SELECT * FROM {_parquet(source.path)}")]
+    lists = frozenset(place for place, kind in enumerate(types) if kind.endswith("[]"))
+    return Layout(source.path, _top(tree), "", lines=lines, lists=lists)
 
 
 def _parquet(path: Path) -> str:
@@ -125,6 +127,8 @@ def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)
         raise DataError(f"{source.path} has the column '{wanted}' ({asked_by}) twice, as columns {numbers}; rename one of them")
+    if places[0] in layout.lists:
+        return f"array_to_string(c{places[0]}, ' ')"
     return f"c{places[0]}" if layout.separator else f"c{places[0]}::VARCHAR"
 
 
