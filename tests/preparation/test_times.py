@@ -96,7 +96,7 @@ def test_two_units_beside_many_other_numbers_stay_and_it_is_said(read):
     texts = ["0.5", "1500000000", "1500000000000"]
     found, notes = read(texts)
     assert found == [Decimal(text) for text in texts]
-    assert "may be times in milliseconds and seconds: all stay as they are, since 1 others are no times" in notes[-1]
+    assert "may be times in milliseconds and seconds stay as they are, beside 1 number that cannot be a time" in notes[-1]
 
 
 def test_few_other_numbers_do_not_keep_two_units_apart(read):

@@ -4,7 +4,7 @@ A date becomes seconds since 1970 in UTC, its offset or zone applied and every f
 its unit. Only where a column has two units, or numbers among dates, all become seconds.
 """
 
-from mambarec.base.words import listed
+from mambarec.base.words import count, listed
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.report import NO_DATE, Source
 
@@ -102,8 +102,8 @@ def _one_unit(engine: Engine, source: Source, table: str, is_number: str, n_date
     if not units or (not n_dates and len(units) < 2):
         return
     if not n_dates and others > _FEW * sum(units.values()):
-        kinds = listed(list(units))
-        source.note(f"numbers that may be times in {kinds}: all stay as they are, since {others:,} others are no times")
+        kinds, rest = listed(list(units)), f"{count(others, 'number')} that cannot be a time"
+        source.note(f"numbers that may be times in {kinds} stay as they are, beside {rest}")
         return
     if others:
         source.note(f"numbers among times that are no time from 1989 to 2103, and stay as they are: {others:,}")
