@@ -134,3 +134,10 @@ def test_an_item_whose_picture_is_missing_is_near_to_none_by_it(make_run, toy):
     assert mask[frame.loc[frame["by"] == "visual", "item"].astype(int)].all() and (frame["by"] == "visual").sum() == 31
     assert (frame["by"] == "text").sum() == 60
     assert "visual" not in set(similar_items(trained, "5", 3)["by"])
+
+
+def test_an_item_without_any_feature_is_near_to_nothing(make_run, toy):
+    for name in ("image_mask.npy", "text_mask.npy"):
+        np.save(toy / name, np.arange(64) != 5)
+    with pytest.raises(RunError, match="item 5 has none of the features that ItemKNN reads, so nothing is near to it"):
+        similar_items(load_trained(make_run("ItemKNN")), "5", 3)

@@ -7,6 +7,7 @@ stop a run (repeated pairs, users or items outside training) are handled here an
 
 import hashlib
 import mmap
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -190,9 +191,7 @@ class RecDataset:
 
     def declared_masks(self) -> dict[str, np.ndarray]:
         """The masks beside `declared_features`, of the modalities that some item lacks: modality -> bool (I,)."""
-        paths = {m: mask_file(path) for m, path in self.feature_files.items() if path.exists()}
-        there = {m: path for m, path in paths.items() if path.exists() and path != self.feature_files[m]}
-        masks = {m: read_mask(path, self.n_items) for m, path in there.items()}
+        masks = {m: read_mask(path, self.n_items) for m, path in self._mask_files(self.feature_files).items()}
         return {m: mask for m, mask in masks.items() if not mask.all()}
 
     def usable_items(self) -> dict[str, np.ndarray]:
@@ -214,7 +213,7 @@ class RecDataset:
 
     @cached_property
     def _masks(self) -> dict[str, np.ndarray]:
-        masks = {m: read_mask(path, self.n_items) for m, path in self._mask_files().items()}
+        masks = {m: read_mask(path, self.n_items) for m, path in self._mask_files(self.modalities).items()}
         modality, share = self.config["missing_modality"], self.config["missing_share"] or 0.0
         if share and modality is None:
             raise ConfigError(f"missing_share={share}: name the modality that these items lack by missing_modality")
@@ -232,15 +231,16 @@ class RecDataset:
             )
         return {name: mask for name, mask in masks.items() if not mask[self.present_items].all()}
 
-    def _mask_files(self) -> dict[str, Path]:
-        """The files of masks that are there, of the modalities that the run reads."""
-        files = {m: mask_file(self.feature_files[m]) for m in self.modalities if self.feature_files[m].exists()}
+    def _mask_files(self, modalities: Iterable[str]) -> dict[str, Path]:
+        """The files of masks that are there, of some modalities."""
+        files = {m: mask_file(self.feature_files[m]) for m in modalities if self.feature_files[m].exists()}
         return {m: path for m, path in files.items() if path.exists() and path != self.feature_files[m]}
 
     @cached_property
     def digests(self) -> list[tuple[str, str]]:
         """Name and hash of the content of every file that the run reads: interactions and item features."""
-        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *self._mask_files().values()]
+        masks = self._mask_files(self.modalities)
+        paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
     @property

@@ -73,6 +73,8 @@ def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
         values, places = cosine.topk(min(k, int((cosine > -torch.inf).sum())))
         ranks = np.arange(1, len(values) + 1)
         parts.append(pd.DataFrame({"by": name, "item": ids.of(places.numpy()), "rank": ranks, "cosine": values.numpy()}))
+    if not parts:
+        raise RunError(f"item {item} has none of the features that {trained.config['model']} reads, so nothing is near to it")
     return pd.concat(parts, ignore_index=True)
 
 
