@@ -72,9 +72,9 @@ def make_config(tmp_path, toy):
 def in_this_process(monkeypatch):
     """Lets main.py and report.py train trials in the test's process, which is faster than in processes of their own."""
     from mambarec.cli import report
-    from mambarec.cli import train as main
+    from mambarec.experiments import sweep
 
-    for program in (main, report):
+    for program in (sweep, report):
         monkeypatch.setattr(program, "LocalProcesses", lambda jobs: one_after_the_other)
 
 

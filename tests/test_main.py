@@ -13,6 +13,7 @@ from mambarec.base.places import version
 from mambarec.cli import train as program
 from mambarec.config.catalogue import available_models
 from mambarec.config.configurator import Config
+from mambarec.experiments import sweep
 from mambarec.experiments.trials import attempt
 
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -60,7 +61,7 @@ def test_a_single_trial_goes_to_the_engine_that_was_asked_for(call, monkeypatch)
             asked.extend((trial, *self.each) for trial in trials)
             return map(attempt, trials)
 
-    monkeypatch.setattr(program, "RayCluster", Cluster)
+    monkeypatch.setattr(sweep, "RayCluster", Cluster)
     status, *_ = call("-m", "BPR", "--engine", "ray", "--workers-per-trial", "2", "--gpus-per-trial", "0.5")
     assert status == 0 and [each for _, *each in asked] == [[2, 0.5]]
 

@@ -36,6 +36,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
 from mambarec.experiments.grid import plan
 from mambarec.experiments.summary import failures
+from mambarec.experiments.sweep import Sweep
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import Described, choose_run, find_runs, say_damaged
@@ -363,12 +364,13 @@ def _table(models, datasets, seeds, settings, reference, name, jobs, restart, wo
     read: dict[str, RecDataset] = {}
     configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
     training.check_options(options, configs)
-    outcomes, experiment = training.run_all(configs, options, overrides, read)
+    sweep = Sweep(configs, options, overrides, read)
+    outcomes = sweep.run()
     if text := failures(outcomes):
         raise RunError(text)
-    if experiment is None:
+    if sweep.experiment is None:
         raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
-    comparison, problem = training.compared(outcomes, experiment, options)
+    comparison, problem = training.compared(outcomes, sweep.experiment, options)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")
     return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes if outcome.result])

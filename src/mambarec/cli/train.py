@@ -4,10 +4,8 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mambarec.analysis.comparison import METRICS, Comparison, compare
 from mambarec.analysis.selection import of_experiment
@@ -17,22 +15,19 @@ from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
-from mambarec.base.words import command, count, is_python, option, part_of_one, positive
+from mambarec.base.words import command, is_python, option, part_of_one, positive
 from mambarec.cli import COMMANDS
 from mambarec.config.catalogue import available_datasets, available_models, model_folder
 from mambarec.config.configurator import Config, override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
-from mambarec.experiments.engines import LocalProcesses, threads_each
-from mambarec.experiments.experiment import Experiment, plan_experiment
-from mambarec.experiments.grid import by_model, by_point, is_every, plan, sample
-from mambarec.experiments.ray_engine import RayCluster
+from mambarec.experiments.engines import threads_each
+from mambarec.experiments.experiment import Experiment
+from mambarec.experiments.grid import by_model, by_point, is_every, plan
 from mambarec.experiments.summary import failed_alike, failures, run_table, trials_table
-from mambarec.experiments.tpe import search
-from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials, unmet_needs
-from mambarec.experiments.tuning import default_trials, save_best, shared_out
-from mambarec.running.directory import RunDirectory
-from mambarec.running.pruning import PRUNERS, Judge
+from mambarec.experiments.sweep import Sweep
+from mambarec.experiments.trials import Outcome, unmet_needs
+from mambarec.running.pruning import PRUNERS
 from mambarec.running.run import run
 from mambarec.running.watching import watching
 
@@ -182,10 +177,13 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
         if result:  # of several processes one has it
             show(run_table(result))
         return 0
-    outcomes, experiment = run_all(configs, options, overrides, datasets)
+    sweep = Sweep(configs, options, overrides, datasets)
+    outcomes = sweep.run()
     text = failures(outcomes)
-    if experiment:
-        show(summary(outcomes, experiment, options))
+    for path in sweep.tuned_files:
+        show(f"tuned values: {path}")
+    if sweep.experiment:
+        show(summary(outcomes, sweep.experiment, options))
     elif not text:
         show(run_table(outcomes[0].result or {}))
     if text:
@@ -293,95 +291,3 @@ def compared(outcomes: Sequence[Outcome], experiment: Experiment, options: argpa
         return compare(found.records, options.reference, options.legacy_test_selection, notes=found.notes), ""
     except RunError as error:
         return None, str(error)
-
-
-def run_all(
-    configs: Sequence[Config], options: argparse.Namespace, overrides: dict[str, Any], datasets: dict[str, RecDataset]
-) -> tuple[list[Outcome], Experiment | None]:
-    """Outcomes of the grid, or of the points of it that the budget allows, and their experiment if there are several.
-
-    datasets: those that were read already, as in `prepare`.
-    """
-    is_tpe, budget = options.sampler == "tpe", options.search_budget
-    defaults = _defaults(configs, options.dataset, overrides) if options.save_best else []
-
-    trials = prepare([*configs, *defaults], anew=options.restart, datasets=datasets)
-    known = {id(trial.config): trial for trial in trials}
-    space, of_yaml = [known[id(config)] for config in configs if id(config) in known], prepare(defaults, datasets=datasets)
-    inside, outside = shared_out(space, of_yaml)
-    apart = by_model(outside)
-    # The YAML's values are one of the points that the budget allows, whether the space has them or not.
-    groups = {name: (group, budget - (name in apart) if budget else len(group)) for name, group in by_model(configs).items()}
-    for (model, dataset), (group, points) in groups.items():
-        if budget and points > (has := len(by_point(group))):
-            get_logger().info("%s on %s: the budget is %d, but the space has %s", model, dataset, budget, count(has, "point"))
-    drawn = [config for group, points in groups.values() for config in sample(group, points, inside)]
-    chosen = [known[id(config)] for config in [*(configs if is_tpe else drawn), *outside] if id(config) in known]
-    place = Path(configs[0]["results_dir"])
-    experiment = _experiment(configs, trials, chosen, options, overrides) if len(trials) > 1 else None
-    if experiment:
-        experiment = experiment.begun(place)
-    ray = RayCluster(options.workers_per_trial, options.gpus_per_trial or 1.0)
-    engine: Engine = ray if options.engine == "ray" else LocalProcesses(options.jobs)
-
-    restarted: set[Path] = set()
-
-    def restart(some: Sequence[Trial]) -> None:
-        """Throw away the runs of points that are tried now; those that the budget leaves out stay."""
-        for trial in some:
-            if options.restart and trial.path not in restarted:
-                restarted.add(trial.path)
-                RunDirectory(trial.path).discard()
-
-    def run_some(some: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
-        nonlocal experiment
-        asked = [replace(known[id(config)], judge=judge) for config, judge in some if id(config) in known]
-        restart(asked)
-        if experiment:
-            experiment = experiment.with_trials(place, [trial.path for trial in asked])
-        return run_trials(asked, engine, options.jobs)
-
-    if is_tpe:
-        outcomes = run_some([(config, None) for config in outside]) if outside else []
-        for group, points in groups.values():
-            outcomes += search(group, points, options.jobs, run_some, options.pruner, inside)
-    else:
-        restart(chosen)
-        outcomes = run_trials(chosen, engine, options.jobs)
-    if experiment:
-        complete = all(outcome.result or outcome.pruned is not None for outcome in outcomes)
-        pruned = {outcome.trial.path: outcome.pruned for outcome in outcomes if outcome.pruned is not None}
-        experiment = experiment.ended(place, [outcome.trial.path for outcome in outcomes], complete, pruned)
-    if options.save_best:
-        for path in save_best(outcomes, space, of_yaml, overrides, budget, options.sampler):
-            print(f"tuned values: {path}")
-    return outcomes, experiment
-
-
-def _defaults(configs: Sequence[Config], datasets: Sequence[str], overrides: dict[str, Any]) -> list[Config]:
-    """`default_trials` of the models and data sets that are trained."""
-    trained = by_model(configs)
-    models = list(dict.fromkeys(model for model, _ in trained))
-    return [one for one in default_trials(models, datasets, overrides) if (one["model"], one["dataset"]) in trained]
-
-
-def _experiment(
-    configs: Sequence[Config],
-    trials: Sequence[Trial],
-    chosen: Sequence[Trial],
-    options: argparse.Namespace,
-    overrides: dict[str, Any],
-) -> Experiment:
-    groups = by_model(configs)
-    if options.search or options.search_budget:
-        purpose = "search"
-    else:
-        purpose = "comparison" if len({model for model, _ in groups}) > 1 else "grid"
-    given = dict(overrides)
-    if options.search_budget:
-        given |= {"sampler": options.sampler, "search_budget": options.search_budget}
-    if options.pruner != "none":
-        given["pruner"] = options.pruner
-    known = [] if options.sampler == "tpe" else [trial.path for trial in chosen]
-    paths = [trial.path for trial in trials]
-    return plan_experiment(options.name, purpose, configs, paths, given, options.search_budget, known)
