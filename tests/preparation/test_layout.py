@@ -262,6 +262,26 @@ def test_a_first_line_that_says_the_separator_is_believed(read):
         read(b"sep=;\n", "user")
 
 
+def test_two_colons_separate_as_in_movielens(read):
+    films = [f"{n}::Film, {n} (19{n})::{'|'.join(['Drama'] * (n % 3 + 1))}" for n in range(10, 40)]
+    found, source = read("\n".join(["item::title::genres", *films, "short"]).encode(), "item", "title")
+    assert found == [(f"{n}", f"Film, {n} (19{n})") for n in range(10, 40)]
+    assert source.refused["too few fields"].lines == [32] and "the separator is '::'" in source.notes
+    with pytest.raises(DataError, match="has the separator '::' and tabs"):
+        read("\n".join(["item::title::genres", *films, "1::a\tb::c"]).encode(), "item")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_two_colons_within_fields_separate_nothing(read, separator):
+    lines = [separator.join(line) for line in [("std::user", "item"), *((f"u::{n}", f"i{n}") for n in range(20))]]
+    assert read("\n".join(lines).encode(), "std::user", "item")[0] == [(f"u::{n}", f"i{n}") for n in range(20)]
+
+
+def test_a_first_line_of_blanks_is_refused(read):
+    with pytest.raises(DataError, match="the first line holds only blanks"):
+        read(b"  \nuser,item\nu1,i1\n", "user", "item")
+
+
 def test_a_field_behind_the_last_separator_is_too_many(read):
     lines = [f"u{n},i{n},4,{'nice' if n == 150 else ''}" for n in range(200)]
     found, source = read("\n".join(["user,item,rating", *lines]).encode(), "user", "item", "rating")

@@ -164,9 +164,10 @@ class Report:
         self.notes: list[str] = []
 
     def source(self, path: Path, kind: str) -> Source:
-        """A new file to count lines of; DataError where it does not exist."""
+        """A new file to count lines of; DataError where there is no such file."""
         if not path.is_file():
-            raise DataError(f"{path} does not exist; expected a file of {kind}")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise DataError(f"{path} {what}; expected a file of {kind}")
         self.sources.append(Source(path, kind, name=self.names.get(path)))
         return self.sources[-1]
 

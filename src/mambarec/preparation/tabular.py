@@ -33,7 +33,7 @@ def add_parser(commands) -> None:
     """The command `table` of prepare.py."""
     text = "interactions and items from any CSV or Parquet file"
     parser = commands.add_parser("table", help=text, description=f"Prepare {text}.", allow_abbrev=False)
-    file = "the interactions: Parquet, or text separated by comma, tab, semicolon or |, plain or gz"
+    file = "the interactions: Parquet, or text separated by comma, tab, semicolon, | or ::, plain or gz"
     parser.add_argument("--interactions", type=Path, required=True, metavar="FILE", help=file)
     parser.add_argument("--user-column", required=True, metavar="NAME", help="the column of users")
     both = "the column of items, in --interactions and in --items"

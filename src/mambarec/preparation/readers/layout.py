@@ -25,6 +25,7 @@ from mambarec.preparation.readers.lines import bounded_lines, opened, too_long
 from mambarec.preparation.report import Source
 
 SEPARATORS = ",\t;|"
+COLONS = "::"  # separates the fields in the files of MovieLens
 LINE = "\0line"  # the column of a plain copy that has each row's line in the original; no column of a file is named like this
 _OTHERS = {
     b"PK\x03\x04": "a zip archive or a workbook of Excel",
@@ -109,14 +110,20 @@ def find_layout(
         path = _in_utf8(source, spill, found)
         source.note(f"read as {found}")
     first = _first_lines(path, _SAMPLE + 1)
-    if not first or not first[0].strip():
+    if not first:
         raise _empty(source, names)
+    if not first[0].strip():
+        raise DataError(f"{source.path}: the first line holds only blanks. Remove it")
     if said := _said(first[0]):
         path = _without_first_line(path, source, spill)
         first = _first_lines(path, _SAMPLE + 1)
         if not first:
             raise _empty(source, names)
         source.note(f"the first line says that the separator is {said!r}; it is passed over")
+    elif _has_colons(first):
+        path = _with_tabs(path, source, spill)
+        first = _first_lines(path, _SAMPLE + 1)
+        source.note(f"the separator is {COLONS!r}")
     if names is None:
         _check_header_is_first(path, source, wanted)
     separator = said or _separator(first)
@@ -150,6 +157,16 @@ def _said(line: str) -> str:
     """The separator that the first line of a file names, such as sep=; and '' for any other line."""
     found = _SAID.fullmatch(line.strip(" \r\n"))
     return found[1] if found else ""
+
+
+def _has_colons(first: Sequence[str]) -> bool:
+    """Whether `::` separates the fields: most lines have it as often as the first. No other separator is like this."""
+
+    def fits(separator: str) -> bool:
+        n = first[0].count(separator) if first else 0
+        return n > 0 and 2 * sum(line.count(separator) == n for line in first) > len(first)
+
+    return fits(COLONS) and not any(map(fits, SEPARATORS))
 
 
 def _check_header_is_first(path: Path, source: Source, wanted: Sequence[str]) -> None:
@@ -332,6 +349,20 @@ def _without_first_line(path: Path, source: Source, spill: Path) -> Path:
     with copy.open("wb") as file:
         for number, block in enumerate(_whole_lines(path)):
             file.write(block if number else re.sub(rb"[^\r\n]+", b"", block, count=1))
+    if path != source.path:
+        path.unlink()
+    return copy
+
+
+def _with_tabs(path: Path, source: Source, spill: Path) -> Path:
+    """A copy with a tab for each `::`; DataError where the file has tabs already."""
+    spill.mkdir(exist_ok=True)
+    copy = spill / f"{source.path.name}.tabs"
+    with copy.open("wb") as file:
+        for block in _whole_lines(path):
+            if b"\t" in block:
+                raise DataError(f"{source.path} has the separator {COLONS!r} and tabs. Replace the tabs by blanks")
+            file.write(block.replace(COLONS.encode(), b"\t"))
     if path != source.path:
         path.unlink()
     return copy
@@ -568,14 +599,17 @@ def _head(path: Path) -> bytes:
 
 
 def first_lines(path: Path, count: int) -> list[str]:
-    """The first lines of a file, without blank ones, one that says the separator, and line ends.
+    """The first lines of a file, without blank ones, one that says the separator, and line ends; a tab stands for each `::`.
 
     What is not UTF-8 in them is replaced.
     """
     encoding = encoding_of(_head(path))
     lines = _first_lines(path, count, "utf-8-sig" if encoding == "utf-8" else encoding)
-    below = lines[1:] if lines and _said(lines[0]) else lines
-    return [line.rstrip("\r\n") for line in below]
+    if lines and _said(lines[0]):
+        lines = lines[1:]
+    elif _has_colons(lines):
+        lines = [line.replace(COLONS, "\t") for line in lines]
+    return [line.rstrip("\r\n") for line in lines]
 
 
 def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig", blank: bool = False) -> list[str]:
