@@ -52,6 +52,13 @@ def test_what_report_json_said_before_stays(data):
     assert json.loads((data / "report.json").read_text())["kept"] == {"users": 3}
 
 
+@pytest.mark.parametrize(("name", "value"), [("--image-model", "statistics"), ("--weights", "x.pth"), ("--images", "folder")])
+def test_an_option_of_an_encoder_that_the_data_lack_is_refused(call, name, value):
+    status, folder, err = call([("n1", TEXTS[2])], name, value)
+    assert status == 2 and f"{name} {value}: report.json of" in err and "names no image encoder, but one for text" in err
+    assert not folder.exists()
+
+
 def test_another_encoder_is_refused_by_name_and_nothing_is_written(call, mini_lm, tmp_path):
     from sentence_transformers import SentenceTransformer  # takes seconds, also where this test is not chosen
 

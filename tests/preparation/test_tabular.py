@@ -257,6 +257,31 @@ def test_a_model_without_what_it_encodes_is_refused_before_a_file_is_read(call, 
     assert status == 2 and message in err and not (configs / "dataset" / "mine.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--text-columns", "title", "--text-model", "any"],
+            "--text-model any has nothing to encode: no item that is kept has a text",
+        ),
+        (["--image-column", "file", "--image-model", "statistics"], "no item that is kept has a picture"),
+    ],
+)
+def test_a_model_whose_column_is_empty_is_refused_before_the_folder_is_there(call, visits, tmp_path, words, message):
+    pd.DataFrame({"what": range(19), "title": "", "file": None}).to_csv(tmp_path / "items.csv", index=False)
+    status, _, err = call(
+        "table", "--interactions", tmp_path / "visits.csv", *visits, "--items", tmp_path / "items.csv", *words
+    )
+    assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
+
+
+def test_an_encoding_is_refused_where_no_file_is_text(call, visits, tmp_path):
+    words = ["table", *visits, "--encoding", "latin-1", "--k-core", 3, "--interactions"]
+    status, _, err = call(*words, tmp_path / "visits.parquet")
+    assert status == 2 and "--encoding iso8859-1 is for text files, and there is none" in err
+    assert call(*words, tmp_path / "visits.parquet", "--items", tmp_path / "items.csv", "--text-columns", "title")[0] == 0
+
+
 def test_a_text_model_without_metadata_is_refused_before_a_file_is_read(call):
     status, _, err = call("amazon", "--ratings", "nowhere.csv", "--text-model", "any")
     assert status == 2 and "--text-model needs texts; name their file by --meta" in err

@@ -5,14 +5,16 @@ The encoders are those that the data set's report.json names; `prepare.py text` 
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, guarded
+from mambarec.base.words import command, guarded, option
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.id_maps import read_table
 from mambarec.preparation.features.backbones import load_backbone
@@ -55,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
             f"{data / 'report.json'} names no encoder. `{command('prepare', 'text')}` and `{command('prepare', 'images')}` "
             "write it there. Features made elsewhere need their own encoder, and a folder made by hand (docs/cold-start.md)"
         )
+    _check_options(options, known)
     items = _read_items(options.items)
     models = {kind: getattr(options, f"{kind}_model") or known[kind]["model"] for kind in known}
     encoder = backbone = None
@@ -89,9 +92,21 @@ def run(options: argparse.Namespace) -> None:
     get_logger().info("%s", real(options.output))
 
 
+def _check_options(options: argparse.Namespace, known: Mapping[str, Any]) -> None:
+    """ConfigError for an option of an encoder that the data set does not have."""
+    kinds = {"text_model": "text", "image_model": "image", "weights": "image", "images": "image"}
+    for name, kind in kinds.items():
+        if (value := getattr(options, name)) and kind not in known:
+            made = " and ".join(known)
+            raise ConfigError(
+                f"{option(name.replace('_', '-'), value)}: report.json of {options.dataset} names no {kind} encoder, but one "
+                f"for {made}; leave the option out"
+            )
+
+
 def _read_items(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"{path} does not exist; expected a CSV of the new items")
+        raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a CSV of the new items")
     frame = read_table(path, ",")
     if "original_id" not in frame:
         raise DataError(f"{path} has no column original_id; it has: {', '.join(frame.columns)}")

@@ -5,13 +5,13 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mambarec.base.console import show
-from mambarec.base.errors import ConfigError
+from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.logger import get_logger
 from mambarec.base.words import command, decimal_hint, option, positive
 from mambarec.preparation.engine import Engine
@@ -148,6 +148,7 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
             if dump.about:
                 dump.about(engine, report)
             known = write_items(engine, temporary, dump.columns)
+            _check_encoders(options, known)
             has_images = bool(dump.vectors or options.images or known.get("image"))
             kinds = ["image"] * has_images + ["text"] * bool(known["text"])
             n_items = engine.value("SELECT count(*) FROM items")
@@ -165,6 +166,17 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
     # Only now, since the old folder needs its lines until the new one is in its place. A public YAML says what its source has.
     describe(name, *kinds, anew=overwrites and name not in PUBLIC)
     _features(options, folder, "image" if known.get("image") else None)
+
+
+def _check_encoders(options: argparse.Namespace, known: Mapping[str, int]) -> None:
+    """DataError where a model is to encode what no item has. known: how many items have a text, and how many a picture."""
+    for kind, what in (("text", "text"), ("image", "picture")):
+        model = getattr(options, f"{kind}_model")
+        if model and known.get(kind) == 0:
+            raise DataError(
+                f"{option(f'{kind}-model', model)} has nothing to encode: no item that is kept has a {what}. Look at the "
+                "column, or leave the option out"
+            )
 
 
 def _features(options: argparse.Namespace, folder: Path, image_column: str | None) -> None:

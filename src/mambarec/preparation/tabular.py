@@ -15,6 +15,7 @@ from mambarec.preparation.readers.tables import (
     NO_RATING,
     column,
     drop_unusable,
+    is_parquet,
     is_without_header,
     layout_of,
     load,
@@ -87,6 +88,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"{option('min-rating')} needs {option('rating-column')}")
 
     _check_columns(options)
+    _check_encoding(options)
 
     def interactions(engine: Engine, report: Report) -> None:
         read_interactions(engine, report, options)
@@ -108,6 +110,13 @@ def _check_columns(options: argparse.Namespace) -> None:
             raise ConfigError(f"{given[name]} and {given_by} both name the column '{name}'; name the column of each")
         if name is not None:
             given[name] = given_by
+
+
+def _check_encoding(options: argparse.Namespace) -> None:
+    """ConfigError where an encoding is given and no file is text."""
+    files = [path for path in (options.interactions, options.items) if path]
+    if options.encoding and all(path in options.names or (path.is_file() and is_parquet(path)) for path in files):
+        raise ConfigError(f"{option('encoding', options.encoding)} is for text files, and there is none; leave it out")
 
 
 def _seem_swapped(options: argparse.Namespace) -> bool:
