@@ -165,6 +165,12 @@ def test_a_number_that_no_machine_could_follow(make_config, values, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["knn_k", "image_knn_k", "text_knn_k"])
+def test_more_neighbours_than_items_are_refused_by_the_name_of_the_key(make_config, key):
+    with pytest.raises(ConfigError, match=f"^{key}=65: toy has 64 items, so at most 64 neighbours"):
+        run(make_config("SMORE", **{key: 65}))
+
+
 def test_more_memory_than_the_machine_has_is_said_before_it_is_taken(make_config, monkeypatch):
     monkeypatch.setattr("mambarec.running.sizes._memory", lambda device: 10_000)
     with pytest.raises(

@@ -17,9 +17,9 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
     n_items, k = dataset.n_items, max(config["topk"])
     if k > max(n_items, _LISTED):
         raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
-    neighbours = config.get("knn_k")
-    if isinstance(neighbours, int) and neighbours > n_items:
-        raise ConfigError(f"knn_k={neighbours}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
+    for key in config:
+        if key.endswith("knn_k") and isinstance(config[key], int) and config[key] > n_items:
+            raise ConfigError(f"{key}={config[key]}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
     total = _memory(config["device"])
     size = 4 * _COPIES * (dataset.n_users + n_items) * config["embedding_size"]
     if size > total:
