@@ -251,7 +251,7 @@ REFUSALS += [(name, setting) for name in ("train", "compare", "search") for sett
 def test_a_wrong_value_is_refused_by_the_name_of_its_argument(name, argument, tmp_path, toy, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mambarec.api.run_trials", lambda *_: pytest.fail("something is trained"))
-    monkeypatch.setattr("mambarec.cli.train.run_trials", lambda *_: pytest.fail("something is trained"))
+    monkeypatch.setattr("mambarec.experiments.sweep.run_trials", lambda *_: pytest.fail("something is trained"))
     trains = name in ("train", "compare", "search")
     given = {**RIGHT.get(name, {}), **({"data_path": toy.parent, "results_dir": tmp_path / "results"} if trains else {})}
     for value in REFUSED.get(name, {}).get(argument) or SETTINGS[argument]:
@@ -317,6 +317,28 @@ def test_a_run_is_opened_with_data_that_were_moved(places, toy, tmp_path):
     assert len(mr.load_run(run.directory, data_path=tmp_path / "elsewhere").recommend(k=1))
     found = mr.load_run(model="BPR", results=places["results_dir"], data_path=str(tmp_path / "elsewhere"))
     assert len(found.recommend(k=1)) and len(mr.Run(run.directory, tmp_path / "elsewhere").recommend(k=1))
+
+
+def test_titles_that_cannot_be_read_are_left_out_with_a_word(places, toy, caplog):
+    run = mr.train("BPR", "toy", **places)
+    (toy / "items.csv").write_text("item_id,text\n0,Red shirt, cotton\n")
+    assert list(run.recommend(["1"], k=2)) == ["user", "item", "rank", "score"]
+    assert "no titles: " in caplog.text
+
+
+def test_users_without_a_training_pair_are_said(places, toy, caplog):
+    with (toy / "toy.inter").open("a") as file:
+        file.write("48\t0\t1.0\t0\t2\n")
+    run = mr.train("BPR", "toy", **places)
+    run.recommend(["1"], k=2)
+    assert "no training pair" not in caplog.text
+    run.recommend(["1", "48"], k=2)
+    assert "1 of the users have no training pair" in caplog.text
+
+
+def test_a_folder_of_runs_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(RunError, match=r"typo does not exist; name the folder of the runs by results"):
+        mr.runs(results=tmp_path / "typo")
 
 
 def test_the_folder_of_runs_is_called_results_where_runs_are_looked_for(places):

@@ -25,6 +25,7 @@ from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, DataError, RunError, explained, told_as
 from mambarec.base.extras import optional
 from mambarec.base.files import real
+from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.settings import checked
 from mambarec.base.words import in_python, option
@@ -115,7 +116,11 @@ class Run(Described):
 
     @cached_property
     def _titles(self) -> pd.Series | None:
-        return item_titles(self.trained.dataset)
+        try:
+            return item_titles(self.trained.dataset)
+        except DataError as error:
+            get_logger().warning("no titles: %s", error)
+            return None
 
     @_public(explain="reasons")
     def recommend(self, users: Ids | None = None, k: int = 10, include_seen: bool = False, reasons: int = 0) -> pd.DataFrame:
@@ -134,6 +139,8 @@ class Run(Described):
         names = None if users is None else arguments.identifiers("users", users)
         dataset = self.trained.dataset
         numbers = lists.evaluated_users(dataset) if names is None else user_identifiers(dataset).numbers(names)
+        if strangers := int((~np.isin(numbers, lists.trained_users(dataset))).sum()):
+            get_logger().warning("%d of the users have no training pair: the model knows nothing of them", strangers)
         frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
         return with_titles(pd.concat(frames, ignore_index=True), self._titles)
 
@@ -410,8 +417,10 @@ def runs(
 
     The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
     """
-    asked = _names("model", model), _names("dataset", dataset)
-    found = find_runs([arguments.place("results", results)], *asked, where=_where(settings), damaged=say_damaged)
+    asked, place = (_names("model", model), _names("dataset", dataset)), arguments.place("results", results)
+    if not place.exists() and place != RESULTS:
+        raise RunError(f"{place} does not exist; name the folder of the runs by {option('results')}")
+    found = find_runs([place], *asked, where=_where(settings), damaged=say_damaged)
     rows = []
     for run in found:
         metric = run.valid_metric

@@ -140,6 +140,30 @@ def test_the_command_makes_the_data_set_trains_and_writes_table_and_figures(else
     assert report.main([*words, "--cold_items", "own"]) == 2 and report.main([*words, "--item_dropout", "0"]) == 2
 
 
+def test_a_data_set_in_another_spelling_has_the_same_cold_one(elsewhere, toy, in_this_process):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    for name in ("toy", "TOY"):
+        words = ["cold", "-d", name, "-m", "Pop", "--data_path", str(toy.parent), "--seed", "1", "--threads", "1"]
+        assert report.main([*words, "--results_dir", str(elsewhere / "results"), "--use_gpu", "false"]) == 0
+    assert [path.name for path in (elsewhere / "data").glob("*-cold")] == ["toy-cold"]
+
+
+def test_the_nearest_training_item_is_by_the_modalities_that_an_item_has(make_run, split, toy):
+    trained = load_trained(make_run("VBPR", epochs=1))
+    new = cold.new_items(trained.dataset)
+    masks = {m: np.ones(64, dtype=bool) for m in ("image", "text")}
+    masks["image"][new[:2]] = masks["text"][new[1]] = False
+    for m, mask in masks.items():
+        np.save(toy / f"{m}_mask.npy", mask)
+    trained = load_trained(make_run("VBPR", epochs=1, seed=2))
+    similarity, groups = cold._groups(trained)
+    text = np.load(toy / "text_feat.npy")
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    warm = np.unique(trained.dataset.items["train"])
+    assert similarity[new[0]] == pytest.approx((text[warm] @ text[new[0]]).max(), abs=1e-5)
+    assert np.isnan(similarity[new[1]]) and groups[new[1]] == -1 and (groups[new[2:]] > 0).all()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

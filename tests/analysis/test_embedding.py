@@ -52,6 +52,14 @@ def test_a_compact_record_has_no_vectors():
         item_directions([Path("kept.record.npz")])
 
 
+def test_numbers_that_no_interaction_has_are_not_drawn(make_run, toy):
+    text = (toy / "toy.inter").read_text().splitlines()
+    kept = [line for line in text if line.split("\t")[1] not in ("3", "7")]
+    (toy / "toy.inter").write_text("\n".join(kept) + "\n")
+    items, _ = item_directions([make_run("BPR")])
+    assert not {3, 7} & set(items.tolist()) and len(items) == 62
+
+
 def test_the_study_maps_the_items_of_both_models(toy, tmp_path, in_this_process):
     settings = {"data_path": toy.parent, "results_dir": tmp_path / "results", "embedding_size": 8, "train_batch_size": 512}
     settings |= {"epochs": 1, "threads": 1, "use_gpu": "false"}

@@ -16,7 +16,7 @@ from mambarec.analysis.fairness import at_cap, check_same_data, row_labels
 from mambarec.analysis.records import Record
 from mambarec.analysis.selection import made_by_study
 from mambarec.analysis.tables import performance_table
-from mambarec.base.errors import RunError
+from mambarec.base.errors import ConfigError, RunError
 from mambarec.config.catalogue import CONFIGS
 from mambarec.config.yaml_files import read_yaml
 from mambarec.experiments.experiment import Experiment
@@ -390,3 +390,29 @@ def test_equal_settings_on_different_data_are_no_repetition(make_record):
     records = [make_record("A", [0.1, 0.2], data=data, name=f"{data}-1") for data in "ab"]
     with pytest.raises(RunError, match="made on different data"):
         compare(records)
+
+
+def test_a_run_from_before_the_pictures_is_another_row_than_one_with_them(make_record):
+    multimodal, text = {"dataset": "tiktok", "is_multimodal_model": True}, {"text_feature_file": "audio_feat.npy"}
+    whole = make_record("VBPR", [0.1, 0.2], 2, **multimodal, **text, vision_feature_file="image_feat.npy")
+    labels = row_labels([whole, make_record("VBPR", [0.1, 0.2], 1, **multimodal, **text)])
+    assert labels == ["VBPR", "VBPR vision_feature_file=None"]
+    bpr = make_record("BPR", [0.1, 0.2], 1, dataset="tiktok", is_multimodal_model=False)  # reads none, so nothing differs
+    assert row_labels([bpr]) == ["BPR"]
+
+
+def test_a_mask_that_one_of_two_runs_had_is_refused(make_record):
+    records = [make_record("VBPR", [0.1, 0.2], seed, is_multimodal_model=True) for seed in (1, 2)]
+    check_same_data(records)
+    records[1].environment["data_files"]["image_mask.npy"] = "c"
+    with pytest.raises(RunError, match=r"made on different data: only one of them had image_mask\.npy"):
+        check_same_data(records)
+    bpr = make_record("BPR", [0.1, 0.2], is_multimodal_model=False)  # it reads no features, so no mask either
+    check_same_data([bpr, records[1]])
+
+
+@pytest.mark.parametrize("key", ["threads", "seed", "gpu_id"])
+def test_a_key_that_is_no_setting_of_a_model_makes_no_rows(make_record, key):
+    records = [make_record("A", [0.1, 0.2], 1, **{"threads": n, "gpu_id": n}) for n in (1, 2)]
+    with pytest.raises(ConfigError, match=f"--split {key}: '{key}' is no setting of a model"):
+        row_labels(records, [key])

@@ -207,8 +207,9 @@ def test_what_finished_runs_say_is_found_again_when_one_more_has_finished(make_r
     assert calls == [1, 2] and "Models by Recall@20" in text
 
 
-def test_a_reference_that_has_not_finished_is_waited_for(make_record):
-    pages = LivePage("toy", [], "B", ["recall@20"])
+@pytest.mark.parametrize("reference", ["B", "b"])
+def test_a_reference_that_has_not_finished_is_waited_for(make_record, reference):
+    pages = LivePage("toy", [], reference, ["recall@20"])
     a, b = make_record("A", [0.1, 0.2] * 20), make_record("B", [0.2, 0.3] * 20)
     assert "Only A has finished runs" in pages.page([a], Live([], NOW, 10))
     assert "B is ahead of A." in pages.page([a, b], Live([], NOW, 10))

@@ -142,6 +142,11 @@ def test_a_model_without_runs_has_dashes_and_a_reason(record):
     assert [row["Note"] for row in rows([], figures[:2])[0]] == ["not run", "not run"]
 
 
+def test_runs_that_lack_the_metric_are_not_called_not_run(record):
+    found, _ = rows([record()], [figure(metric="recall@7")])
+    assert (found[0]["Ours"], found[0]["Note"]) == ("–", "our runs did not compute Recall@7")
+
+
 def test_a_capped_run_gives_a_reason_in_place_of_a_figure(record):
     found, _ = rows([record(epochs=5)], [figure()])
     assert (found[0]["Ours"], found[0]["Note"]) == ("–", "1 of 1 run ended at the cap of 5 epochs")

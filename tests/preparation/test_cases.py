@@ -205,6 +205,24 @@ def test_a_number_that_occurs_nowhere_is_not_counted_or_ranked(call, tmp_path, c
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("i_id_mapping.csv", "itemID\n{}\n", "has the columns ['itemID']; expected two, original id and number"),
+        ("i_id_mapping.csv", "item_id,itemID,title\n{}\n", "expected two, original id and number"),
+        ("items.csv", "item_id,text,original_id\n{}\n", ""),
+    ],
+)
+def test_check_reads_the_tables_of_ids_as_the_other_commands_do(call, tmp_path, configs, name, text, message):
+    folder = copy_of_inter("k_gap.inter", tmp_path, configs)
+    n_items = pd.read_csv(folder / "mine.inter", sep="\t").itemID.max() + 1
+    n_columns = text.count(",") + 1
+    fields = {1: lambda n: f"{n}", 3: lambda n: f"a{n},{n},t" if name != "items.csv" else f"{n},,a{n}"}[n_columns]
+    (folder / name).write_text(text.format("\n".join(map(fields, range(n_items)))))
+    status, out, _ = call("check")
+    assert (status == 1 and message in out) if message else status == 0
+
+
 # a join that finds too little
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from mambarec.cli import prepare as program
@@ -85,6 +86,19 @@ def test_graphs_of_the_old_split_stay_behind(call, toy, tmp_path):
     copied = {path.name for path in (tmp_path / "new" / "other").iterdir()}
     assert "image_feat.npy" in copied and not copied & {"user_graph_dict.npy", "adjacency.pt"}
     assert is_split_of(tmp_path / "new" / "other", toy)
+
+
+def test_features_in_a_folder_below_and_their_masks_are_taken_along(call, toy, configs, tmp_path):
+    (toy / "feats").mkdir()
+    (toy / "image_feat.npy").rename(toy / "feats" / "image_feat.npy")
+    np.save(toy / "feats" / "image_mask.npy", np.arange(64) > 3)
+    path = configs / "dataset" / "toy.yaml"
+    path.write_text(path.read_text().replace("image_feat.npy", "feats/image_feat.npy"))
+    assert call("resplit", "-d", "toy", "--split", "random", "--output", tmp_path / "new", "--name", "other")[0] == 0
+    copied = {path.name for path in (tmp_path / "new" / "other" / "feats").iterdir()}
+    assert copied == {"image_feat.npy", "image_mask.npy"} and is_split_of(tmp_path / "new" / "other", toy)
+    np.save(toy / "feats" / "image_mask.npy", np.arange(64) > 4)
+    assert not is_split_of(tmp_path / "new" / "other", toy)
 
 
 def test_the_report_is_that_of_the_new_split_and_a_yaml_of_ones_own_stays(call, toy, configs, tmp_path):

@@ -275,6 +275,17 @@ def test_a_model_whose_column_is_empty_is_refused_before_the_folder_is_there(cal
     assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_name_that_looks_like_a_pattern_is_a_name(call, visits, tmp_path, suffix):
+    frame = pd.read_csv(tmp_path / "visits.csv")
+    for name, first in ((f"log1.{suffix}", "a"), (f"log[1].{suffix}", "b")):
+        renamed = frame.assign(who=first + frame["who"])
+        (renamed.to_csv if suffix == "csv" else renamed.to_parquet)(tmp_path / name, index=False)
+    assert call("table", "--interactions", tmp_path / f"log[1].{suffix}", *visits, "--k-core", 3)[0] == 0
+    maps = pd.read_csv(tmp_path / "data" / "mine" / "u_id_mapping.csv", sep="\t")
+    assert maps["user_id"].str.startswith("b").all()
+
+
 def test_an_encoding_is_refused_where_no_file_is_text(call, visits, tmp_path):
     words = ["table", *visits, "--encoding", "latin-1", "--k-core", 3, "--interactions"]
     status, _, err = call(*words, tmp_path / "visits.parquet")

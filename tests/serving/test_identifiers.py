@@ -52,6 +52,12 @@ def test_without_a_map_the_numbers_are_the_ids(tmp_path):
     assert ids.numbers(["1"]).tolist() == [1]
     with pytest.raises(DataError, match=r"there is no user '3' \(2 of 3 ids are unknown\).*0 … 2"):
         ids.numbers(["0", "3", "x"])
+    assert ids.has(["1", " 1", "'1'", "01", "007", "\u0661", "1" * 5000, "-1", "1.0"]).tolist() == [True] * 3 + [False] * 6
+
+
+def test_an_id_is_found_however_a_table_spells_it(read):
+    ids = read("item_id,itemID\nCaf\u00e9,0\nb,1\n' c,2\n")
+    assert ids.find(["Cafe\u0301", "Caf\u00e9", '"b"', " b ", "' c"]).tolist() == [0, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(

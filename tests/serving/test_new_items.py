@@ -193,6 +193,12 @@ def test_a_folder_that_does_not_fit_is_refused(make_run, folder, toy, kind, mess
         Arrivals(trained, place)
 
 
+def test_ids_of_new_items_come_from_their_column_where_a_row_has_a_field_too_many(make_run, folder):
+    trained, place = load_trained(make_run("BPR", epochs=1)), folder([1, 2])
+    (place / "items.csv").write_text("original_id,text\nn1,Red shirt, cotton\nn2,Blue shirt\n")
+    assert Arrivals(trained, place).ids(np.arange(2)) == ["n1", "n2"]
+
+
 @pytest.mark.parametrize("model", ["BPR", "Pop"])
 def test_a_new_item_is_not_linked_to_items_whose_picture_is_missing(make_run, toy, model):
     mask = np.arange(64) % 2 == 0

@@ -214,11 +214,8 @@ def _with_ticks(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _seeds(entries: Sequence[Entry]) -> str:
-    """Of which seeds the runs are, of each model where these differ."""
-    seeds = {entry.label: [record.seed for record in entry.records] for entry in entries}
-    texts = {label: f"seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}" for label, some in seeds.items()}
-    shared = set(texts.values())
-    return shared.pop() if len(shared) == 1 else "; ".join(f"{label} {text}" for label, text in texts.items())
+    """Of which seeds the runs are: every model has the same."""
+    return seeds_text(record.seed for record in entries[0].records)
 
 
 def _about(seeds: str) -> str:

@@ -35,7 +35,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.metrics import METRICS
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.running.trained import Trained, load_trained
-from mambarec.serving.new_items import training_items, vectors_as_new
+from mambarec.serving.new_items import item_masks, training_items, vectors_as_new
 
 K = 20
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
@@ -346,13 +346,21 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
 
 
 def _groups(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
-    """Of every item (I,): the cosine to the nearest training item, the mean over modalities, and its fifth; -1 for old ones."""
+    """Of every item (I,): the cosine to the nearest training item, the mean over its modalities, and its fifth.
+
+    An old item has NaN and -1, and so has an item without any modality.
+    """
     cold = new_items(trained.dataset)
     known, features = training_items(trained, 1)
-    links = known.link({m: table[torch.from_numpy(cold)] for m, table in features.items()})
+    rows = torch.from_numpy(cold)
+    has = {m: mask[rows].to(features[m].device) for m, mask in item_masks(trained).items() if m in features}
+    links = known.link({m: table[rows] for m, table in features.items()}, has)
+    counted = torch.stack([has.get(m, torch.ones_like(part[:, 0])).to(part) for m, part in links.similarity.items()])
+    nearest = torch.stack([part[:, 0] for part in links.similarity.values()]).sum(0) / counted.sum(0)
     similarity, groups = np.full(trained.dataset.n_items, np.nan), np.full(trained.dataset.n_items, -1)
-    similarity[cold] = torch.stack([part[:, 0] for part in links.similarity.values()]).mean(0).cpu().numpy()
-    groups[cold] = quantile_groups(similarity[cold])
+    similarity[cold] = nearest.cpu().numpy()
+    grouped = cold[np.isfinite(similarity[cold])]
+    groups[grouped] = quantile_groups(similarity[grouped])
     return similarity, groups
 
 

@@ -28,15 +28,16 @@ def check_sklearn() -> None:
 def item_directions(runs: Sequence[Path], seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
     """Unit vectors (N, D) of the same N items from each run, and the numbers (N,) of these items: all, or N_SHOWN at random.
 
-    RunError for what is no run's directory: a compact record holds no vectors.
+    Numbers that no interaction has are no items. RunError for what is no run's directory: a compact record holds no vectors.
     """
-    tables = []
+    tables, present = [], np.empty(0, dtype=np.int64)
     for run in runs:
         if not Path(run).is_dir():
             raise RunError(f"{run} holds no model: vectors come from the run's directory, results/<dataset>/<model>/<run>")
-        tables.append(vectors(load_trained(run))[1].numpy().astype(np.float64))
-    n_items = len(tables[0])
-    items = np.sort(np.random.default_rng(seed).permutation(n_items)[:N_SHOWN])
+        trained = load_trained(run)
+        tables.append(vectors(trained)[1].numpy().astype(np.float64))
+        present = trained.dataset.present_items
+    items = np.sort(np.random.default_rng(seed).permutation(present)[:N_SHOWN])
     rows = [table[items] for table in tables]
     return items, [row / np.maximum(np.linalg.norm(row, axis=1, keepdims=True), 1e-12) for row in rows]
 

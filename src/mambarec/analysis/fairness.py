@@ -13,7 +13,7 @@ import numpy as np
 
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import listed, seeds_text, value_text
+from mambarec.base.words import listed, option, seeds_text, value_text
 from mambarec.config.keys import keys_with
 from mambarec.config.yaml_files import parse_value
 
@@ -109,6 +109,8 @@ def row_labels(records: Sequence[Record], split: Sequence[str] = ()) -> list[str
     unknown = [key for key in split if not any(key in record.config for record in records)]
     if unknown:
         raise ConfigError(f"none of the runs has a key '{unknown[0]}'")
+    if apart := [key for key in split if not any(key in record.settings() for record in records)]:
+        raise ConfigError(f"{option('split', apart[0])}: '{apart[0]}' is no setting of a model, and makes no row of its own")
     values: dict[tuple[str, ...], set[str]] = {}  # of a key, among the runs that it is to tell apart
     found = [(record, record.settings(), identity(record), budget(record)) for record in records]
     for record, settings, kind, limits in found:
@@ -211,8 +213,15 @@ def check_computed(records: Sequence[Record], metrics: Sequence[str]) -> None:
 def check_same_data(records: Sequence[Record]) -> None:
     """RunError unless runs were made and tested on one split of one data set; they may read different feature files of it."""
     seen: dict[str, tuple[str, Record]] = {}
+    read: dict[str, tuple[set[str], Record]] = {}  # the names of the files, by which features a run reads
     for record in records:
         interactions = record.config.get("inter_file_name")
+        files, other = read.setdefault(_features_text(record), (set(record.environment.get("data_files", {})), record))
+        if differing := files ^ set(record.environment.get("data_files", {})):
+            raise RunError(
+                f"{record.source} and {other.source} were made on different data: only one of them had {min(differing)}. "
+                "Compare runs of one form of the data: --experiment NAME, or --results with a folder of these alone"
+            )
         for name, digest in record.environment.get("data_files", {}).items():
             known = "interactions" if name == interactions else name
             other_digest, other = seen.setdefault(known, (digest, record))
@@ -232,6 +241,13 @@ def check_same_data(records: Sequence[Record]) -> None:
             raise RunError(
                 f"{record.source} and {records[0].source} were tested on different users; compare runs of one data set"
             )
+
+
+def _features_text(record: Record) -> str:
+    """Which feature files a run reads, as a text. Another name of the interactions makes another text too."""
+    keys = ["is_multimodal_model", "end2end", "modalities", "inter_file_name"]
+    settings = record.settings()
+    return str({key: settings.get(key) for key in [*keys, *sorted(one for one in settings if one.endswith(_FEATURE_SUFFIX))]})
 
 
 def _declared_modalities(settings: Mapping[str, Any]) -> set[str]:

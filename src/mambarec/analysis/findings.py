@@ -16,10 +16,10 @@ from mambarec.analysis.comparison import METRICS
 from mambarec.analysis.embedding import angle_density, item_directions, tsne, uniformity
 from mambarec.analysis.fairness import check_computed, check_same_data
 from mambarec.analysis.figures import Picture, clouds, densities, metric_name
-from mambarec.analysis.records import MACHINE_KEYS, Record
+from mambarec.analysis.records import MACHINE_KEYS, Record, undeclared
 from mambarec.analysis.studies import Plan, Point
 from mambarec.base.errors import RunError
-from mambarec.base.words import count
+from mambarec.base.words import count, seeds_text
 from mambarec.config.configurator import Config
 from mambarec.config.keys import NEUTRAL_KEYS
 
@@ -52,7 +52,7 @@ def find(plan: Plan, records: Iterable[Record]) -> Findings:
     if not seeds or not complete:
         raise RunError(
             f"{plan.name} on {plan.dataset}: none of its {len(found)} points has a finished run"
-            + (f" of {_seeds(seeds)}" if seeds else "")
+            + (f" of {seeds_text(seeds)}" if seeds else "")
             + ". Without --results the runs are made"
         )
     taken = [run for *_, runs in complete for run in runs]
@@ -71,7 +71,7 @@ def _fits(record: Record, config: Config, given: Mapping[str, Any]) -> bool:
         return False
     free = NEUTRAL_KEYS | {"seed", "device"} | (MACHINE_KEYS - set(given))  # the machine counts where it was asked for
     wanted = json.loads(json.dumps(config.plain()))
-    had = {**wanted, **config.later, **record.config}
+    had = {**wanted, **config.later, **undeclared(record.config, wanted), **record.config}
     return all(had[key] == value for key, value in wanted.items() if key not in free)
 
 
@@ -132,9 +132,9 @@ def caption(findings: Findings, *more: str) -> str:
         plan.study.varied,
         *more,
         f"{every} has its default value{', except ' + ', '.join(beside) if beside else ''}.",
-        f"Every value is the mean over {_seeds(findings.seeds)}. Error bars show one standard deviation."
+        f"Every value is the mean over {seeds_text(findings.seeds)}. Error bars show one standard deviation."
         if len(findings.seeds) > 1
-        else f"Every value is from one run ({_seeds(findings.seeds)}), so small differences mean nothing.",
+        else f"Every value is from one run ({seeds_text(findings.seeds)}), so small differences mean nothing.",
         f"A run has at most {count(config['epochs'], 'epoch')}. It stops earlier after {patience} in a row without a better "
         f"validation {metric}. {reached} reached the limit of epochs{unsure}.",
         f"The test metrics are those of the epoch with the best validation {metric}. No choice was made on the test split.",
@@ -147,10 +147,6 @@ def caption(findings: Findings, *more: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
 def _about(findings: Findings) -> str:
     """The line under a figure's title: data set, seeds, and what was set beside the study."""
     beside = [
@@ -158,7 +154,7 @@ def _about(findings: Findings) -> str:
         for key, value in findings.plan.given.items()
         if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}
     ]
-    return ", ".join([f"{findings.plan.dataset}, test", _seeds(findings.seeds), *beside])
+    return ", ".join([f"{findings.plan.dataset}, test", seeds_text(findings.seeds), *beside])
 
 
 def pictures(findings: Findings) -> list[Picture]:
@@ -194,7 +190,7 @@ def draw_embedding(
     findings: Findings, points: pd.DataFrame, curves: pd.DataFrame, uniformities: Sequence[str]
 ) -> list[Picture]:
     """The two pictures, from their numbers. uniformities: each model's, in words."""
-    seed = _seeds(findings.seeds[:1])
+    seed = seeds_text(findings.seeds[:1])
     about = f"{findings.plan.dataset}, {seed}"
     measure = (
         f"The figure shows the same {points['item'].nunique():,} items of each model, from the run with {seed}. Uniformity of "

@@ -139,9 +139,8 @@ class LivePage:
         """ConfigError as `answer`. Runs that cannot be compared yet, and a reference without a finished run, are no error."""
         sources = [record.source for record in records]
         if sources != self.known[0]:
-            awaited = (
-                self.reference if any(record.model == (self.reference or "").split(" ")[0] for record in records) else None
-            )
+            asked = (self.reference or "").split(" ")[0].lower()
+            awaited = self.reference if any(record.model.lower() == asked for record in records) else None
             try:
                 self.known, self.obstacle = (sources, answer(records, awaited, self.metrics) if records else None), ""
             except RunError as error:

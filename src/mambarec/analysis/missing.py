@@ -29,7 +29,7 @@ from torch import Tensor
 from mambarec.base.errors import RunError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
-from mambarec.data.dataset import RecDataset
+from mambarec.data.dataset import RecDataset, is_graph
 from mambarec.data.missing import mask_file
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
@@ -89,7 +89,7 @@ def _data_without(trained: Trained, modality: str, missing: np.ndarray) -> Itera
         here = Path(folder) / source.name
         here.mkdir()
         for path in source.folder.iterdir():
-            if path.suffix != ".pt":  # what MMRec's models write there: graphs made of the whole features
+            if not is_graph(path):  # it is made of the whole features
                 (here / path.name).symlink_to(path.resolve())
         file = Path(folder) / f"{modality}.npy"
         np.save(file, with_mean_rows(torch.from_numpy(source.features()[modality]), missing).numpy())

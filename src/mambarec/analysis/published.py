@@ -294,6 +294,8 @@ def published_table(
         if not entries:
             said = [(one.label, one.reason) for one in unshown if figure.is_of(one.record)]
             name, reason = f"{figure.model} {figure.setting}".strip(), (reasons or {}).get(figure.row, _NOT_RUN)
+            if any(figure.is_of(one.records[0]) for one in found.column(dataset)):
+                reason = f"our runs did not compute {metric_name(figure.metric)}"
             lines += [[Cell(text) for text in [label, *head, *"––––", why]] for label, why in said or [(name, reason)]]
     columns = ["Model", "Source", *["Metric"] * several, "Published", "Ours", "Seeds", "Ratio", "Distance", "Note"]
     what = "figures" if several else metric_name(figures[0].metric)

@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.base.words import command
 from mambarec.config.catalogue import config_file, tuned_budget, tuned_file
-from mambarec.config.keys import NEUTRAL_KEYS, keys_with
+from mambarec.config.keys import FEATURE_KEY, NEUTRAL_KEYS, keys_with
 from mambarec.config.yaml_files import read_yaml
 from mambarec.running.directory import RunDirectory
 
@@ -83,9 +83,9 @@ class Record:
     def settings(self) -> dict[str, Any]:
         """All that a run's figures depend on but the seed and the machine.
 
-        A key that is younger than the run has the value of this version's YAMLs.
+        A key that is younger than the run has the value of this version's YAMLs, or what `undeclared` says.
         """
-        config = {**self.defaults(), **self.config}
+        config = {**self.defaults(), **undeclared(self.config, self.defaults()), **self.config}
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
 
     def tuned(self) -> str | None:
@@ -179,6 +179,12 @@ def _per_user(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.n
                 f"its {name} is {column.dtype} {column.shape}; expected a finite number for each of {len(users)} users"
             )
     return users.astype(np.int32), {name: column.astype(np.float16) for name, column in values.items()}
+
+
+def undeclared(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, None]:
+    """None for each feature file among `values` that the data set did not declare yet when a run with `config` was made."""
+    reads_features = config.get("is_multimodal_model") and not config.get("end2end")
+    return {key: None for key in values if reads_features and key not in config and FEATURE_KEY.fullmatch(key)}
 
 
 @cache

@@ -8,7 +8,8 @@ import numpy as np
 N_RESAMPLES = 2000
 _BLOCK = 200  # resamples drawn at once
 # Records keep float16, and means over seeds are sums in some order. So differences of a user that agree to so many decimals are
-# equal. A smaller one is none: with S seeds and R relevant items, recall differs by 1 / (S R) at least.
+# equal. A smaller one counts as none: with S seeds and R relevant items, recall differs by 1 / (S R) at least, which is more
+# than that wherever S R is below 2,000.
 _DECIMALS = 3
 
 

@@ -153,8 +153,8 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
         n_rows = _write_lists(options, trained, users, shown)
         show(f"{n_rows:,} recommendations for {len(users):,} user{'s' * (len(users) != 1)}", file=sys.stderr)
     known = trained_users(trained.dataset)
-    if options.all and len(known) < trained.dataset.n_users:
-        show(f"{trained.dataset.n_users - len(known):,} users without training pairs left out", file=sys.stderr)
+    if options.all and (left_out := len(np.setdiff1d(trained.dataset.present_users, known))):
+        show(f"{left_out:,} users without training pairs left out", file=sys.stderr)
     strangers = ~np.isin(users, known)
     if strangers.any():
         show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)

@@ -31,7 +31,7 @@ from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
 from mambarec.base.words import positive
 from mambarec.cli.formats import format_help, format_of
-from mambarec.config.catalogue import available_datasets
+from mambarec.config.catalogue import as_spelled, available_datasets, find_dataset
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses, threads_each
@@ -229,7 +229,7 @@ def live(options: argparse.Namespace) -> None:
     if len(options.dataset or []) != 1:
         raise ConfigError("--live shows one data set; name it with -d")
     _check_places(options.results)
-    name, shown = options.dataset[0], None
+    name, shown = as_spelled(options.dataset[0]), None
     folders = [path / name for path in options.results if path.is_dir()]
     path = options.output or (folders or [RESULTS / name])[0] / "report.html"
     writer = LivePage(name, [folder / "figures" for folder in folders], options.reference, options.metrics)
@@ -276,7 +276,7 @@ def published(options: argparse.Namespace) -> int:
     if options.output:
         write_text(options.output, text + "\n")
     else:
-        print(text)
+        show(text)
     return int(failed)
 
 
@@ -444,6 +444,7 @@ def _cold_dataset(name: str, given: dict[str, Any]) -> tuple[str, str]:
 
     DataError where NAME-cold was made of other data.
     """
+    name = find_dataset(name)
     cold_name = name if name.endswith(cold.ENDING) else f"{name}{cold.ENDING}"
     place = Path(given.get("data_path", DATA))
     above = place if (place / cold_name).is_dir() else DATA

@@ -117,6 +117,11 @@ def find_dataset(name: str) -> str:
     return _spelled(name, available_datasets(), "data set", dataset_folders())
 
 
+def as_spelled(dataset: str) -> str:
+    """As `find_dataset`; a name without a YAML stays as it is, since results may come from elsewhere."""
+    return next((one for one in available_datasets() if one.lower() == dataset.lower()), dataset)
+
+
 def _spelled(name: str, available: list[str], kind: str, folders: Sequence[Path]) -> str:
     if name in available:
         return name

@@ -31,6 +31,11 @@ _MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, it
 _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
 
 
+def is_graph(path: Path) -> bool:
+    """Whether a file in a data set's folder is a graph that MMRec's models have left there, of training pairs or features."""
+    return path.suffix in (".pt", ".pth") or "graph_dict" in path.name
+
+
 class RecDataset:
     """Interactions by split, and the item features of the modalities that the data set declares.
 

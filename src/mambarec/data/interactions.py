@@ -62,10 +62,11 @@ def _whole_numbers(path: Path, columns: Sequence[str], separator: str) -> np.nda
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a file without rows
+            warnings.simplefilter("error", DeprecationWarning)  # by which NumPy below 2.4 tells that it cuts off a fraction
             table = np.loadtxt(
                 path, np.int64, None, separator, skiprows=1, usecols=places, unpack=True, ndmin=2, encoding="utf-8"
             )
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, DeprecationWarning):
         return None
     complete = n_separators == table.shape[1] * (len(names) - 1)
     return table if table.size and complete else None

@@ -4,6 +4,7 @@ Why DuckDB and not Polars: docs/guides/data.md has the figures of both.
 """
 
 import errno
+import glob
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from mambarec.base.bounded import first_line
 from mambarec.base.console import printable
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.extras import optional
@@ -94,14 +96,14 @@ class Engine:
         except duckdb.OutOfMemoryException as error:
             raise RunError(
                 f"{self.memory_gb:g} GB of memory and the disk of {self.spill.parent} do not suffice; {self.more or _more()} "
-                f"({_first_line(error)})"
+                f"({first_line(error)})"
             ) from None
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
         except duckdb.Error as error:  # a damaged file makes its readers raise almost any of its kinds
             if os.strerror(errno.ENOSPC) in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spill.parent)) from None
-            raise DataError(_first_line(error)) from None
+            raise DataError(first_line(error)) from None
         except RuntimeError as error:
             if "interrupted" not in str(error).lower():
                 raise
@@ -152,15 +154,11 @@ def _more() -> str:
     return f"give more by {option('memory')}, or another disk by {option('data_path')}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
 def quoted(text: str | Path) -> str:
     """An SQL string."""
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def named(column: str) -> str:
-    """An SQL name."""
-    return '"' + column.replace('"', '""') + '"'
+def file_to_read(path: Path) -> str:
+    """An SQL string for a file that is read: its name is no pattern of names, though it may look like one."""
+    return quoted(glob.escape(str(path)))

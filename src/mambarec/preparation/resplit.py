@@ -5,7 +5,9 @@ import filecmp
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,9 +18,12 @@ from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
 from mambarec.base.words import command, option
+from mambarec.config.keys import FEATURE_KEY
 from mambarec.config.yaml_files import read_yaml
 from mambarec.data import encoders
+from mambarec.data.dataset import is_graph
 from mambarec.data.interactions import read_interactions
+from mambarec.data.missing import mask_file
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.folder import COLUMNS, new_folder
 from mambarec.preparation.options import add_dataset, check_case, check_folder_name, existing_folder
@@ -89,9 +94,11 @@ def resplit(folder: Path, name: str, split: str, seed: int, output: Path, overwr
             encoders.KEY: encoders.read_encoders(folder),
         }
         write_text(temporary / encoders.FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        for file in folder.iterdir():
-            if file.name != encoders.FILE and file.is_file() and not _is_of_the_split(file):
-                shutil.copyfile(file, temporary / file.name)
+        for file in _kept_files(folder, described):
+            if file.name != encoders.FILE:
+                place = temporary / file.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
         shutil.rmtree(temporary / "spill", ignore_errors=True)
         yaml_text = yaml.safe_dump(
             {"inter_file_name": f"{name}.inter"} | {k: v for k, v in described.items() if k not in COLUMNS}
@@ -108,13 +115,18 @@ def is_split_of(target: Path, folder: Path) -> bool:
     except (ConfigError, DataError):
         return False
     own, given = (_interactions(path, columns)[["userID", "itemID"]] for columns, path in described)
-    arrays = [(file, target / file.name) for file in folder.glob("*.npy") if not _is_of_the_split(file)]
+    files = [file for file in _kept_files(folder, described[1][0]) if file.suffix == ".npy"]
+    arrays = [(file, target / file.relative_to(folder)) for file in files]
     return own.equals(given) and all(copy.is_file() and filecmp.cmp(file, copy, shallow=False) for file, copy in arrays)
 
 
-def _is_of_the_split(file: Path) -> bool:
-    """Whether a file has pairs of users and items, or was made of those that were training: the graphs of MMRec's models."""
-    return file.suffix in (".inter", ".pt", ".pth") or "graph_dict" in file.name or file.name.startswith(".")
+def _kept_files(folder: Path, described: Mapping[str, Any]) -> list[Path]:
+    """The files that do not depend on the split: all but pairs and graphs, and features in folders below, with their masks."""
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    named = [folder / str(value) for key, value in described.items() if FEATURE_KEY.fullmatch(key) and value]
+    inside = [one for one in named if one.is_relative_to(folder) and ".." not in one.parts]
+    below = [file for one in inside for file in (one, mask_file(one)) if file.is_file()]
+    return [file for file in dict.fromkeys([*files, *below]) if file.suffix != ".inter" and not is_graph(file)]
 
 
 def _described(folder: Path) -> tuple[dict, Path]:

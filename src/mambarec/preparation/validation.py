@@ -21,6 +21,7 @@ from mambarec.data.id_maps import numbers_items, read_id_map
 from mambarec.data.interactions import SPLITS
 from mambarec.data.missing import mask_file, read_mask
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.preparation.features.items import FILE as ITEMS
 from mambarec.preparation.options import add_dataset
 from mambarec.running.sizes import check_sizes, topk_warnings
 from mambarec.training.health import feature_warnings
@@ -190,11 +191,13 @@ def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
     if not path.exists():
         return
     frame = read_id_map(path)
+    if frame.shape[1] != 2 and path.name != ITEMS:
+        raise DataError(f"{path} has the columns {frame.columns.tolist()}; expected two, original id and number")
     columns = [column for column in frame if numbers_items(frame[column], size, present)]
     if not columns:
         raise DataError(
             f"{path} has {len(frame):,} rows; expected one for each of the {size:,} {kind}s, with the numbers 0 … {size - 1}"
         )
-    ids = frame.drop(columns=columns[-1]).iloc[:, 0]
+    ids = frame["original_id"] if path.name == ITEMS else frame.drop(columns=columns[-1]).iloc[:, 0]
     if ids.duplicated().any():
         raise DataError(f"{path}: the original id {ids[ids.duplicated()].iloc[0]!r} is there twice")

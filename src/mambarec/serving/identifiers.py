@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from mambarec.base.errors import DataError
+from mambarec.base.text import trimmed_text
 from mambarec.base.words import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
@@ -64,13 +65,19 @@ class Identifiers:
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """The numbers (N,) of some ids, int64; -1 for an id that is not known."""
         if self.names is None:
-            found = np.array([int(one) if one.isdecimal() and int(one) < self.n else -1 for one in ids], dtype=np.int64)
+            found = np.array([self._number(trimmed_text(one)) for one in ids], dtype=np.int64)
             found[self._places[found] < 0] = -1
             return found
         places = self.names.get_indexer(pd.Index(ids, dtype=self.names.dtype))
-        as_in_csv = pd.Index([unguarded(one) for one in ids], dtype=self.names.dtype)
-        places = np.where(places < 0, self.names.get_indexer(as_in_csv), places)
+        for as_prepared in (unguarded, trimmed_text):  # as in a CSV, and as the preparation writes ids
+            others = pd.Index([as_prepared(one) for one in ids], dtype=self.names.dtype)
+            places = np.where(places < 0, self.names.get_indexer(others), places)
         return np.where(places < 0, -1, self.present[places]).astype(np.int64)
+
+    def _number(self, text: str) -> int:
+        """The number that a text writes; -1 for any other text, 007 among them."""
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(self.n)) and str(int(text)) == text
+        return int(text) if is_number and int(text) < self.n else -1
 
     def numbers(self, ids: Sequence[str]) -> np.ndarray:
         """The numbers (N,) of some ids, int64; DataError names the first that is not known."""

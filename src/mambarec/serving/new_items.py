@@ -252,17 +252,23 @@ def training_items(trained: Trained, k: int | None = None) -> tuple[TrainingItem
 
     k: neighbours in each modality; without it the run's knn_k, or 10 for a model without. RunError without features.
     """
-    tables, found = getattr(trained.model, "features", None) or {}, trained.dataset.masks()
+    tables = getattr(trained.model, "features", None) or {}
     if not tables:
-        found = trained.dataset.declared_masks()
         declared = trained.dataset.declared_features()
         tables = {m: torch.from_numpy(table).to(trained.config["device"]) for m, table in declared.items()}
     if not tables:
         raise RunError(f"data set {trained.dataset.name} has no item features, so new items cannot be linked to its items")
     device = next(iter(tables.values())).device
     rows = torch.from_numpy(np.unique(trained.dataset.items["train"])).to(device)
-    masks = {m: torch.from_numpy(mask).to(device) for m, mask in found.items()}
+    masks = {m: mask.to(device) for m, mask in item_masks(trained).items()}
     return TrainingItems(tables, rows, k or trained.config.get("knn_k") or NEIGHBOURS, masks), tables
+
+
+def item_masks(trained: Trained) -> dict[str, Tensor]:
+    """Of the features that `training_items` gives, which items have the modality: bool (I,), on the CPU, where one does not."""
+    reads_features = bool(getattr(trained.model, "features", None))
+    masks = trained.dataset.masks() if reads_features else trained.dataset.declared_masks()
+    return {m: torch.from_numpy(mask) for m, mask in masks.items()}
 
 
 def vectors_as_new(trained: Trained, items: np.ndarray, k: int | None = None) -> Tensor:
@@ -273,7 +279,7 @@ def vectors_as_new(trained: Trained, items: np.ndarray, k: int | None = None) ->
     known, tables = training_items(trained, k)
     rows = torch.from_numpy(items)
     features = {m: table[rows] for m, table in tables.items()}
-    has = {m: torch.from_numpy(mask[items]).to(tables[m].device) for m, mask in trained.dataset.masks().items() if m in tables}
+    has = {m: mask[rows].to(tables[m].device) for m, mask in item_masks(trained).items() if m in tables}
     vectors: Any = trained.model.for_new_items()
     return vectors(features, known.link(features, has))
 
@@ -333,7 +339,7 @@ def _id_chunks(path: Path) -> Iterator[list[bytes]]:
         header = pd.read_csv(path, nrows=0, **options).columns
         if "original_id" not in header:
             raise DataError(f"{path} has no column original_id; it has: {', '.join(map(str, header))}")
-        with pd.read_csv(path, usecols=["original_id"], chunksize=_BLOCK, **options) as chunks:
+        with pd.read_csv(path, usecols=["original_id"], index_col=False, chunksize=_BLOCK, **options) as chunks:
             for chunk in chunks:
                 ids = chunk["original_id"].str.strip()
                 if (ids == "").any():

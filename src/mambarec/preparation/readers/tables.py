@@ -7,7 +7,7 @@ from pathlib import Path
 from mambarec.base.errors import ConfigError, DataError, told_as
 from mambarec.base.text import trimmed_text
 from mambarec.base.words import is_python, option
-from mambarec.preparation.engine import Engine, quoted
+from mambarec.preparation.engine import Engine, file_to_read, quoted
 from mambarec.preparation.readers.layout import LINE, Layout, check_is_table, find_layout, first_lines, plain_copy, rows
 from mambarec.preparation.readers.lines import is_gz
 from mambarec.preparation.report import LISTED, Source
@@ -55,15 +55,15 @@ def layout_of(
     if not is_parquet(source.path):
         check_is_table(source.path)
         return find_layout(source, engine.spill, names, encoding, wanted)
-    tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quoted(source.path)})")
-    lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({quoted(source.path)})")
+    tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file_to_read(source.path)})")
+    lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({file_to_read(source.path)})")
     types = [kind for _, kind, *_ in engine.run(f"DESCRIBE SELECT * FROM {_parquet(source.path)}")]
     lists = frozenset(place for place, kind in enumerate(types) if kind.endswith("[]"))
     return Layout(source.path, _top(tree), "", lines=lines, lists=lists)
 
 
 def _parquet(path: Path) -> str:
-    return f"read_parquet({quoted(path)}, binary_as_string = true)"
+    return f"read_parquet({file_to_read(path)}, binary_as_string = true)"
 
 
 def _top(tree: list[tuple[str, int]]) -> list[str]:
@@ -175,7 +175,7 @@ def _read(engine: Engine, source: Source, table: str, layout: Layout, selected: 
     try:
         with told_as({layout.path: source.path}):  # which may be a copy
             engine.run(
-                f"CREATE TABLE {table} AS SELECT {selected} FROM read_csv({quoted(layout.path)}, {arguments})",
+                f"CREATE TABLE {table} AS SELECT {selected} FROM read_csv({file_to_read(layout.path)}, {arguments})",
                 progress=source.path.name,
             )
     except DataError:
