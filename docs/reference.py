@@ -95,7 +95,8 @@ def commands_page() -> str:
             parts.append(f"In `src/`: `python {PROGRAMS[name]} …`\n")
         if name == "train":
             parts.append(
-                "Any [key](keys.md) can be set too: `--learning_rate 5e-4`. Several values make a grid: "
+                "Any [key](keys.md) can be set too. The most used ones are `--seed 1 2 3`, `--epochs 40`, `--threads 1` and "
+                "`--learning_rate 5e-4`. In the name of a key, `-` and `_` are the same. Several values make a grid: "
                 "`--mmd_weight 0.1 0.2`.\n"
             )
         some = subcommands(parser)

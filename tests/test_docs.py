@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import mambarec as mr
+from mambarec.analysis.comparison import Versus, compare
+from mambarec.analysis.selection import select
 from mambarec.base.errors import UserError
 from mambarec.cli import COMMANDS, prepare, recommend, report, train
 from mambarec.config.catalogue import available_datasets, available_models
@@ -222,6 +225,40 @@ def test_every_option_that_the_text_names_exists():
     for page, text in TEXTS.items():
         for name in re.findall(r"`(--[\w-]+)", FENCE.sub("", text)):
             assert name in known or name[2:] in keys, f"{page}: {name}"
+
+
+def tests_of(page: str) -> list[Versus]:
+    """What the commands of a page find, of those that make tables of committed records."""
+    found: list[Versus] = []
+    for command in commands(TEXTS[page]):
+        words = words_of(command)
+        if words[:3] == ["mambarec", "report", "table"] and "results" not in words:
+            options = report.parse(words[2:])
+            options.results = [ROOT / path for path in options.results]
+            records = select(options.results, report._wanted(options)).records
+            found += compare(records, options.reference, split=options.split).tests
+    return found
+
+
+@pytest.mark.parametrize("page", ["docs/ledger.md"])
+def test_the_tests_in_a_page_are_those_of_its_commands(page):
+    """Rows with a difference, its interval and p-values: each is what a command above gives, up to the sign."""
+    number = r"[+-]?\.\d{4}"
+    rows = re.findall(rf"\| ({number}), ({number}) to ({number}) \| ([^|]+) \|", TEXTS[page])
+    found = tests_of(page)
+    assert found and rows
+    for *interval, values in rows:
+        ends = [float(value) for value in interval]
+        fitting = [
+            [one.wilcoxon_adjusted, one.t_test_adjusted]
+            for one in found
+            if np.allclose([one.test.difference, one.test.low, one.test.high], ends, atol=6e-5)
+        ]
+        assert any(
+            all((re.fullmatch(r"< \.0001", text) and p < 1e-4) or text == f"{p:.{len(text) - 1}f}"[1:] for text, p in pairs)
+            for ps in fitting
+            for pairs in [list(zip(values.split(", "), ps, strict=False))]
+        ), (interval, values, fitting)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])

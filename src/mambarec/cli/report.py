@@ -58,12 +58,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if one_dataset:
             one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
         else:
-            one.add_argument(
-                "-d", "--dataset", nargs="+", default=[], metavar="NAME", help="the data sets to show (all of the experiment)"
-            )
-        one.add_argument(
-            "-m", "--model", nargs="+", default=[], metavar="NAME", help="the models to show (all of the experiment)"
-        )
+            one.add_argument("-d", "--dataset", nargs="+", default=[], metavar="NAME", help="the data sets to show (all)")
+        one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="the models to show (all)")
         one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="only runs with these seeds")
         one.add_argument(
             "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only runs with these settings, such as epochs=12"
@@ -103,9 +99,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.add_argument("--name", metavar="NAME", help="a name for the experiment")
         one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
 
+    metrics = "the metrics to show, such as recall@20 ndcg@10"
     one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K", help=f"{metrics} (recall and ndcg at 10 and 20)")
     one.add_argument("--output", type=Path, metavar="FILE", help="the file to write (results/<data set>/report.html)")
     one.add_argument(
         "--live",
@@ -117,7 +114,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     one = door("table", table, "compare models: performance, efficiency, significance")
     one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
-    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K")
+    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K", help=f"{metrics} (recall and ndcg at 10 and 20)")
     one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
     one.add_argument(
         "--split", nargs="+", default=[], metavar="KEY", help="keys whose values get rows of their own, such as variant"
@@ -129,13 +126,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
     one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
-    one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"({TESTED})")
+    one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"{metrics} ({TESTED})")
     one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
     one.add_argument("--train", action="store_true", help="first train what is missing; any key can be set: --epochs 20")
     one.add_argument("--jobs", type=positive, default=1, metavar="N", help="with --train: run N trials at the same time (1)")
     one.add_argument("--name", metavar="NAME", help="with --train: a name for the experiment")
     one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
-    one.add_argument("--output", type=Path, required=True, metavar="DIR")
+    one.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write the records to")
     one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
     one.add_argument("--unfinished", action="store_true", help="only runs that are running or were stopped")
     one = door("experiments", experiments, "list experiments: commands of several trials", of_experiments=False)
@@ -152,7 +149,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     one.set_defaults(does=cold_start)
     one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set; NAME-cold is made of it (demo)")
     one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="only the rows of these models")
-    one.add_argument("--format", choices=list(FORMATS), default="text")
+    one.add_argument("--format", choices=list(FORMATS), default="text", help="the format of the table (text)")
     one.add_argument("--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time (1)")
     one.add_argument("--name", metavar="NAME", help="a name for the experiment")
     one.add_argument(

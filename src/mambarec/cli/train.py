@@ -55,7 +55,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         default=False,
         metavar="wide",
         help="try the settings under search_space in the model's YAML; with the word wide, those under wide_search_space, "
-        "a larger grid that MambaRec has",
+        "a larger grid, which MambaRec and MGCN have",
     )
     parser.add_argument("--search-budget", type=positive, metavar="N", help="try only N points of each model's grid")
     parser.add_argument(

@@ -77,7 +77,9 @@ class RunSettings(Settings):
     # runs
     results_dir: str = key("The folder of all runs.", roles="neutral single")
     checkpoint_seconds: float = key(
-        "A killed run loses at most the epochs of this long. 0: a checkpoint every epoch.", ge=0, roles="neutral"
+        "Seconds between two checkpoints. A killed run loses at most this much. 0: a checkpoint every epoch.",
+        ge=0,
+        roles="neutral",
     )
     save_recommended_topk: bool = key("Write the recommendations of the test users to topk.npz.", roles="neutral")
     tensorboard: bool = key("Write curves for TensorBoard. Needs the extra [tracking].", roles="neutral")
@@ -95,7 +97,7 @@ class RunSettings(Settings):
     learner: str = key("The optimiser.", pattern="(?i)^(adam|sgd|adagrad|rmsprop)$", takes="one of adam, sgd, adagrad, rmsprop")
     learning_rate: float = key("Step size of the optimiser.", gt=0, also="lr")
     learning_rate_scheduler: list[float] = key(
-        "The rate is multiplied by decay ** (epoch / epochs), both of which stand here.",
+        "The learning rate is multiplied by decay ** (epoch / epochs).",
         takes="[decay, epochs], with epochs above 0",
     )
     weight_decay: float = key("Weight decay of the optimiser.", ge=0)
@@ -108,7 +110,9 @@ class RunSettings(Settings):
     req_training: bool = key("false: the model is evaluated without training.")
     use_neg_sampling: bool = key("Draw an item that the user does not have beside each pair.", roles="identity")
     use_full_sampling: bool = key("true: a batch holds users alone.", roles="identity")
-    use_neighborhood_loss: bool = key("true: a batch has a neighbour and a stranger of the item too.", roles="identity")
+    use_neighborhood_loss: bool = key(
+        "true: a batch also holds a neighbour and a non-neighbour of each positive item.", roles="identity"
+    )
     mg: bool = key("Train with mirror gradient.", roles="identity")
     embedding_size: int = key("Width of the vectors of users and items.", gt=0, le=2**16)
     approximate_knn_above: int | None = key(
