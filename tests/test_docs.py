@@ -227,7 +227,7 @@ def test_every_option_that_the_text_names_exists():
             assert name in known or name[2:] in keys, f"{page}: {name}"
 
 
-def tests_of(page: str) -> list[Versus]:
+def comparisons_of(page: str) -> list[Versus]:
     """What the commands of a page find, of those that make tables of committed records."""
     found: list[Versus] = []
     for command in commands(TEXTS[page]):
@@ -245,7 +245,7 @@ def test_the_tests_in_a_page_are_those_of_its_commands(page):
     """Rows with a difference, its interval and p-values: each is what a command above gives, up to the sign."""
     number = r"[+-]?\.\d{4}"
     rows = re.findall(rf"\| ({number}), ({number}) to ({number}) \| ([^|]+) \|", TEXTS[page])
-    found = tests_of(page)
+    found = comparisons_of(page)
     assert found and rows
     for *interval, values in rows:
         ends = [float(value) for value in interval]
