@@ -46,8 +46,6 @@ class LGMRec(GeneralRecommender):
         dim, n_hyperedges = self.feature_dim(config), config["hyper_num"]
         self.n_ui_layers, self.n_mm_layers = config["n_ui_layers"], config["n_mm_layers"]
         self.n_hyper_layers = config["n_hyper_layer"]
-        if self.n_hyper_layers < 1:
-            raise ValueError(f"n_hyper_layer={self.n_hyper_layers}: expected at least 1")
         self.alpha = config["alpha"]
         self.cl_weight = config["cl_weight"]
         self.reg_weight = config["reg_weight"]

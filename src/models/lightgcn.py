@@ -28,6 +28,7 @@ class LightGCN(GeneralRecommender):
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
         self.n_layers = config["n_layers"]
+        self.whole_batch = config["train_batch_size"]
         self.reg_weight = config["reg_weight"]
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, config["embedding_size"])))
         self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, config["embedding_size"])))
@@ -46,7 +47,8 @@ class LightGCN(GeneralRecommender):
 
     def calculate_loss(self, interaction: Tensor) -> Tensor:
         """BPR on propagated vectors + reg_weight * EmbLoss on the embeddings of a batch (3, B); shape (1,)."""
-        return self._loss(interaction, *self.representations(), self.user_embedding, self.item_embedding)
+        embedded = self.user_embedding, self.item_embedding
+        return self._bpr(interaction, *self.representations()) + self.reg_weight * self._penalty(interaction, *embedded)
 
     def sample(self, interaction: Tensor, generator) -> SampledPropagation:
         """The sampled layers of a batch (3, B)."""
@@ -58,17 +60,16 @@ class LightGCN(GeneralRecommender):
         """calculate_loss with vectors propagated over the sampled layers."""
         table = sample.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
         propagated, embedded = (rows.split(sample.sizes) for rows in (sample.mean(table), sample.of_batch(table)))
-        return self._loss(sample.interaction, *propagated, *embedded)
+        # Of several processes each has a part of the batch: a norm shrinks with the root of its rows, and EmbLoss divides by them.
+        weight = self.reg_weight * (self.batch_size / self.whole_batch) ** 0.5
+        return self._bpr(sample.interaction, *propagated) + weight * self._penalty(sample.interaction, *embedded)
 
-    def _loss(
-        self, interaction: Tensor, users: Tensor, items: Tensor, user_embedding: Tensor, item_embedding: Tensor
-    ) -> Tensor:
+    def _bpr(self, interaction: Tensor, users: Tensor, items: Tensor) -> Tensor:
         user, positive, negative = interaction
         pos_score = (F.embedding(user, users) * F.embedding(positive, items)).sum(-1)  # (B,)
         neg_score = (F.embedding(user, users) * F.embedding(negative, items)).sum(-1)
-        layer_0 = (
-            F.embedding(user, user_embedding),
-            F.embedding(positive, item_embedding),
-            F.embedding(negative, item_embedding),
-        )
-        return self.bpr_loss(pos_score, neg_score) + self.reg_weight * self.reg_loss(*layer_0)
+        return self.bpr_loss(pos_score, neg_score)
+
+    def _penalty(self, interaction: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        user, positive, negative = interaction
+        return self.reg_loss(F.embedding(user, users), F.embedding(positive, items), F.embedding(negative, items))

@@ -11,6 +11,7 @@ from mambarec.base.places import CHECKOUT
 from mambarec.config.catalogue import available_datasets, available_models
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.config.yaml_files import parse_value, read_yaml
+from mambarec.experiments.grid import by_point, describe, varied
 
 # what a run's numbers do not depend on
 NEUTRAL = {
@@ -397,6 +398,10 @@ def test_a_file_of_any_modality_may_be_declared(given):
         ("--learner adamw", ["learner='adamw'", "adam", "sgd"]),
         ("--learning_rate_scheduler 0.9", ["learning_rate_scheduler=0.9", "[decay, epochs]"]),
         ("--learning_rate_scheduler 0.9 0", ["learning_rate_scheduler=[0.9, 0]", "[decay, epochs]"]),
+        ("--learning_rate_scheduler -0.5 1", ["learning_rate_scheduler=[-0.5, 1]", "decay above 0, at most 1"]),
+        ("--learning_rate_scheduler 1e300 1", ["decay above 0, at most 1"]),
+        ("--checkpoint_seconds 10 20", ["checkpoint_seconds changes no result: several values would make the same run"]),
+        ("--save_recommended_topk true false", ["save_recommended_topk changes no result"]),
         ("--valid_metric Recall@21", ["valid_metric=Recall@21", "not computed", "20", "recall"]),
         ("--valid_metric AUC@20", ["valid_metric=AUC@20", "not computed"]),
         ("--valid_metric Recall", ["valid_metric=Recall", "not computed"]),
@@ -461,6 +466,19 @@ def test_unknown_models_and_data_sets_list_what_there_is(configs):
 def test_a_misspelt_key_of_a_models_yaml_is_an_error(given, add_lines):
     add_lines("model/BPR.yaml", "bedding_size: 32")
     assert_error(lambda: given(model="BPR"), "BPR.yaml: BPR has no key 'bedding_size'; did you mean 'embedding_size'?")
+
+
+def test_a_grid_reads_no_key_in_the_place_of_its_model(given, add_lines):
+    add_lines("dataset/toy.yaml", "missing_seed: 32")
+    trials = given("--seed 1 2", model="BPR").trials()
+    assert varied(trials) == [] and len(by_point(trials)) == 1 and describe(trials[0], trials).endswith("seed=1")
+    assert "toy.yaml sets 'missing_seed', but nothing read it" in trials[0].unread()
+
+
+def test_another_feature_file_keeps_the_order_of_the_modalities(given):
+    names = [key for key in given("", model="VBPR") if key.endswith("_feature_file")]
+    config = given("--vision_feature_file clip.npy", model="VBPR")
+    assert [key for key in config if key.endswith("_feature_file")] == names and config["vision_feature_file"] == "clip.npy"
 
 
 def test_a_misspelt_key_is_reported_where_nobody_declares_the_keys(given, add_lines, undeclared):

@@ -208,3 +208,21 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
 def test_a_mistake_is_explained(toy, configs, capsys, words, message):
     assert program.main(["-m", "BPR", "-d", "toy", "--data_path", str(toy.parent), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "given"), [("MGCN", {"propagation": "sampled"}), ("MGCN", {"cl_loss": 0.0}), ("LightGCN", {"n_layers": 0})]
+)
+def test_a_value_that_makes_another_model_is_refused(places, model, given):
+    space = {**places, "learning_rate": Axis([1e-3, 1e-2])}
+    with pytest.raises(ConfigError, match=f"--{next(iter(given))} makes another model of {model}"):
+        default_trials([model], ["toy"], {**space, **given})
+
+
+def test_a_point_that_is_another_model_is_never_the_best(places):
+    given = {**places, "n_layers": Axis([0, 1, 2])}
+    space = prepare(Config("LightGCN", "toy", given).trials())
+    defaults = prepare(default_trials(["LightGCN"], ["toy"], given))
+    outcomes = {one.trial.path: one for one in [*ended(defaults, [0.2]), *ended(space, [0.9, 0.3, 0.1])]}
+    (path,) = save_best(list(outcomes.values()), space, defaults, given, budget=None, sampler="random")
+    assert yaml.safe_load(path.read_text())["n_layers"] == 1

@@ -1,5 +1,6 @@
 """Models from elsewhere: they run as ours do, are kept from the data, and a broken one is named and stops no other."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.cli import train as program
+from mambarec.config.catalogue import code_digest
 from mambarec.config.configurator import Config
 from mambarec.mmrec.plugins import load_model_class, write_graph
 from mambarec.running.run import assemble, open_dataset, run
@@ -260,3 +262,19 @@ def test_a_graph_holds_the_200_that_share_most(tmp_path):
     shared[3] = -1
     assert len(ids) == 200 and 3 not in ids
     assert counts == sorted(shared, reverse=True)[:200]
+
+
+def test_the_code_of_a_run_is_that_of_the_files_which_its_model_imports_too(tmp_path):
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    write("blend", "import torch\nfrom models.layers import Gate\n")
+    write("layers", "from models import mlp\n")
+    write("mlp", "MLP = 1\n")
+    write("other", "x = 1\n")
+    known = code_digest(tmp_path / "blend.py")
+    write("other", "x = 2\n")
+    assert code_digest(tmp_path / "blend.py") == known
+    write("mlp", "MLP = 2\n")
+    assert code_digest(tmp_path / "blend.py") != known
+    assert code_digest(tmp_path / "other.py") == hashlib.sha256(b"x = 2\n").hexdigest()  # alone, as it always was

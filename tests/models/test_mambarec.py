@@ -189,3 +189,10 @@ def test_a_key_that_came_later_renames_no_run_at_its_old_meaning(make_config):
     identity = make_config("MambaRec").identity()
     assert "mmd_normalize" not in identity and set(identity) <= {*before, "device", "threads"}
     assert make_config("MambaRec", mmd_normalize=False).identity()["mmd_normalize"] is False
+
+
+@pytest.mark.parametrize(("key", "value"), [("feature_map", [1, 2, 4]), ("attention_reduction", 2)])
+def test_a_key_of_dream_is_refused_without_dream(make_config, make_loader, key, value):
+    config = make_config("MambaRec", **SMALL, use_local_alignment=False, **{key: value})
+    with pytest.raises(ValueError, match=rf"{key}=.* has no effect with use_local_alignment: false; leave it out"):
+        MambaRec(config, make_loader(config))

@@ -170,3 +170,13 @@ def test_a_batch_has_a_pair_for_each_process(make_config, monkeypatch):
     monkeypatch.setattr("mambarec.training.trainer.current_processes", lambda: Processes(0, 2))
     with pytest.raises(ConfigError, match="train_batch_size=1: 2 processes share each batch; use at least 2"):
         run(make_config("LightGCN", propagation="sampled", train_batch_size=1))
+
+
+def test_the_penalty_of_a_part_of_a_batch_is_that_of_the_whole(build):
+    """A batch of two equal halves, in one process and in two: each loss is the mean of the halves'."""
+    _, loader, model = build("LightGCN", **WHOLE, **EVERY, reg_weight=0.5)
+    half = next(iter(loader))[:, :40]
+    whole = model.sampled_loss(model.sample(torch.cat((half, half), 1), np.random.default_rng(0)))
+    model.batch_size = model.whole_batch // 2  # what a trainer sets in each of two processes
+    part = model.sampled_loss(model.sample(half, np.random.default_rng(0)))
+    torch.testing.assert_close(part, whole, rtol=1e-5, atol=1e-6)

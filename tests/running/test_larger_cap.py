@@ -64,13 +64,18 @@ def test_one_that_ended_early_only_ends_again(make_config, elsewhere, monkeypatc
 
 
 def test_a_last_epoch_that_was_evaluated_out_of_turn_is_no_start(make_config, elsewhere):
-    run(make_config("BPR", epochs=4, eval_step=2))
-    longer = run(make_config("BPR", epochs=7, eval_step=2))
-    assert "evaluated after epoch 4 only because that was its last (eval_step=2)" in log_of(longer)
+    run(make_config("BPR", epochs=5, eval_step=2))
+    longer = run(make_config("BPR", epochs=8, eval_step=2))
+    assert "evaluated after epoch 5 only because that was its last (eval_step=2)" in log_of(longer)
     assert "resumed" not in log_of(longer)
-    assert same_result(longer["directory"], run(make_config("BPR", epochs=7, eval_step=2, **elsewhere))["directory"]) == []
+    assert same_result(longer["directory"], run(make_config("BPR", epochs=8, eval_step=2, **elsewhere))["directory"]) == []
     run(make_config("BPR", epochs=3, eval_step=2))
-    assert "at most 7 epochs, after epoch 7" in log_of(run(make_config("BPR", epochs=8, eval_step=2)))
+    assert "at most 8 epochs, after epoch 8" in log_of(run(make_config("BPR", epochs=10, eval_step=2)))
+
+
+def test_evaluations_come_after_every_so_many_epochs_and_after_the_last(make_config):
+    rows = RunDirectory(Path(run(make_config("BPR", epochs=7, eval_step=3))["directory"])).metrics()
+    assert [row["epoch"] + 1 for row in rows if "valid" in row] == [3, 6, 7]
 
 
 def test_other_settings_seeds_and_larger_caps_are_no_start(make_config):

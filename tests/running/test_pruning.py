@@ -157,3 +157,13 @@ def test_pruner_is_for_tpe_and_none_switches_it_off(command, capsys):
     assert "--pruner median needs --sampler tpe" in capsys.readouterr().err
     assert program.main([*command[:-1], "6", "--pruner", "none"]) == 0
     assert "pruned" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_taken_over_and_pruned_at_once_can_be_listed(make_config):
+    """A shorter run is taken over, and the judge has seen enough of it."""
+    short, longer = (make_config("BPR", **SPACE, **{**SETTINGS, "epochs": epochs}).trials() for epochs in (4, 6))
+    run_trials(prepare(short))
+    pruned = [one for one in search(longer, 8, 1, run_with(), "median") if one.pruned is not None]
+    assert pruned and all(RunDirectory(one.trial.path).settings()["epochs"] == 6 for one in pruned)
+    names = {one.trial.path.name for one in pruned}
+    assert names <= {found.path.name for found in find_runs([pruned[0].trial.path.parent])}

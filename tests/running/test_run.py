@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pytest
+import torch
 
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.data.dataset import RecDataset
@@ -277,3 +278,48 @@ def test_a_result_of_another_epoch_than_the_best_model_is_not_written(make_confi
     directory.finish(result)
     with pytest.raises(RunError, match=r"its best model has test recall@20 .*, and its best epoch 0\.9000"):
         directory.finish({**result, "test": {**result["test"], "recall@20": 0.9}})
+
+
+def test_the_width_of_a_modality_that_is_not_read_names_a_run_too(make_config, toy):
+    """MambaRec reduces to the narrowest of the widths that are there, whichever it reads."""
+    config = make_config("MambaRec", modalities=["text"])
+    before, whole = (run_path(one, RecDataset(one)) for one in (config, make_config("MambaRec")))
+    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy")[:, :8])
+    assert run_path(config, RecDataset(config)) != before
+    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy") * 2)  # another content of the same width changes nothing
+    named = run_path(config, RecDataset(config))
+    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy") * 2)
+    assert run_path(config, RecDataset(config)) == named
+    assert run_path(make_config("MambaRec"), RecDataset(make_config("MambaRec"))) != whole
+
+
+def test_a_stopped_run_that_kept_no_lists_goes_on_without_them(make_config, monkeypatch):
+    train_epoch = Trainer._train_epoch
+
+    def interrupted(self, loader, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return train_epoch(self, loader, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_train_epoch", interrupted)
+        run(make_config("BPR", save_recommended_topk=False))
+    with pytest.raises(RunError, match=r"kept no recommendations so far \(save_recommended_topk: false\)"):
+        run(make_config("BPR"), resume=True)
+    assert run(make_config("BPR", save_recommended_topk=False), resume=True)["epochs"] == 2
+
+
+def test_pairs_without_negatives_are_refused_where_the_loss_reads_them(make_config):
+    with pytest.raises(ConfigError, match="use_neg_sampling=False: the loss of MambaRec reads negatives; leave it out"):
+        run(make_config("MambaRec", use_neg_sampling=False))
+    check_batches(make_config("BM3"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("end2end", True), ("is_multimodal_model", False)])
+def test_a_key_that_takes_the_features_away_is_named(make_config, key, value):
+    with pytest.raises(ConfigError, match=f"^{key}={value} takes the item features away, and the model reads them"):
+        run(make_config("MGCN", **{key: value}))
+
+
+def test_convolutions_are_of_float32_in_every_process():
+    assert not torch.backends.cudnn.allow_tf32  # by an import, since a worker builds no Config

@@ -14,16 +14,11 @@ import numpy as np
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import listed, option, seeds_text, value_text
+from mambarec.config.identity import identity_names
 from mambarec.config.keys import keys_with
-from mambarec.config.yaml_files import parse_value
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
 BUDGET_KEYS = keys_with("budget", "selection")
-# What makes another model of any model. A model's YAML lists its own keys under model_identity; an entry KEY=VALUE is for a
-# part that this one value switches off, as cl_loss=0 does.
-IDENTITY_KEYS = keys_with("identity")
-# Without layers a graph is switched off.
-SWITCHED_OFF = ("n_layers=0", "n_ui_layers=0", "n_mm_layers=0", "num_layer=0")
 # What is computed of a trained model, which changes nothing in it.
 EVALUATION_KEYS = set(keys_with("evaluation"))
 _FEATURE_SUFFIX = "_feature_file"
@@ -51,12 +46,8 @@ def identity(record: Record) -> dict[str, Any]:
     """The settings that say which model this is, by key: those of IDENTITY_KEYS, of its YAML, and its feature files."""
     settings, defaults = record.settings(), record.defaults()
     declared = [*(defaults.get("model_identity") or []), *(record.config.get("model_identity") or [])]
-    names = [entry for entry in declared if "=" not in entry]
-    for entry in [*declared, *SWITCHED_OFF]:
-        key, sign, value = entry.partition("=")
-        if sign and key in settings and settings[key] == parse_value(value):
-            names.append(key)
-    keys = dict.fromkeys([*names, *IDENTITY_KEYS, *(key for key in settings if key.endswith(_FEATURE_SUFFIX))])
+    features = [key for key in settings if key.endswith(_FEATURE_SUFFIX)]
+    keys = dict.fromkeys([*identity_names(declared, settings), *features])
     found = {key: settings.get(key, defaults.get(key)) for key in keys if key in settings or key in defaults}
     modalities = found.get("modalities")
     if modalities and set(modalities) == _declared_modalities(settings):

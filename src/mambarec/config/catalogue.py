@@ -1,6 +1,8 @@
 """What models and data sets there are, and where their files and YAMLs lie."""
 
+import ast
 import difflib
+import hashlib
 import importlib
 import re
 import sys
@@ -110,6 +112,32 @@ def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:
     files = model_files(folder)
     spelled = _spelled(name, list(files), "model", [folder, MODELS] if folder else [MODELS])
     return spelled, files[spelled]
+
+
+def code_digest(file: Path) -> str:
+    """The SHA-256 of a model's file, and of the files beside it that it imports, directly or by one another."""
+    found, waiting = [file], [file]
+    while waiting:
+        beside = [file.with_name(f"{name}.py") for name in _imported(waiting.pop())]
+        waiting += (new := [path for path in dict.fromkeys(beside) if path.is_file() and path not in found])
+        found += new
+    content = [path.read_bytes() for path in (file, *sorted(found[1:]))]
+    return hashlib.sha256(content[0] if len(content) == 1 else b"\0".join(content)).hexdigest()
+
+
+def _imported(file: Path) -> list[str]:
+    """What a file imports, by the names that files beside it would have: x for x, models.x and `from models import x`."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return []  # the import of the model will say it
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [node.module or "", *(f"{node.module or ''}.{alias.name}" for alias in node.names)]
+    return [name.removeprefix("models.").removeprefix(".").partition(".")[0] for name in names]
 
 
 def find_dataset(name: str) -> str:

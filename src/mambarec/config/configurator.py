@@ -8,7 +8,6 @@ Keys and file names are MMRec's. A value that is a list where one value is expec
 
 import copy
 import difflib
-import hashlib
 import itertools
 import json
 import math
@@ -26,6 +25,7 @@ from mambarec.base.places import ANCHOR
 from mambarec.base.settings import Settings, checked, later, like, takes_list
 from mambarec.base.words import command, decimal_hint, is_python, option
 from mambarec.config.catalogue import (
+    code_digest,
     config_file,
     config_folders,
     declared_settings,
@@ -142,7 +142,7 @@ class Config(Mapping):
 
         self._values.update(model=model, dataset=dataset, model_path=folder and str(folder), tuned=tuned or False)
         if self.model_file.parent == folder:  # the file is no part of this version
-            self._values["model_code"] = hashlib.sha256(self.model_file.read_bytes()).hexdigest()
+            self._values["model_code"] = code_digest(self.model_file)
         self._resolve_paths()
         self._check_evaluation()
         self._set_device()
@@ -160,6 +160,10 @@ class Config(Mapping):
         if self._declared is not None and key not in self._declared and key not in self._values:
             raise UndeclaredKey(self["model"], key, self.model_file)
         return self._lazy[key]() if key in self._lazy else self._values.get(key)
+
+    def peek(self, key: str) -> Any:
+        """The value of a key, or None, without counting as read by the model."""
+        return self._values.get(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._values[key] = value
@@ -252,6 +256,8 @@ class Config(Mapping):
                 raise ConfigError(f"{_place(source)}'{key}' has an empty list of values")
             if is_axis and key in _SINGLE:
                 raise ConfigError(f"{_place(source)}{key} takes one value, not {list(value)}")
+            if is_axis and key in NEUTRAL_KEYS - _OF_YAMLS:
+                raise ConfigError(f"{_place(source)}{key} changes no result: several values would make the same run. Give one")
             if is_axis and key in self._listed.get(source, ()):
                 value = self._usable(key, value, default, source)
             written = value if is_axis else [value]
@@ -259,7 +265,8 @@ class Config(Mapping):
             if key not in self._values and key not in self.axes:
                 checked = [_as_written(one, found) for one, found in zip(written, checked, strict=True)]
             self.axes.pop(key, None)
-            self._values.pop(key, None)
+            if not FEATURE_KEY.fullmatch(key) or len(checked) > 1:  # the order of the modalities stays that of the YAML
+                self._values.pop(key, None)
             if len(checked) > 1:
                 self.axes[key] = distinct(checked)
             else:
@@ -390,7 +397,6 @@ class Config(Mapping):
             if self._values["gpu_id"] >= torch.cuda.device_count():
                 raise ConfigError(f"gpu_id={self._values['gpu_id']}: this machine has {torch.cuda.device_count()} GPU(s)")
             self._values["device"] = torch.device("cuda", self._values["gpu_id"])
-            torch.backends.cudnn.allow_tf32 = False  # fp32 is float32 in convolutions too, as it is in torch's products
         else:
             self._values["device"] = torch.device("cpu")
 

@@ -98,7 +98,7 @@ class RunSettings(Settings):
     learning_rate: float = key("Step size of the optimiser.", gt=0, also="lr")
     learning_rate_scheduler: list[float] = key(
         "The learning rate is multiplied by decay ** (epoch / epochs).",
-        takes="[decay, epochs], with epochs above 0",
+        takes="[decay, epochs], with decay above 0 and at most 1, and epochs above 0",
     )
     weight_decay: float = key("Weight decay of the optimiser.", ge=0)
     clip_grad_norm: Any = key(
@@ -106,7 +106,7 @@ class RunSettings(Settings):
         default=None,
         takes="a number above 0, or {max_norm: 5, norm_type: 2}, or null",
     )
-    eval_step: int = key("Evaluate on validation after every so many epochs.", gt=0, roles="budget")
+    eval_step: int = key("Evaluate on validation after every so many epochs, and after the last.", gt=0, roles="budget")
     req_training: bool = key("false: the model is evaluated without training.")
     use_neg_sampling: bool = key("Draw an item that the user does not have beside each pair.", roles="identity")
     use_full_sampling: bool = key("true: a batch holds users alone.", roles="identity")
@@ -171,9 +171,11 @@ class RunSettings(Settings):
     @field_validator("learning_rate_scheduler")
     @classmethod
     def _decay_and_epochs(cls, value: list[float]) -> list[float]:
-        if len(value) == 2 and value[1] > 0:
+        if len(value) == 2 and 0 < value[0] <= 1 and value[1] > 0:
             return value
-        raise ValueError("expected [decay, epochs]: the learning rate is multiplied by decay ** (epoch / epochs)")
+        raise ValueError(
+            "expected [decay, epochs], decay above 0, at most 1: the learning rate is multiplied by decay ** (epoch / epochs)"
+        )
 
     @field_validator("clip_grad_norm")
     @classmethod

@@ -159,6 +159,9 @@ class RecDataset:
     def check_features(self) -> None:
         """DataError where a model whose settings know the key `modalities` would get no features; no file is opened."""
         reads_some = self.config["is_multimodal_model"] and not self.config["end2end"]
+        if "modalities" in self.config and not reads_some:
+            key = "end2end" if self.config["end2end"] else "is_multimodal_model"
+            raise ConfigError(f"{key}={self.config[key]} takes the item features away, and the model reads them; leave it out")
         if "modalities" in self.config and reads_some and not self.modalities:
             raise DataError(
                 f"the model reads item features, and the data set {self.name} has none. {self._source('text')}; "
@@ -250,8 +253,11 @@ class RecDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of `digests`."""
-        return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in self.digests).encode()).hexdigest()
+        """Hash of `digests`, and of the widths of features that are there and not read: a model may count with them."""
+        lines = [f"{name} {digest}\n" for name, digest in self.digests]
+        if read := self.modalities:
+            lines += [f"{m} {width} wide\n" for m, width in self.feature_widths().items() if m not in read]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)

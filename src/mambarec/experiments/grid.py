@@ -102,7 +102,7 @@ def by_model(trials: Sequence[Config]) -> dict[tuple[str, str], list[Config]]:
 def varied(trials: Sequence[Config]) -> list[str]:
     """The keys in which trials of one model and data set differ, but for the seed."""
     first = trials[0]
-    return [key for key in first if key != "seed" and any(trial[key] != first[key] for trial in trials)]
+    return [key for key in first if key != "seed" and any(trial.peek(key) != first.peek(key) for trial in trials)]
 
 
 def by_point(trials: Sequence[Config]) -> dict[tuple[str, ...], list[Config]]:
@@ -110,7 +110,7 @@ def by_point(trials: Sequence[Config]) -> dict[tuple[str, ...], list[Config]]:
     keys = varied(trials)
     points: dict[tuple[str, ...], list[Config]] = {}
     for trial in trials:
-        points.setdefault(tuple(map(str, (trial[key] for key in keys))), []).append(trial)
+        points.setdefault(tuple(map(str, (trial.peek(key) for key in keys))), []).append(trial)
     return points
 
 
@@ -120,4 +120,4 @@ def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
     keys = varied(peers)
     if seed and any(peer["seed"] != trial["seed"] for peer in peers):
         keys.append("seed")
-    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value_text(trial[key])}" for key in keys)])
+    return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value_text(trial.peek(key))}" for key in keys)])

@@ -175,6 +175,7 @@ def _work_together(trial: Trial, data: list[Any], marker: str, workers: int, gpu
     from ray.train.torch import TorchConfig, TorchTrainer
 
     _set_up_node()
+    torch.set_num_threads(trial.config["threads"])  # part of the run's name
     if not Path(marker).exists() or not _has_data(trial):
         return Outcome(trial, error=f"{workers} workers of a trial need data and results in folders that the nodes share"), None
     config = trial.config

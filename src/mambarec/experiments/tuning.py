@@ -16,14 +16,14 @@ from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import count, seeds_text
 from mambarec.config.catalogue import TUNED_BUDGET, tuned_budget, tuned_file
-from mambarec.config.configurator import Config
+from mambarec.config.configurator import Axis, Config
+from mambarec.config.identity import identity_names
 from mambarec.config.keys import keys_with
 from mambarec.experiments.grid import by_model, by_point, plan, varied
 from mambarec.experiments.trials import Outcome, Trial
 
 # What is no setting of a model: how long it trains, what is evaluated, on which data and machine.
 _APART = {"seed", *keys_with("neutral", "budget", "selection", "evaluation", "machine", "data")}
-_IDENTITY = {*keys_with("identity")} - _APART  # beside the YAML's model_identity
 
 
 def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mapping[str, Any]) -> list[Config]:
@@ -33,13 +33,26 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
     """
     defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
     for config in defaults:
-        fixed = _IDENTITY | {*(config["model_identity"] or []), *(key for key in config if key.endswith("_feature_file"))}
+        features = [key for key in config if key.endswith("_feature_file")]
+        fixed = {*_identity(config), *features} - _APART
+        single = {key: value for key, value in given.items() if not isinstance(value, Axis)}
+        fixed |= {*_identity(config.at(**single))} & {*single} - _APART
         if refused := [key for key in given if key in fixed]:
             raise ConfigError(
                 f"--{refused[0]} makes another model of {config['model']}, and --save-best keeps the settings of the one that "
                 "its YAML describes; leave it out"
             )
     return defaults
+
+
+def _identity(config: Config) -> list[str]:
+    """The keys that say which model this is, at these settings."""
+    return identity_names(config.peek("model_identity") or [], config.plain())
+
+
+def _is_of_the_yaml(config: Config, default: Config) -> bool:
+    """Whether a point of a space is the model that its YAML describes."""
+    return all(config.peek(key) == default.peek(key) for key in {*_identity(config), *_identity(default)} - _APART)
 
 
 def shared_out(space: Sequence[Trial], defaults: Sequence[Trial]) -> tuple[list[Config], list[Config]]:
@@ -72,7 +85,7 @@ def save_best(
             [outcome for outcome in outcomes if of_it(outcome.trial)],
             configs,
             {trial.path for trial in space},
-            {trial.path for trial in defaults if of_it(trial)},
+            [trial for trial in defaults if of_it(trial)],
         )
         path = catalogue.config_folders()[0] / tuned_file(model, dataset)
         write_text(path, search.text(given, budget, sampler))
@@ -98,11 +111,12 @@ def _compare_budgets(path: Path) -> None:
 class _Search:
     """What was tried of one model on one data set.
 
-    configs: every point of the space. of_space, of_default: directories of the runs of the space and of the YAML's values.
+    configs: every point of the space. of_space: directories of its runs. defaults: the trials of the YAML's values. A point
+    that is another model than that of the YAML is tried, and is never the best.
     """
 
     def __init__(
-        self, outcomes: Sequence[Outcome], configs: Sequence[Config], of_space: set[Path], of_default: set[Path]
+        self, outcomes: Sequence[Outcome], configs: Sequence[Config], of_space: set[Path], defaults: Sequence[Trial]
     ) -> None:
         self.first, self.configs = configs[0], configs
         self.metric = self.first["valid_metric"]
@@ -111,10 +125,13 @@ class _Search:
         points = by_point([outcome.trial.config for outcome in outcomes]).values()
         self.points = [[by_config[id(config)] for config in point] for point in points]
         self.tried = [point for point in self.points if point[0].trial.path in of_space]
-        complete = [point for point in self.points if len(point) == len(self.seeds) and all(one.result for one in point)]
+        of_yaml = defaults[0].config
+        own = [point for point in self.points if _is_of_the_yaml(point[0].trial.config, of_yaml)]
+        complete = [point for point in own if len(point) == len(self.seeds) and all(one.result for one in point)]
         if not complete:
             name = f"{self.first['model']} on {self.first['dataset']}"
             raise RunError(f"--save-best: no setting of {name} was trained to its end with {seeds_text(self.seeds)}")
+        of_default = {trial.path for trial in defaults}
         self.default = next((point for point in complete if point[0].trial.path in of_default), None)
         # Of equal ones the YAML's values, else the first.
         self.best = max([self.default, *complete] if self.default else complete, key=self.value)

@@ -115,7 +115,12 @@ class _View:
     def graph(self, kind: str) -> str:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
         name = self.settings.get(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
-        if not (self.place / name).exists():
+        if (self.place / name).exists():
+            get_logger().warning(
+                "warning: %s is read as it is. Remove it, and the graph is made from the training pairs",
+                self.dataset.folder / name,
+            )
+        else:
             get_logger().info("%s has no %s; it is made from the training pairs", self.dataset.folder, name)
             interactions, made = self.dataset.inter_matrix("csr"), self.place.parent / name
             write_graph(made, interactions if kind == "user" else interactions.T)

@@ -211,7 +211,8 @@ class SampledMean(NamedTuple):
 class SampledPropagation(NamedTuple):
     """A batch, the rows of users and items that it reads, and LightGCN's propagation of its users and items.
 
-    seeds: places of the batch's users, then of its items, among the rows. extra: places of further nodes that were asked for.
+    sizes: how many users and items the batch has; mean gives their vectors in this order. extra: places of further nodes that
+    were asked for.
     """
 
     interaction: Tensor

@@ -310,6 +310,11 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
         elif finished := directory.result():  # by another process, while this one waited
             processes.from_first({"trains": False})
             return finished
+        if wish.resume and directory.is_stopped and config["save_recommended_topk"] and _kept_no_lists(directory):
+            raise RunError(
+                f"{directory.path} kept no recommendations so far (save_recommended_topk: false). Go on with this value, or "
+                "start over with --restart"
+            )
         if directory.is_stopped and not wish.resume:
             how = "pruned by a search" if directory.is_pruned else "stopped before its end"
             raise RunError(f"{directory.path} was {how}. Go on with --resume, or start over with --restart")
@@ -326,9 +331,6 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             if state := directory.last_checkpoint():
                 _take_up(trainer, state, directory)
                 logger.info("resumed after epoch %d", trainer.progress.epoch + 1)
-                if judgement and (epochs := judgement.ended(directory.metrics())):
-                    raise _pruned(directory, epochs, judgement)
-                directory.file(PRUNED).unlink(missing_ok=True)
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
@@ -336,6 +338,9 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
+            if state and judgement and (epochs := judgement.ended(directory.metrics())):
+                raise _pruned(directory, epochs, judgement)
+            directory.file(PRUNED).unlink(missing_ok=True)
             recorder = _Recorder(config, directory, trainer, wish.watch, judgement)
             processes.from_first({"trains": True, "state": state})
             # Of several processes each ends at once, since no other could finish an epoch without it.
@@ -411,13 +416,17 @@ def _shorter_runs(config: Config, dataset: RecDataset, directory: RunDirectory) 
 
 def _obstacle(config: Config, other: RunDirectory, epochs: int, trained: int) -> str | None:
     """Why a run with the cap `epochs`, `trained` of which are in its checkpoint, is no part of one with a larger cap."""
-    if trained == epochs and (trained - 1) % config["eval_step"]:
+    if trained == epochs and trained % config["eval_step"]:
         return f"it was evaluated after epoch {trained} only because that was its last (eval_step={config['eval_step']})"
     if _READS_EPOCHS.search(config.model_file.read_text(encoding="utf-8")):
         return f"{config.model_file.name} reads 'epochs', so that its training may depend on the cap"
-    if config["save_recommended_topk"] and other.file("per_user.npz").exists() and not other.file("topk.npz").exists():
+    if config["save_recommended_topk"] and _kept_no_lists(other):
         return "it kept no recommendations (save_recommended_topk: false)"
     return None
+
+
+def _kept_no_lists(directory: RunDirectory) -> bool:
+    return directory.file("per_user.npz").exists() and not directory.file("topk.npz").exists()
 
 
 _READS_EPOCHS = re.compile(r"""["']epochs["']""")

@@ -14,12 +14,13 @@ _LISTED = 1000  # places of a list that any data set may have
 
 def check_sizes(config: Config, dataset: RecDataset) -> None:
     """ConfigError where a setting asks for more than the data set has, or for more memory than there is."""
-    n_items, k = dataset.n_items, max(config["topk"])
-    if k > max(n_items, _LISTED):
+    n_items, longest = dataset.n_items, max(config["topk"])
+    if longest > max(n_items, _LISTED):
         raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
     for key in config:
-        if key.endswith("knn_k") and isinstance(config[key], int) and config[key] > n_items:
-            raise ConfigError(f"{key}={config[key]}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
+        k = config.peek(key) if key.endswith("knn_k") else None
+        if isinstance(k, int) and k > n_items:
+            raise ConfigError(f"{key}={k}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
     total = _memory(config["device"])
     size = 4 * _COPIES * (dataset.n_users + n_items) * config["embedding_size"]
     if size > total:
@@ -28,11 +29,11 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
             f"what training keeps of each number, take {size / 1e9:,.1f} GB; this machine has {total / 1e9:,.1f} GB"
         )
     n_tested = max(len(np.unique(dataset.users[split])) for split in ("valid", "test"))
-    size = 8 * 4 * n_tested * k  # lists, hits and the values of a metric at each place
+    size = 8 * 4 * n_tested * longest  # lists, hits and the values of a metric at each place
     if size > total:
         raise ConfigError(
-            f"topk={config['topk']}: lists of {k:,} items for {n_tested:,} users take {size / 1e9:,.1f} GB; this machine has "
-            f"{total / 1e9:,.1f} GB"
+            f"topk={config['topk']}: lists of {longest:,} items for {n_tested:,} users take {size / 1e9:,.1f} GB; this machine "
+            f"has {total / 1e9:,.1f} GB"
         )
 
 

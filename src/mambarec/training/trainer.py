@@ -144,7 +144,7 @@ class Trainer:
                 row["seconds_train"] = time.perf_counter() - started
                 progress.seconds_train += row["seconds_train"]
             progress.epoch += 1
-            if progress.epoch % self.config["eval_step"] == 0 or progress.epoch == last_epoch:
+            if (progress.epoch + 1) % self.config["eval_step"] == 0 or progress.epoch == last_epoch:
                 self._validate(valid, test, recorder, row)
             recorder.epoch(row)
             recorder.checkpoint(self, last=False)
@@ -318,6 +318,9 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
     sizes = [(parameter.numel(), is_feature(parameter)) for parameter in model.parameters()]
     return sum(size for size, _ in sizes), sum(size for size, feature in sizes if not feature)
+
+
+torch.backends.cudnn.allow_tf32 = False  # in every process: fp32 is float32 in convolutions too, as in torch's products
 
 
 def init_seed(seed: int) -> None:
