@@ -60,7 +60,8 @@ class LightGCN(GeneralRecommender):
         """calculate_loss with vectors propagated over the sampled layers."""
         table = sample.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
         propagated, embedded = (rows.split(sample.sizes) for rows in (sample.mean(table), sample.of_batch(table)))
-        # Of several processes each has a part of the batch: a norm shrinks with the root of its rows, and EmbLoss divides by them.
+        # Each of several processes has a part of the batch. A norm shrinks with the root of its rows, and EmbLoss divides by
+        # their number.
         weight = self.reg_weight * (self.batch_size / self.whole_batch) ** 0.5
         return self._bpr(sample.interaction, *propagated) + weight * self._penalty(sample.interaction, *embedded)
 
