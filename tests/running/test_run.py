@@ -310,7 +310,7 @@ def test_a_stopped_run_that_kept_no_lists_goes_on_without_them(make_config, monk
 
 
 def test_pairs_without_negatives_are_refused_where_the_loss_reads_them(make_config):
-    with pytest.raises(ConfigError, match="use_neg_sampling=False: the loss of MambaRec reads negatives; leave it out"):
+    with pytest.raises(ConfigError, match="use_neg_sampling=False: MambaRec is trained with negatives; leave it out"):
         run(make_config("MambaRec", use_neg_sampling=False))
     check_batches(make_config("BM3"))
 

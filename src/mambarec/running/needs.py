@@ -30,7 +30,7 @@ def check_batches(config: Config) -> None:
         return
     asked = model_values(config["model"])
     if not config["use_neg_sampling"] and asked.get("use_neg_sampling", True) and not asked.get("use_full_sampling"):
-        raise ConfigError(f"use_neg_sampling=False: the loss of {config['model']} reads negatives; leave it out")
+        raise ConfigError(f"use_neg_sampling=False: {config['model']} is trained with negatives; leave it out")
     for key in ("use_full_sampling", "use_neighborhood_loss"):
         if config[key] and not asked.get(key):
             raise ConfigError(f"{key}={config[key]}: the loss of {config['model']} does not read such batches; leave it out")
