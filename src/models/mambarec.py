@@ -132,7 +132,7 @@ class MambaRec(GeneralRecommender):
             self.feature_tables = nn.ParameterDict({m: nn.Parameter(table.clone()) for m, table in features.items()})
 
         factor, local = setting("reduction_factor", 8), setting("use_local_alignment", True)
-        if not local and (unread := [key for key in FIXED_WHEN_RELEASED if config[key] is not None]):
+        if not local and (unread := [key for key in ("feature_map", "attention_reduction") if config[key] is not None]):
             raise ValueError(f"{unread[0]}={config[unread[0]]} has no effect with use_local_alignment: false; leave it out")
         if self.released:
             self.modal_encoders = _released_encoders(features, factor, dim, local)

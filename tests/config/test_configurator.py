@@ -475,12 +475,6 @@ def test_a_grid_reads_no_key_in_the_place_of_its_model(given, add_lines):
     assert "toy.yaml sets 'missing_seed', but nothing read it" in trials[0].unread()
 
 
-def test_another_feature_file_keeps_the_order_of_the_modalities(given):
-    names = [key for key in given("", model="VBPR") if key.endswith("_feature_file")]
-    config = given("--vision_feature_file clip.npy", model="VBPR")
-    assert [key for key in config if key.endswith("_feature_file")] == names and config["vision_feature_file"] == "clip.npy"
-
-
 def test_a_misspelt_key_is_reported_where_nobody_declares_the_keys(given, add_lines, undeclared):
     add_lines("dataset/toy.yaml", "quux: 1")
     config = undeclared("bedding_size: 32")

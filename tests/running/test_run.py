@@ -280,19 +280,6 @@ def test_a_result_of_another_epoch_than_the_best_model_is_not_written(make_confi
         directory.finish({**result, "test": {**result["test"], "recall@20": 0.9}})
 
 
-def test_the_width_of_a_modality_that_is_not_read_names_a_run_too(make_config, toy):
-    """MambaRec reduces to the narrowest of the widths that are there, whichever it reads."""
-    config = make_config("MambaRec", modalities=["text"])
-    before, whole = (run_path(one, RecDataset(one)) for one in (config, make_config("MambaRec")))
-    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy")[:, :8])
-    assert run_path(config, RecDataset(config)) != before
-    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy") * 2)  # another content of the same width changes nothing
-    named = run_path(config, RecDataset(config))
-    np.save(toy / "image_feat.npy", np.load(toy / "image_feat.npy") * 2)
-    assert run_path(config, RecDataset(config)) == named
-    assert run_path(make_config("MambaRec"), RecDataset(make_config("MambaRec"))) != whole
-
-
 def test_a_stopped_run_that_kept_no_lists_goes_on_without_them(make_config, monkeypatch):
     train_epoch = Trainer._train_epoch
 

@@ -265,8 +265,7 @@ class Config(Mapping):
             if key not in self._values and key not in self.axes:
                 checked = [_as_written(one, found) for one, found in zip(written, checked, strict=True)]
             self.axes.pop(key, None)
-            if not FEATURE_KEY.fullmatch(key) or len(checked) > 1:  # the order of the modalities stays that of the YAML
-                self._values.pop(key, None)
+            self._values.pop(key, None)
             if len(checked) > 1:
                 self.axes[key] = distinct(checked)
             else:

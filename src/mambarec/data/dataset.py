@@ -253,12 +253,8 @@ class RecDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of `digests`, and of the widths of features that are there and not read: a model may count with them."""
-        lines = [f"{name} {digest}\n" for name, digest in self.digests]
-        read = self.modalities
-        if read and any(path.exists() for modality, path in self.feature_files.items() if modality not in read):
-            lines += [f"{m} {width} wide\n" for m, width in self.feature_widths().items() if m not in read]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Hash of `digests`."""
+        return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in self.digests).encode()).hexdigest()
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
