@@ -324,7 +324,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
     for row in rows:
         for one in row.measured:
             of_pair = groups[one.pairs]
-            for group in np.unique(of_pair):
+            for group in np.unique(of_pair[of_pair > 0]):
                 mean = similarity[groups == group].mean()
                 share = one.hits[of_pair == group].mean()
                 parts.append({"model": row.point.label, "group": group, "similarity": f"{mean:.2f}", f"recall@{K}": share})

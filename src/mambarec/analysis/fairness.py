@@ -208,7 +208,8 @@ def check_same_data(records: Sequence[Record]) -> None:
     for record in records:
         interactions = record.config.get("inter_file_name")
         files, other = read.setdefault(_features_text(record), (set(record.environment.get("data_files", {})), record))
-        if differing := files ^ set(record.environment.get("data_files", {})):
+        own = set(record.environment.get("data_files", {}))
+        if files and own and (differing := files ^ own):  # a run from before the files were recorded has none
             raise RunError(
                 f"{record.source} and {other.source} were made on different data: only one of them had {min(differing)}. "
                 "Compare runs of one form of the data: --experiment NAME, or --results with a folder of these alone"

@@ -198,6 +198,8 @@ def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
         raise DataError(
             f"{path} has {len(frame):,} rows; expected one for each of the {size:,} {kind}s, with the numbers 0 … {size - 1}"
         )
+    if path.name == ITEMS and "original_id" not in frame:
+        return
     ids = frame["original_id"] if path.name == ITEMS else frame.drop(columns=columns[-1]).iloc[:, 0]
     if ids.duplicated().any():
         raise DataError(f"{path}: the original id {ids[ids.duplicated()].iloc[0]!r} is there twice")
