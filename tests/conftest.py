@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mambarec.data.dataloader import TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.trials import one_after_the_other
 from mambarec.running.run import run
+from mambarec.training.trainer import Trainer
 
 settings.register_profile("steady", derandomize=True)  # --hypothesis-profile default draws other examples each time
 settings.load_profile("steady")
@@ -76,6 +78,26 @@ def in_this_process(monkeypatch):
 
     for program in (sweep, report):
         monkeypatch.setattr(program, "LocalProcesses", lambda jobs: one_after_the_other)
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch):
+    """`with interrupted_after(epochs):` what trains in it is interrupted behind so many epochs."""
+
+    @contextmanager
+    def interrupted(epochs: int):
+        train_epoch = Trainer._train_epoch
+
+        def train(self, loader, epoch):
+            if epoch == epochs:
+                raise KeyboardInterrupt
+            return train_epoch(self, loader, epoch)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Trainer, "_train_epoch", train)
+            yield
+
+    return interrupted
 
 
 @pytest.fixture

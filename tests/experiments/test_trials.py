@@ -28,27 +28,10 @@ def grid(make_config):
     return make_config("BPR", reg_weight=Axis([0.1, 0.01]), seed=Axis([1, 2]), epochs=3).trials()
 
 
-def stop_after(epochs: int, monkeypatch):
-    """Let the training of any model end by an interruption after so many epochs."""
-    from mambarec.training.trainer import Trainer
-
-    train_epoch = Trainer._train_epoch
-
-    def interrupted(self, loader, epoch):
-        if epoch == epochs:
-            raise KeyboardInterrupt
-        return train_epoch(self, loader, epoch)
-
-    monkeypatch.setattr(Trainer, "_train_epoch", interrupted)
-    return train_epoch
-
-
-def test_the_plan_tells_finished_stopped_and_new_apart(grid, monkeypatch, capsys):
+def test_the_plan_tells_finished_stopped_and_new_apart(grid, interrupted_after, capsys):
     run(grid[0])
-    with monkeypatch.context() as patch:
-        stop_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(grid[1])
+    with interrupted_after(1):
+        run(grid[1])
     trials = prepare(grid)
     assert [trial.state for trial in trials] == ["finished", "stopped", "new", "new"]
     before = [path.stat().st_mtime_ns for path in trials[0].path.iterdir()]

@@ -106,21 +106,10 @@ def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, t
         shutil.copytree(kept, path)
 
 
-def test_a_damaged_checkpoint_is_said_with_the_one_that_serves(make_config, monkeypatch, capsys):
-    from mambarec.training.trainer import Trainer
-
-    train_epoch = Trainer._train_epoch
-
-    def interrupted(self, loader, epoch):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return train_epoch(self, loader, epoch)
-
+def test_a_damaged_checkpoint_is_said_with_the_one_that_serves(make_config, interrupted_after, capsys):
     config = make_config("BPR", epochs=3)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_epoch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
+    with interrupted_after(2):
+        run(config)
     path = _path(config)
     (path / "checkpoint.pt").write_bytes(b"damaged")
     run(config, resume=True)

@@ -36,17 +36,9 @@ def test_it_ends_like_one_that_had_the_larger_cap_from_the_start(model, make_con
     assert longer["directory"] != shorter["directory"] and run(make_config(model, epochs=2)) == shorter
 
 
-def test_it_goes_on_from_the_longest_that_was_stopped_or_finished(make_config, elsewhere, monkeypatch):
+def test_it_goes_on_from_the_longest_that_was_stopped_or_finished(make_config, elsewhere, interrupted_after):
     run(make_config("BPR", epochs=2))
-    train_epoch = Trainer._train_epoch
-
-    def interrupted(self, loader, epoch):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return train_epoch(self, loader, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "_train_epoch", interrupted)
+    with interrupted_after(3):
         run(make_config("BPR", epochs=6))
     longer = run(make_config("BPR", epochs=7))
     assert "the run with at most 6 epochs, after epoch 3" in log_of(longer)

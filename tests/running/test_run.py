@@ -280,16 +280,8 @@ def test_a_result_of_another_epoch_than_the_best_model_is_not_written(make_confi
         directory.finish({**result, "test": {**result["test"], "recall@20": 0.9}})
 
 
-def test_a_stopped_run_that_kept_no_lists_goes_on_without_them(make_config, monkeypatch):
-    train_epoch = Trainer._train_epoch
-
-    def interrupted(self, loader, epoch):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return train_epoch(self, loader, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "_train_epoch", interrupted)
+def test_a_stopped_run_that_kept_no_lists_goes_on_without_them(make_config, interrupted_after):
+    with interrupted_after(1):
         run(make_config("BPR", save_recommended_topk=False))
     with pytest.raises(RunError, match=r"kept no recommendations so far \(save_recommended_topk: false\)"):
         run(make_config("BPR"), resume=True)
