@@ -139,8 +139,8 @@ class Run(Described):
         names = None if users is None else arguments.identifiers("users", users)
         dataset = self.trained.dataset
         numbers = lists.evaluated_users(dataset) if names is None else user_identifiers(dataset).numbers(names)
-        if strangers := int((~np.isin(numbers, lists.trained_users(dataset))).sum()):
-            get_logger().warning("%d of the users have no training pair: the model knows nothing of them", strangers)
+        if strangers := lists.about_strangers(dataset, numbers):
+            get_logger().warning("%s", strangers)
         frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
         return with_titles(pd.concat(frames, ignore_index=True), self._titles)
 

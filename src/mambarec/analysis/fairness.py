@@ -207,9 +207,9 @@ def check_same_data(records: Sequence[Record]) -> None:
     read: dict[str, tuple[set[str], Record]] = {}  # the names of the files, by which features a run reads
     for record in records:
         interactions = record.config.get("inter_file_name")
-        files, other = read.setdefault(_features_text(record), (set(record.environment.get("data_files", {})), record))
-        own = set(record.environment.get("data_files", {}))
-        if files and own and (differing := files ^ own):  # a run from before the files were recorded has none
+        own = set(record.environment.get("data_files", {}))  # empty for a run from before the files were recorded
+        files, other = read.setdefault(_features_text(record), (own, record)) if own else (own, record)
+        if differing := files ^ own:
             raise RunError(
                 f"{record.source} and {other.source} were made on different data: only one of them had {min(differing)}. "
                 "Compare runs of one form of the data: --experiment NAME, or --results with a folder of these alone"

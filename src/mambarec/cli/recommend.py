@@ -17,6 +17,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving.lists import (
+    about_strangers,
     evaluated_users,
     known_users,
     listed_users,
@@ -155,9 +156,8 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
     known = trained_users(trained.dataset)
     if options.all and (left_out := len(np.setdiff1d(trained.dataset.present_users, known))):
         show(f"{left_out:,} users without training pairs left out", file=sys.stderr)
-    strangers = ~np.isin(users, known)
-    if strangers.any():
-        show(f"{strangers.sum():,} of the users have no training pair: the model knows nothing of them", file=sys.stderr)
+    if strangers := about_strangers(trained.dataset, users):
+        show(strangers, file=sys.stderr)
 
 
 def _users(options: argparse.Namespace, dataset: RecDataset) -> np.ndarray:

@@ -130,9 +130,9 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
     source = report.source(options.interactions, "interactions")
     wanted = [options.user_column, options.item_column, options.rating_column, options.time_column]
     layout = layout_of(engine, source, options.columns, options.encoding, [name for name in wanted if name])
-    if is_without_header(layout, source):
+    if is_without_header(layout):
         source.note(no_header())
-    if seems_header(layout, source):
+    if seems_header(layout):
         source.note(f"The first line looks like a header, and is read as data. If it is one, leave {option('columns')} out")
     if _seem_swapped(options):
         both = [option("user-column", options.user_column), option("item-column", options.item_column)]

@@ -28,6 +28,12 @@ def trained_users(dataset: RecDataset) -> np.ndarray:
     return np.unique(dataset.users["train"])
 
 
+def about_strangers(dataset: RecDataset, users: np.ndarray) -> str:
+    """A sentence on those of some users (N,) who have no training pair; empty where all have one."""
+    n = int((~np.isin(users, trained_users(dataset))).sum())
+    return f"{n:,} of the users have no training pair: the model knows nothing of them" if n else ""
+
+
 def listed_users(path: Path) -> list[str]:
     """The ids in a text file, one a line, quoted or not; DataError where there is none."""
     if not path.exists():

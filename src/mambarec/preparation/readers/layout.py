@@ -599,17 +599,14 @@ def _head(path: Path) -> bytes:
 
 
 def first_lines(path: Path, count: int) -> list[str]:
-    """The first lines of a file, without blank ones, one that says the separator, and line ends; a tab stands for each `::`.
+    """The first lines of a file, without blank ones, one that says the separator, and line ends.
 
     What is not UTF-8 in them is replaced.
     """
     encoding = encoding_of(_head(path))
     lines = _first_lines(path, count, "utf-8-sig" if encoding == "utf-8" else encoding)
-    if lines and _said(lines[0]):
-        lines = lines[1:]
-    elif _has_colons(lines):
-        lines = [line.replace(COLONS, "\t") for line in lines]
-    return [line.rstrip("\r\n") for line in lines]
+    below = lines[1:] if lines and _said(lines[0]) else lines
+    return [line.rstrip("\r\n") for line in below]
 
 
 def _first_lines(path: Path, count: int, encoding: str = "utf-8-sig", blank: bool = False) -> list[str]:

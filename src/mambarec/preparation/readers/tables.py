@@ -86,17 +86,17 @@ def no_header() -> str:
     )
 
 
-def is_without_header(layout: Layout, source: Source) -> bool:
+def is_without_header(layout: Layout) -> bool:
     """Whether the first line of a text file looks like data: it has numbers, or what stands in the lines below too."""
     if not layout.separator or not layout.has_header or layout.names == [f"{n}" for n in range(len(layout.names))]:
         return False
     if any(re.fullmatch(r"[-+]?[0-9]+([.,][0-9]+)?", name) for name in layout.names):
         return True
-    below = [line.split(layout.separator) for line in first_lines(source.path, _SAMPLE)[1:]]
+    below = [line.split(layout.separator) for line in first_lines(layout.path, _SAMPLE)[1:]]
     return any(field.strip(' "') == name != "" for fields in below for field, name in zip(fields, layout.names, strict=False))
 
 
-def seems_header(layout: Layout, source: Source) -> bool:
+def seems_header(layout: Layout) -> bool:
     """Whether the first line of a text file is read as data, and looks like a header.
 
     A header has the names that were given, or words without digits that do not stand in the column below them.
@@ -104,7 +104,7 @@ def seems_header(layout: Layout, source: Source) -> bool:
     if not layout.separator or layout.has_header:
         return False
     first, *below = [
-        [field.strip(" \"'") for field in line.split(layout.separator)] for line in first_lines(source.path, _SAMPLE)
+        [field.strip(" \"'") for field in line.split(layout.separator)] for line in first_lines(layout.path, _SAMPLE)
     ]
     if first == layout.names:
         return True
@@ -122,7 +122,7 @@ def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
     if not places:
         names = ", ".join(name or "(no name)" for name in layout.names if name != LINE)
         alike = [name for name in layout.names if trimmed_text(name).casefold() == trimmed_text(wanted).casefold()]
-        hint = f". Did you mean '{alike[0]}'?" if alike else f". {no_header()}" if is_without_header(layout, source) else ""
+        hint = f". Did you mean '{alike[0]}'?" if alike else f". {no_header()}" if is_without_header(layout) else ""
         raise DataError(f"{source.path} has no column '{wanted}' ({asked_by}); it has: {names}{hint}")
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)
