@@ -13,13 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mambarec.base.stopping import stop as stop_state
 from mambarec.cli import train as program
 from mambarec.preparation.demo import ensure_demo
-from mambarec.running.directory import same_result
+from mambarec.running.directory import RunDirectory, same_result
+from mambarec.running.run import run
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SINGLE = "-m BPR --epochs 4 --resume"
+SLOWLY = "--train_batch_size 12"  # an epoch takes about a second, so that a signal comes before the last one
 GRID = "-m BPR LightGCN --seed 1 2 --epochs 3 --jobs 2"
 UNTIL_THE_END = "--checkpoint_seconds 3600"  # so that nothing is saved before a stop
 
@@ -101,7 +104,7 @@ def only_run(place: Path, model: str = "BPR") -> Path:
 
 
 def test_a_run_that_is_stopped_saves_the_epoch_it_is_in_and_goes_on_to_the_same_result(command, tmp_path):
-    with started(command(f"{SINGLE} {UNTIL_THE_END}")) as process:
+    with started(command(f"{SINGLE} {SLOWLY} {UNTIL_THE_END}")) as process:
         wait_for(process, "epoch 1/4")
         stop(process, signal.SIGINT)
         words = ended_clean(process, tmp_path / "results", signal.SIGINT)
@@ -111,9 +114,9 @@ def test_a_run_that_is_stopped_saves_the_epoch_it_is_in_and_goes_on_to_the_same_
         rf"stopped: epoch (\d) of at most 4 is saved: {re.escape(str(run))}. The same command goes on after it", words
     )[1]
     assert f"stopped by the user after epoch {epoch}" in (run / "train.log").read_text()
-    assert program.main(command(SINGLE)[2:]) == 0
+    assert program.main(command(f"{SINGLE} {SLOWLY}")[2:]) == 0
     assert f"resumed after epoch {epoch}" in (run / "train.log").read_text()
-    assert program.main(command(SINGLE, "whole")[2:]) == 0
+    assert program.main(command(f"{SINGLE} {SLOWLY}", "whole")[2:]) == 0
     assert same_result(run, only_run(tmp_path / "whole")) == []
 
 
@@ -132,7 +135,7 @@ def test_workers_save_and_end_with_the_command_that_started_them(command, tmp_pa
 
 @pytest.mark.slow
 def test_a_second_signal_stops_at_once(command, tmp_path):
-    with started(command(f"-m BPR --epochs 400 --train_batch_size 12 {UNTIL_THE_END}")) as process:
+    with started(command(f"-m BPR --epochs 400 {SLOWLY} {UNTIL_THE_END}")) as process:
         wait_for(process, "epoch   1/400")
         time.sleep(0.5)  # the second epoch has begun, and takes longer than that
         stop(process, signal.SIGTERM)
@@ -140,6 +143,32 @@ def test_a_second_signal_stops_at_once(command, tmp_path):
         stop(process, signal.SIGINT)
         words = ended_clean(process, tmp_path / "results", signal.SIGINT)
     assert words.startswith("stopped before an epoch was saved")
+
+
+def test_a_stop_after_the_result_is_written_says_that_it_is_saved(make_config, monkeypatch, capfd, tmp_path):
+    class Ended(BaseException):
+        pass
+
+    def exit(status):
+        raise Ended
+
+    def finish(self, result):
+        real(self, result)
+        stop_state.on_signal(signal.SIGINT, None)
+
+    real = RunDirectory.finish
+    monkeypatch.setattr(RunDirectory, "finish", finish)
+    monkeypatch.setattr(stop_state, "exit", exit)
+    monkeypatch.setattr(stop_state, "signal", None)
+    handlers = {number: signal.getsignal(number) for number in STATUS}
+    try:
+        with pytest.raises(Ended):
+            run(make_config("BPR", epochs=1))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    (path,) = tmp_path.rglob("result.json")
+    assert capfd.readouterr().err.endswith(f"stopped after the end of the training. Its result is saved: {path.parent}\n")
 
 
 def test_a_stop_during_the_imports_is_one_line(command, tmp_path):

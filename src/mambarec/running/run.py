@@ -163,6 +163,8 @@ class _Recorder:
 
     def last_words(self, resume: bool) -> str:
         """What a stop leaves, and how to go on."""
+        if self.directory.is_finished:
+            return f"stopped after the end of the training. Its result is saved: {self.directory.path}"
         if not self.saved:
             return f"stopped before an epoch was saved: {self.directory.path}. The same command starts anew"
         saved = f"epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}"
