@@ -271,10 +271,19 @@ def test_the_code_of_a_run_is_that_of_the_files_which_its_model_imports_too(tmp_
     write("blend", "import torch\nfrom models.layers import Gate\n")
     write("layers", "from models import mlp\n")
     write("mlp", "MLP = 1\n")
-    write("other", "x = 1\n")
+    write("other", "from mambarec.nn import graph\n")
+    write("mambarec", "a model that is no import of the others")
     known = code_digest(tmp_path / "blend.py")
-    write("other", "x = 2\n")
+    write("other", "from mambarec.nn import graph\n\n")
     assert code_digest(tmp_path / "blend.py") == known
     write("mlp", "MLP = 2\n")
     assert code_digest(tmp_path / "blend.py") != known
-    assert code_digest(tmp_path / "other.py") == hashlib.sha256(b"x = 2\n").hexdigest()  # alone, as it always was
+    write("layers", "from . import mlp\nfrom .gates import Gate\n")
+    write("gates", "Gate = 1\n")
+    digests = {code_digest(tmp_path / "blend.py")}
+    for name in ("gates", "mlp"):
+        write(name, "Gate = 2\n")
+        digests.add(code_digest(tmp_path / "blend.py"))
+    assert len(digests) == 3
+    alone = (tmp_path / "other.py").read_bytes()
+    assert code_digest(tmp_path / "other.py") == hashlib.sha256(alone).hexdigest()  # as it always was

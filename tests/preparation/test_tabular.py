@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from mambarec.base import files
 from mambarec.base.errors import ConfigError, DataError
@@ -273,6 +274,17 @@ def test_a_model_whose_column_is_empty_is_refused_before_the_folder_is_there(cal
         "table", "--interactions", tmp_path / "visits.csv", *visits, "--items", tmp_path / "items.csv", *words
     )
     assert status == 2 and message in err and not (tmp_path / "data" / "mine").exists()
+
+
+def test_pictures_of_a_folder_are_encoded_where_the_column_of_pictures_is_empty(call, visits, tmp_path):
+    pd.DataFrame({"what": range(19), "file": None}).to_csv(tmp_path / "items.csv", index=False)
+    (tmp_path / "pictures").mkdir()
+    for item in range(19):
+        Image.new("RGB", (4, 4), (item * 10, 0, 0)).save(tmp_path / "pictures" / f"{item}.png")
+    words = ["--image-column", "file", "--images", tmp_path / "pictures", "--image-model", "statistics"]
+    visited = ["--interactions", tmp_path / "visits.csv", *visits, "--items", tmp_path / "items.csv"]
+    assert call("table", *visited, *words)[0] == 0
+    assert np.load(tmp_path / "data" / "mine" / "image_feat.npy").std(0).any()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

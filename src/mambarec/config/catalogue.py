@@ -126,7 +126,10 @@ def code_digest(file: Path) -> str:
 
 
 def _imported(file: Path) -> list[str]:
-    """What a file imports, by the names that files beside it would have: x for x, models.x and `from models import x`."""
+    """What a file imports, by the names that files beside it would have: x for x, models.x and `from models import x`.
+
+    `mambarec` is this package, and no file of that name.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
@@ -136,8 +139,10 @@ def _imported(file: Path) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names += [node.module or "", *(f"{node.module or ''}.{alias.name}" for alias in node.names)]
-    return [name.removeprefix("models.").removeprefix(".").partition(".")[0] for name in names]
+            module = "." * node.level + (node.module or "")
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    files = [name.lstrip(".").removeprefix("models.") for name in names if name.partition(".")[0] != "mambarec"]
+    return [name.partition(".")[0] for name in files]
 
 
 def find_dataset(name: str) -> str:

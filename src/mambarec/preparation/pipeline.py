@@ -172,7 +172,8 @@ def _check_encoders(options: argparse.Namespace, known: Mapping[str, int]) -> No
     """DataError where a model is to encode what no item has. known: how many items have a text, and how many a picture."""
     for kind, what in (("text", "text"), ("image", "picture")):
         model = getattr(options, f"{kind}_model")
-        if model and known.get(kind) == 0:
+        in_a_folder = kind == "image" and options.images
+        if model and known.get(kind) == 0 and not in_a_folder:
             raise DataError(
                 f"{option(f'{kind}-model', model)} has nothing to encode: no item that is kept has a {what}. Look at the "
                 "column, or leave the option out"
