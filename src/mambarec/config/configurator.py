@@ -87,12 +87,7 @@ class Config(Mapping):
         search: the keys of the YAML's search_space are axes; those of wide_search_space with 'wide'.
         """
         overrides = dict(overrides or {})
-        for key in overrides.keys() & _OF_YAMLS:
-            raise ConfigError(f"{option(key)}: only a YAML sets this key. Several values of another key make a grid")
-        for key in overrides.keys() & _OF_PROGRAM:
-            raise ConfigError(
-                f"{option(key)}: the program sets this key itself" + "; use_gpu and gpu_id choose it" * (key == "device")
-            )
+        _check_settable(overrides)
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
         dataset = find_dataset(dataset)
@@ -104,27 +99,21 @@ class Config(Mapping):
         self.left_out: list[str] = []  # a line for each value of a grid that cannot be used
         self.axes: dict[str, list] = {}
 
-        layers = [shared_yaml("overall.yaml"), *filter(None, [config_file(f"dataset/{dataset}.yaml")])]
-        layers += model_yamls(model, folder)[:1]
-        contents = [(path.name, read_yaml(path)) for path in layers]
+        contents = _yaml_contents(model, dataset, folder)
         asked = ChainMap(overrides, *(content for _, content in reversed(contents)))
         tuned = tuned_file(model, dataset) if asked.get("tuned") is True else None
         declared = declared_settings(model, self.model_file)
         self._schemas: list[type[Settings]] = [RunSettings, *([declared] if declared else [])]
         if declared:
-            defaults = {key: one.get_default() for key, one in declared.model_fields.items() if not one.is_required()}
-            contents.insert(1, (declared.__name__, defaults))
+            contents.insert(1, (declared.__name__, _defaults(declared)))
         if asked.get("mg"):
             self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(shared_yaml("mg.yaml"))))
         if declared:
             for name, content in contents:
                 self._check_known(name, content, model, folder)
-        self._listed: dict[str, list[str]] = {}  # the keys under hyper_parameters, by the YAML that lists them
-        for name, content in contents:
-            self._listed[name] = content.get("hyper_parameters") or []
-            if not isinstance(self._listed[name], list) or not all(isinstance(key, str) for key in self._listed[name]):
-                raise ConfigError(f"{name}: hyper_parameters={self._listed[name]!r}; expected a list of keys")
+        # the keys under hyper_parameters, by the YAML that lists them
+        self._listed = {name: _hyper_parameters(name, content) for name, content in contents}
         self._grid_keys = {"seed", *itertools.chain(*self._listed.values())}
         for name, content in contents:
             self._merge(name, content)
@@ -398,6 +387,35 @@ class Config(Mapping):
             self._values["device"] = torch.device("cuda", self._values["gpu_id"])
         else:
             self._values["device"] = torch.device("cpu")
+
+
+def _check_settable(overrides: Iterable[str]) -> None:
+    """ConfigError for a key that a user cannot set."""
+    for key in overrides:
+        if key in _OF_YAMLS:
+            raise ConfigError(f"{option(key)}: only a YAML sets this key. Several values of another key make a grid")
+        if key in _OF_PROGRAM:
+            hint = "; use_gpu and gpu_id choose it" if key == "device" else ""
+            raise ConfigError(f"{option(key)}: the program sets this key itself{hint}")
+
+
+def _yaml_contents(model: str, dataset: str, folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    """The names and contents of the YAMLs of every run, the data set and the model. A later one overrides an earlier one."""
+    paths = [shared_yaml("overall.yaml"), config_file(f"dataset/{dataset}.yaml"), *model_yamls(model, folder)[:1]]
+    return [(path.name, read_yaml(path)) for path in paths if path]
+
+
+def _defaults(declared: type[Settings]) -> dict[str, Any]:
+    """The values that a model's class gives its keys."""
+    return {key: one.get_default() for key, one in declared.model_fields.items() if not one.is_required()}
+
+
+def _hyper_parameters(name: str, content: Mapping[str, Any]) -> list[str]:
+    """The keys that a YAML lists under hyper_parameters."""
+    keys = content.get("hyper_parameters") or []
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f"{name}: hyper_parameters={keys!r}; expected a list of keys")
+    return keys
 
 
 def search_space_key(search: bool | str) -> str:
