@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,13 @@ from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
 from mambarec.analysis.studies import STUDIES, check_computes, configuration, keep_free, plan_study
-from mambarec.analysis.tables import ENDINGS, FORMATS, rendered
-from mambarec.base.console import Parser, show
+from mambarec.analysis.tables import FORMATS, rendered
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
 from mambarec.base.files import write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
-from mambarec.base.words import positive
-from mambarec.cli.formats import format_help, format_of
+from mambarec.cli.report_options import parse
 from mambarec.config.catalogue import as_spelled, available_datasets, find_dataset
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.data.dataset import RecDataset
@@ -43,141 +42,6 @@ from mambarec.running.lookup import find_runs, pass_over, say_damaged
 from mambarec.running.run import open_dataset
 
 MISSING_SHARES = (0.25, 0.5, 0.75)  # of the items that lack a modality in training
-LIVE = 10  # seconds between two forms of a live page
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command with its options; `words` are configuration keys and values, which only studies take."""
-    parser = Parser(description="Studies, tables and figures of runs.", allow_abbrev=False)
-    parser.add_version()
-    doors = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-
-    def door(name: str, does, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
-        one = doors.add_parser(name, help=text, description=text, allow_abbrev=False)
-        one.set_defaults(does=does)
-        if one_dataset:
-            one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
-        else:
-            one.add_argument("-d", "--dataset", nargs="+", default=[], metavar="NAME", help="the data sets to show (all)")
-        one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="the models to show (all)")
-        one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="only runs with these seeds")
-        one.add_argument(
-            "--where", nargs="+", default=[], metavar="KEY=VALUE", help="only runs with these settings, such as epochs=12"
-        )
-        one.add_argument(
-            "--results",
-            nargs="+",
-            type=Path,
-            default=[RESULTS],
-            metavar="PATH",
-            help="the folders or files with runs or records (results)",
-        )
-        if of_experiments:
-            which = one.add_mutually_exclusive_group()
-            which.add_argument(
-                "--experiment", nargs="+", default=[], metavar="NAME", help="the experiments to show (the last comparison)"
-            )
-            which.add_argument("--all", action="store_true", help="show every finished run of any experiment, and single runs")
-            one.add_argument("--studies", action="store_true", help="with --all: show the runs of studies too")
-        return one
-
-    def study_door(name: str) -> None:
-        text = f"{STUDIES[name].title}: run what is missing, then draw"
-        one = doors.add_parser(
-            name,
-            help=text,
-            description=f"{text}. {STUDIES[name].varied}",
-            epilog="Any configuration key can be set for all its runs: --epochs 20 --seed 1 2 3.",
-            allow_abbrev=False,
-        )
-        one.set_defaults(does=study)
-        one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set (demo)")
-        one.add_argument(
-            "--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
-        )
-        one.add_argument("--results", nargs="+", type=Path, metavar="PATH", help="train nothing; draw these runs and records")
-        one.add_argument("--name", metavar="NAME", help="a name for the experiment")
-        one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
-
-    metrics = "the metrics to show, such as recall@20 ndcg@10"
-    one = door("html", html, "write a page to read: tables, training curves, figures of studies, settings")
-    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K", help=f"{metrics} (recall and ndcg at 10 and 20)")
-    one.add_argument("--output", type=Path, metavar="FILE", help="the file to write (results/<data set>/report.html)")
-    one.add_argument(
-        "--live",
-        nargs="?",
-        type=positive,
-        const=LIVE,
-        metavar="SECONDS",
-        help=f"show unfinished runs too, and write the page again every so many seconds ({LIVE}) until they have ended",
-    )
-    one = door("table", table, "compare models: performance, efficiency, significance")
-    one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
-    one.add_argument("--metrics", nargs="+", type=str.lower, metavar="NAME@K", help=f"{metrics} (recall and ndcg at 10 and 20)")
-    one.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    one.add_argument(
-        "--split", nargs="+", default=[], metavar="KEY", help="keys whose values get rows of their own, such as variant"
-    )
-    one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on the test split, as MMRec does")
-    one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
-    one.add_argument(
-        "--diagram", type=Path, metavar="DIR", help="draw the critical-difference diagram of several data sets into this folder"
-    )
-    one = door("published", published, "published figures beside ours: ratio, distance, known differences", one_dataset=True)
-    one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
-    one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"{metrics} ({TESTED})")
-    one.add_argument("--output", type=Path, metavar="FILE", help="write to this file and not to the terminal")
-    one.add_argument("--train", action="store_true", help="first train what is missing; any key can be set: --epochs 20")
-    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="with --train: run N trials at the same time (1)")
-    one.add_argument("--name", metavar="NAME", help="with --train: a name for the experiment")
-    one = door("records", records, "write compact records of finished runs, to keep and to make tables from")
-    one.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write the records to")
-    one = door("runs", runs, "list runs with their state and settings", of_experiments=False)
-    one.add_argument("--unfinished", action="store_true", help="only runs that are running or were stopped")
-    one = door("experiments", experiments, "list experiments: commands of several trials", of_experiments=False)
-    one.add_argument("--unfinished", action="store_true", help="only experiments with unfinished trials")
-    for name in STUDIES:
-        study_door(name)
-    one = doors.add_parser(
-        "cold",
-        help="how models recommend items without a training pair: run what is missing, then tabulate and draw",
-        description="The cold-start protocol (docs/cold-start.md): run what is missing, then tabulate and draw.",
-        epilog="Any configuration key can be set for all its runs: --epochs 20 --seed 1 2 3.",
-        allow_abbrev=False,
-    )
-    one.set_defaults(does=cold_start)
-    one.add_argument("-d", "--dataset", default="demo", metavar="NAME", help="the data set; NAME-cold is made of it (demo)")
-    one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="only the rows of these models")
-    one.add_argument("--format", choices=list(FORMATS), default="text", help="the format of the table (text)")
-    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time (1)")
-    one.add_argument("--name", metavar="NAME", help="a name for the experiment")
-    one.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder for table and figures (results/<data set>-cold/figures)"
-    )
-    for name, draw, text in (
-        ("breakdown", breakdown_pictures, "metrics by user activity and item popularity, coverage and Gini"),
-        ("missing", missing_pictures, "recall as items lose their images or texts"),
-    ):
-        one = door(name, beyond, text, one_dataset=True)
-        one.set_defaults(draw=draw)
-        one.add_argument("--output", type=Path, metavar="DIR", help="the folder for the figures (results/<data set>/figures)")
-        if name == "missing":
-            train = "train with 0, 25, 50 and 75%% of the items lacking a modality (MambaRec); any key can be set: --epochs 20"
-            one.add_argument("--train", action="store_true", help=train)
-            one.add_argument(
-                "--jobs", type=positive, default=1, metavar="N", help="with --train: run N trials at the same time (1)"
-            )
-            one.add_argument("--name", metavar="NAME", help="with --train: a name for the experiment")
-    options, words = parser.parse_known_args(arguments)
-    if words and options.command not in {*STUDIES, "cold"} and not getattr(options, "train", False):
-        doors.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
-    options.words = words
-    if options.command in ("table", "published"):
-        options.format = format_of(options.output, options.format, ENDINGS, "text")
-    if options.command == "html":
-        format_of(options.output, None, {".html": "html", ".htm": "html"}, "html")
-    return options
 
 
 def table(options: argparse.Namespace) -> None:
@@ -334,15 +198,23 @@ def experiments(options: argparse.Namespace) -> None:
     show("\n\n".join(line for line in lines if line) or "no such experiment")
 
 
-def beyond(options: argparse.Namespace) -> int:
+def breakdown(options: argparse.Namespace) -> None:
     matplotlib()
-    if options.command == "missing":
-        _check_train(options)
-        if options.train:
-            return _missing_trained(options)
-    found = _selected(options).records
-    _save(options.draw(found), options.output or _figures(options.results, found[0].dataset), with_numbers=True)
+    _draw(breakdown_pictures, options)
+
+
+def missing(options: argparse.Namespace) -> int:
+    matplotlib()
+    _check_train(options)
+    if options.train:
+        return _missing_trained(options)
+    _draw(missing_pictures, options)
     return 0
+
+
+def _draw(pictures_of: Callable[[Sequence[Record]], list[Picture]], options: argparse.Namespace) -> None:
+    found = _selected(options).records
+    _save(pictures_of(found), options.output or _figures(options.results, found[0].dataset), with_numbers=True)
 
 
 def _figures(places: Sequence[Path], dataset: str) -> Path:
@@ -516,11 +388,25 @@ def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(options.model, options.dataset, options.seed, options.where, options.experiment, options.all, options.studies)
 
 
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "html": html,
+    "table": table,
+    "published": published,
+    "records": records,
+    "runs": runs,
+    "experiments": experiments,
+    **dict.fromkeys(STUDIES, study),
+    "cold": cold_start,
+    "breakdown": breakdown,
+    "missing": missing,
+}
+
+
 def main(arguments: list[str]) -> int:
     """Exit status 0, 1 when a trial failed, 2 for a mistake that the message explains, 130 when interrupted."""
 
     def work() -> int | None:
         options = parse(arguments)
-        return options.does(options)
+        return COMMANDS[options.command](options)
 
     return exit_status(work, "stopped. The same command goes on from the last checkpoint")

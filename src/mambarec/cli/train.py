@@ -47,88 +47,77 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-m", "--model", nargs="+", default=["MambaRec"], metavar="NAME", help=models)
     parser.add_argument("-d", "--dataset", nargs="+", default=["demo"], metavar="NAME", help="the data sets to train on (demo)")
     parser.add_argument("--model-path", metavar="DIR", help="a folder with more models, such as MMRec's src/models")
-    parser.add_argument(
-        "--search",
-        nargs="?",
-        choices=["wide"],
-        const=True,
-        default=False,
-        metavar="wide",
-        help="try the settings under search_space in the model's YAML; with the word wide, those under wide_search_space, "
-        "a larger grid, which MambaRec and MGCN have",
-    )
-    parser.add_argument("--search-budget", type=positive, metavar="N", help="try only N points of each model's grid")
-    parser.add_argument(
-        "--sampler",
-        choices=["random", "tpe"],
-        default="random",
-        help="how the N points are chosen: at random, or by Optuna, which learns from earlier points (random)",
-    )
-    parser.add_argument(
-        "--pruner", choices=PRUNERS, help="with --sampler tpe: the rule that ends hopeless trials early (median)"
-    )
-    parser.add_argument(
-        "--save-best",
-        action="store_true",
-        help="write the best settings on validation to configs/tuned/<data set>/<Model>.yaml",
-    )
-    parser.add_argument(
-        "--legacy-test-selection", action="store_true", help="choose the grid point on the test split, as MMRec does"
-    )
-    parser.add_argument("--show-test", action="store_true", help="show the test figures of every grid point")
-    parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
-    parser.add_argument("--name", metavar="NAME", help="a name for the experiment; a report finds its runs by this name")
-    parser.add_argument(
-        "--jobs", type=positive, default=1, metavar="N", help="run N trials at the same time; they share the threads (1)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=["local", "ray"],
-        default="local",
-        help="where the trials run: on this machine, or on a Ray cluster (local)",
-    )
-    parser.add_argument(
-        "--workers-per-trial",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="with --engine ray: let N processes train a trial together, by Ray Train (1)",
-    )
-    parser.add_argument(
-        "--gpus-per-trial",
-        type=part_of_one,
-        metavar="X",
-        help="with --engine ray: the GPUs that a process of a trial asks for; 0.5 lets two of them share one (1)",
-    )
+    _add_search(parser)
+    _add_table(parser)
+    _add_engine(parser)
     parser.add_argument("--mg", action="store_true", help="train with mirror gradient (arXiv 2402.11262)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with a run that was stopped; several trials go on without this option"
-    )
-    parser.add_argument(
-        "--restart", action="store_true", help="delete what there is of these runs, and start from the beginning"
-    )
+    resume = "go on with a run that was stopped; several trials go on without this option"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    restart = "delete what there is of these runs, and start from the beginning"
+    parser.add_argument("--restart", action="store_true", help=restart)
     options, words = parser.parse_known_args(arguments)
     if options.help:
         parser.print_help()
         show(f"\n{keys_help(options.model, options.model_path)}", end="")
         raise SystemExit(0)
-    if options.resume and options.restart:
-        parser.error("--resume goes on with what is there, and --restart deletes it; leave one of the two out")
-    if options.sampler == "tpe" and not options.search_budget:
-        parser.error(f"{option('sampler', 'tpe')} needs {option('search-budget')}, the number of points to try")
-    if options.pruner and options.sampler != "tpe":
-        parser.error(f"--pruner {options.pruner} needs --sampler tpe")
-    if options.engine != "ray" and (options.workers_per_trial > 1 or options.gpus_per_trial is not None):
-        parser.error("--workers-per-trial and --gpus-per-trial are for --engine ray")
-    default = "median" if options.sampler == "tpe" and options.workers_per_trial == 1 else "none"
-    options.pruner = options.pruner or default
-    if options.pruner != "none" and options.workers_per_trial > 1:
-        parser.error(f"--pruner {options.pruner} does not end trials of several workers; leave one of the two out")
-    if options.save_best and options.search_budget == 1:
-        parser.error("--save-best needs a --search-budget above 1, for the YAML's own values are one of its points")
-    if options.save_best and options.legacy_test_selection:
-        parser.error("--save-best goes by validation; leave --legacy-test-selection out")
+    if mistake := _contradiction(options):
+        parser.error(mistake)
+    if options.pruner is None:
+        options.pruner = "median" if options.sampler == "tpe" and options.workers_per_trial == 1 else "none"
     return options, words
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    search = (
+        "try the settings under search_space in the model's YAML; with the word wide, those under wide_search_space, "
+        "a larger grid, which MambaRec and MGCN have"
+    )
+    parser.add_argument("--search", nargs="?", choices=["wide"], const=True, default=False, metavar="wide", help=search)
+    parser.add_argument("--search-budget", type=positive, metavar="N", help="try only N points of each model's grid")
+    sampler = "how the N points are chosen: at random, or by Optuna, which learns from earlier points (random)"
+    parser.add_argument("--sampler", choices=["random", "tpe"], default="random", help=sampler)
+    pruner = "with --sampler tpe: the rule that ends hopeless trials early (median)"
+    parser.add_argument("--pruner", choices=PRUNERS, help=pruner)
+    save_best = "write the best settings on validation to configs/tuned/<data set>/<Model>.yaml"
+    parser.add_argument("--save-best", action="store_true", help=save_best)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    by_test = "choose the grid point on the test split, as MMRec does"
+    parser.add_argument("--legacy-test-selection", action="store_true", help=by_test)
+    parser.add_argument("--show-test", action="store_true", help="show the test figures of every grid point")
+    parser.add_argument("--reference", metavar="ROW", help="the model or row that is tested against the others (MambaRec)")
+    parser.add_argument("--name", metavar="NAME", help="a name for the experiment; a report finds its runs by this name")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    jobs = "run N trials at the same time; they share the threads (1)"
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help=jobs)
+    engine = "where the trials run: on this machine, or on a Ray cluster (local)"
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help=engine)
+    workers = "with --engine ray: let N processes train a trial together, by Ray Train (1)"
+    parser.add_argument("--workers-per-trial", type=positive, default=1, metavar="N", help=workers)
+    gpus = "with --engine ray: the GPUs that a process of a trial asks for; 0.5 lets two of them share one (1)"
+    parser.add_argument("--gpus-per-trial", type=part_of_one, metavar="X", help=gpus)
+
+
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """What is wrong with options that do not go together."""
+    if options.resume and options.restart:
+        return "--resume goes on with what is there, and --restart deletes it; leave one of the two out"
+    if options.sampler == "tpe" and not options.search_budget:
+        return f"{option('sampler', 'tpe')} needs {option('search-budget')}, the number of points to try"
+    if options.pruner and options.sampler != "tpe":
+        return f"--pruner {options.pruner} needs --sampler tpe"
+    if options.engine != "ray" and (options.workers_per_trial > 1 or options.gpus_per_trial is not None):
+        return "--workers-per-trial and --gpus-per-trial are for --engine ray"
+    if options.pruner in ("median", "hyperband") and options.workers_per_trial > 1:
+        return f"--pruner {options.pruner} does not end trials of several workers; leave one of the two out"
+    if options.save_best and options.search_budget == 1:
+        return "--save-best needs a --search-budget above 1, for the YAML's own values are one of its points"
+    if options.save_best and options.legacy_test_selection:
+        return "--save-best goes by validation; leave --legacy-test-selection out"
+    return None
 
 
 def keys_help(models: Sequence[str], model_path: str | None) -> str:
