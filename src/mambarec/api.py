@@ -226,7 +226,8 @@ class Table:
         for table in all_tables(self.comparison):
             frame = pd.DataFrame([[cell.text + "*" * cell.star + cell.mark for cell in row] for row in table.rows])
             frame.columns = pd.Index(table.columns)
-            parts.append(f"<h4>{escape(table.title)}</h4>{frame.to_html(index=False)}<p>{escape(table.caption)}</p>")
+            notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+            parts.append(f"<h4>{escape(table.title)}</h4>{frame.to_html(index=False)}<ul>{notes}</ul>")
         return "".join(parts)
 
 

@@ -39,14 +39,14 @@ def test_as_many_data_sets_are_needed_as_the_best_possible_outcome(k):
 def test_too_few_data_sets_give_a_reason_and_no_diagram():
     found = made([[0.3, 0.2, 0.1]] * 2)
     assert diagram(found) is None
-    assert "left out: with 3 models its test needs 3 data sets or more, and there are 2" in found.caption
-    assert "there are 2" in made([[0.3, 0.2]] * 9, "AB").caption and diagram(made([[0.3, 0.2]] * 9, "AB")) is None
+    assert "left out: with 3 models its test needs 3 data sets or more, and there are 2" in " ".join(found.said)
+    assert "there are 2" in " ".join(made([[0.3, 0.2]] * 9, "AB").said) and diagram(made([[0.3, 0.2]] * 9, "AB")) is None
 
 
 def test_without_any_difference_all_models_are_joined():
     pytest.importorskip("scikit_posthocs", reason="the diagram needs the extra [report]")
     found = made(np.random.default_rng(0).permutation(30).reshape(10, 3))
-    assert found.friedman > 0.05 and "do not show that any two of the models differ" in found.caption
+    assert found.friedman > 0.05 and "do not show that any two of the models differ" in " ".join(found.said)
     (axes,) = diagram(found).figure.axes
     bars = [line for line in axes.lines if line.get_linewidth() == 2]
     assert len(bars) == 1 and np.ptp(bars[0].get_xdata()) == pytest.approx(np.ptp(found.mean))
@@ -56,7 +56,7 @@ def test_without_any_difference_all_models_are_joined():
 def test_models_that_differ_are_not_joined():
     pytest.importorskip("scikit_posthocs", reason="the diagram needs the extra [report]")
     found = made([[3.0, 2.0, 1.0]] * 9)
-    assert found.friedman < 0.001 and "p < 0.001" in found.caption and "more than 1.10 apart" in found.caption
+    assert found.friedman < 0.001 and "p < 0.001" in " ".join(found.said) and "more than 1.10 apart" in " ".join(found.said)
     picture = diagram(found)
     bars = [sorted(line.get_xdata()) for line in picture.figure.axes[0].lines if line.get_linewidth() == 2]
     assert sorted(bars) == [[1, 2], [2, 3]]
@@ -67,14 +67,14 @@ def test_models_that_are_not_on_every_data_set_are_named(make_record):
     records = [make_record(name, [0.1, 0.2], dataset=dataset) for dataset in ("x", "y") for name in "AB"]
     found = ranks(compare([*records, make_record("C", [0.1, 0.2], dataset="x")]))
     assert found.values.columns.tolist() == ["A", "B"] and found.values.index.tolist() == ["x", "y"]
-    assert "Not ranked, because these rows are not on every data set with the budget of the others: C." in found.caption
-    assert "rows with other settings" not in found.caption
+    assert "Not ranked, because these rows are not on every data set with the budget of the others: C." in " ".join(found.said)
+    assert "rows with other settings" not in " ".join(found.said)
 
 
 def test_rows_of_a_model_with_other_budgets_are_named(make_record):
     records = [make_record(name, [0.1, 0.2], dataset=dataset) for dataset in ("x", "y") for name in "AB"]
     records += [make_record("C", [0.1, 0.2], dataset=dataset, epochs=epochs) for dataset, epochs in (("x", 2), ("y", 3))]
-    caption = ranks(compare(records, "A")).caption
+    caption = " ".join(ranks(compare(records, "A")).said)
     assert "Of C there are rows with other settings. --where KEY=VALUE keeps one of them." in caption
 
 

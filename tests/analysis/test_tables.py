@@ -21,7 +21,7 @@ TABLE = Table(
         [Cell("B"), Cell("0.2000 ± 0.0100", bold=True), Cell("0.1000", bold=True)],
         [Cell("Improv."), Cell("+100.00%"), Cell("–")],
     ],
-    "*: p < 0.05.",
+    ["*: p < 0.05.", "Many words " + "more " * 25 + "on a second line."],
     [("", 1), ("toy", 2)],
     last_apart=True,
 )
@@ -39,7 +39,9 @@ def test_text():
         "----------------------------------------",
         "Improv.             +100.00%           –",
         "",
-        "*: p < 0.05.",
+        "- *: p < 0.05.",
+        "- Many words more" + " more" * 22,
+        "  more more on a second line.",
     ]
 
 
@@ -53,7 +55,8 @@ def test_markdown():
         "| B | **0.2000 ± 0.0100** | **0.1000** |",
         "| Improv. | +100.00% | – |",
         "",
-        r"\*: p < 0.05.",
+        r"- \*: p < 0.05.",
+        "- Many words " + "more " * 25 + "on a second line.",
     ]
 
 
@@ -66,7 +69,7 @@ def test_latex():
     assert as_latex(TABLE).splitlines() == [
         r"\begin{table*}",
         r"\centering",
-        r"\caption{*: p $<$ 0.05.}",
+        r"\caption{*: p $<$ 0.05. Many words " + "more " * 25 + "on a second line.}",
         r"\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\begin{tabular}{lrr}",
         r"\toprule",
@@ -119,12 +122,13 @@ def test_the_caption_begins_with_the_search_points_and_states_seeds_budget_and_c
     )
     assert "over seeds 1, 2, the same for all rows" in caption
     assert (
-        "at most 1000 epochs. A run stops early after 20 evaluations without a better validation Recall@20; those in" in caption
+        "at most 1000 epochs. A run stops early after 20 evaluations without a better validation Recall@20. Evaluations in"
+        in caption
     )
-    assert "A 3 runs 15 epochs 9 s, B 2 runs 10 epochs 6 s" in caption
+    assert "A 3 runs, 15 epochs, 9 s; B 2 runs, 10 epochs, 6 s" in caption
     equal = [make_record(model, [0.1], x=x, valid=x) for model in "AB" for x in (1, 2)]
     assert performance_table(compare(equal)).caption.startswith("Settings tried of each row: 2; validation chose")
-    assert performance_table(compare(equal[::2])).caption.startswith("One setting was tried of each row. ")
+    assert performance_table(compare(equal[::2])).caption.startswith("One setting was tried for each row. ")
 
 
 def test_an_unknown_metric_is_named(make_record):

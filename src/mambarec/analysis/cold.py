@@ -260,7 +260,7 @@ def cold_table(rows: Sequence[Row], dataset: str, found: Tests, notes: Sequence[
     names = [metric_name(f"{metric}@{K}") for metric in METRICS_SHOWN]
     reference = rows[-1].point.label
     n_users = {view: len(rows[0].measured[0].values[view, "recall"]) for view in ("new", "warm")}
-    caption = [
+    said = [
         f"Test of {dataset}, {seeds_text(rows[0].seeds)}. New items have no training pair. {n_users['new']:,} users have test "
         f"pairs of new items, {n_users['warm']:,} of warm ones; each figure is the mean over these users.",
         f"* differs from {reference} by both tests, paired over users and adjusted for {len(found)} pairs (Holm): p < {ALPHA}."
@@ -276,7 +276,7 @@ def cold_table(rows: Sequence[Row], dataset: str, found: Tests, notes: Sequence[
         "New items, boosted" if with_boosts else "New items",
         ["Model", *(["Boost"] if with_boosts else []), *names * (len(views) + 1)],
         cells,
-        " ".join(part for part in caption if part),
+        [note for note in said if note],
         [("", 1 + with_boosts), *((text, 2) for text in views.values()), ("new / warm", 2)],
     )
 

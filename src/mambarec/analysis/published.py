@@ -299,8 +299,8 @@ def published_table(
             lines += [[Cell(text) for text in [label, *head, *"––––", why]] for label, why in said or [(name, reason)]]
     columns = ["Model", "Source", *["Metric"] * several, "Published", "Ours", "Seeds", "Ratio", "Distance", "Note"]
     what = "figures" if several else metric_name(figures[0].metric)
-    caption = _caption(found, [word for word in _LEGEND if word in explained], figures, notes)
-    return Table(f"Published {what} and ours, {dataset}, test", columns, lines, caption)
+    remarks = _notes(found, [word for word in _LEGEND if word in explained], figures, notes)
+    return Table(f"Published {what} and ours, {dataset}, test", columns, lines, remarks)
 
 
 def _computed(entry: Entry, metric: str) -> bool:
@@ -324,13 +324,13 @@ def _line(figure: Figure, entry: Entry, head: list[str], words: list[str]) -> li
     ]
 
 
-def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figure], notes: Sequence[str]) -> str:
+def _notes(found: Comparison, explained: Sequence[str], figures: Sequence[Figure], notes: Sequence[str]) -> list[str]:
     parts = []
     (dataset,) = found.datasets
     if found.entries:
         parts = [
-            "Ours: the test figure at the best epoch on validation, mean ± standard deviation over the seeds of the row. Each "
-            "row has all its own seeds, because it is compared with published figures and not with the other rows.",
+            "Ours: the test figure at the best epoch on validation, mean ± standard deviation over the seeds of the row.",
+            "A row has all seeds that there are of it, because it is compared with published figures, not with other rows.",
             points_sentence(found),
             *tuned_sentences(found),
             *budget_sentences(found),
@@ -345,15 +345,15 @@ def _caption(found: Comparison, explained: Sequence[str], figures: Sequence[Figu
             )
         if "other features" in read:
             parts.append("The features are not the original ones: their widths differ.")
-    parts.append(
-        "Ratio: ours divided by the published figure, bold where the two differ by more than 5%. Distance: ours minus the "
-        "published figure, in standard deviations over our seeds; a dash where there are fewer than three. Of three seeds the "
-        "deviation is rough."
-    )
+    parts += [
+        "Ratio: ours divided by the published figure, bold where the two differ by more than 5%.",
+        "Distance: ours minus the published figure, in standard deviations over our seeds. With fewer than three seeds there "
+        "is a dash. With three seeds the standard deviation is only a rough estimate.",
+    ]
     chosen = {figure.selected_on for figure in figures}
     if chosen == {"test"}:
         parts.append("All sources chose their settings on the test split, or do not say on which.")
     if explained:
         parts.append("The notes name what may explain more than 5%.")
         parts += [f"{word.capitalize()}: {_LEGEND[word]}." for word in explained]
-    return " ".join([*parts, *found.notes, *notes])
+    return [*parts, *found.notes, *notes]

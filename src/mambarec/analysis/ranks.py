@@ -65,7 +65,8 @@ class Ranks:
         return ""
 
     @property
-    def caption(self) -> str:
+    def said(self) -> list[str]:
+        """What a reader must know, a thought each."""
         n, k = self.values.shape
         parts = [
             f"Ranks of {k} models on {n} data sets by {metric_name(TESTED)} on test; 1 is the best.",
@@ -91,7 +92,7 @@ class Ranks:
             models = [row.partition(" ")[0] for row in self.left_out]
             if several := sorted({model for model in models if models.count(model) > 1}):
                 parts.append(f"Of {listed(several)} there are rows with other settings. --where KEY=VALUE keeps one of them.")
-        return " ".join(part for part in parts if part)
+        return [part for part in parts if part]
 
 
 def blocks_needed(k: int) -> int:
@@ -128,7 +129,7 @@ def ranks_table(found: Ranks) -> Table:
         [Cell(label), Cell(f"{mean:.2f}"), *(Cell(f"{rank:g}") for rank in found.by_dataset[label])]
         for label, mean in found.mean.items()
     ]
-    return Table("Ranks over data sets", ["Model", "Mean rank", *found.values.index], rows, found.caption)
+    return Table("Ranks over data sets", ["Model", "Mean rank", *found.values.index], rows, found.said)
 
 
 def diagram(found: Ranks) -> Picture | None:
@@ -142,7 +143,7 @@ def diagram(found: Ranks) -> Picture | None:
         "critical-difference",
         lambda: _drawn(found),
         numbers.rename_axis("label").reset_index(),
-        f"{found.caption} A bar joins models that the test does not tell apart.",
+        " ".join([*found.said, "A bar joins models that the test does not tell apart."]),
         "Models by their mean rank over data sets",
         f"{', '.join(names) if len(names) <= 4 else count(len(names), 'data set')}; test {metric_name(TESTED)}",
     )

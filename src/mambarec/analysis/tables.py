@@ -29,14 +29,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under column names; `groups` spans columns: (name, how many), the first being that of the row names."""
+    """Rows of cells under column names; `groups` spans columns: (name, how many), the first being that of the row names.
+
+    notes: what a reader must know, a thought each.
+    """
 
     title: str
     columns: list[str]
     rows: list[list[Cell]]
-    caption: str = ""
+    notes: list[str] = field(default_factory=list)
     groups: list[tuple[str, int]] = field(default_factory=list)
     last_apart: bool = False  # a rule before the last row
+
+    @property
+    def caption(self) -> str:
+        """The notes in one paragraph."""
+        return " ".join(self.notes)
 
     @property
     def alignment(self) -> str:
@@ -79,7 +87,7 @@ def performance_table(comparison: Comparison, metrics: Sequence[str] = METRICS) 
         "Test performance" + (", GRID POINTS CHOSEN ON TEST as MMRec does" if by_test else ""),
         ["Model", *(_short(metric) for _ in comparison.datasets for metric in metrics)],
         rows,
-        _caption(comparison, has_gains),
+        _notes(comparison, has_gains),
         [("", 1), *((dataset, len(metrics)) for dataset in comparison.datasets)],
         last_apart=has_gains,
     )
@@ -96,7 +104,7 @@ def _short(metric: str) -> str:
     return f"{ {'recall': 'R', 'ndcg': 'N'}.get(name, name.capitalize()) }@{cutoff}"
 
 
-def _caption(comparison: Comparison, has_gains: bool) -> str:
+def _notes(comparison: Comparison, has_gains: bool) -> list[str]:
     """Search points, split, seeds, budget, marks, tests, what else a reader must know, and what the runs cost."""
     several = any(len(comparison.column(dataset)) > 1 for dataset in comparison.datasets)
     has_ranks = any(len(comparison.peers(dataset)) > 1 for dataset in comparison.datasets)
@@ -113,23 +121,22 @@ def _caption(comparison: Comparison, has_gains: bool) -> str:
     ]
     if comparison.tests:
         parts.append(
-            f"*: the row differs from {comparison.reference} in Recall@20. The Wilcoxon signed-rank test and the paired t-test "
-            "over users, values averaged over seeds, both have p < 0.05 after Holm's correction for "
-            f"{count(len(comparison.tests), 'pair')}."
+            f"*: the row differs from {comparison.reference} in Recall@20. Two tests over users, the Wilcoxon signed-rank test "
+            "and the paired t-test, both have p < 0.05 after Holm's correction for "
+            f"{count(len(comparison.tests), 'comparison')}. The value of a user is the mean over the seeds."
         )
         if any(len(seeds) == 1 for seeds in comparison.seeds.values()):
             parts.append("With one seed, a star speaks of these runs: another seed may give another result.")
     if has_gains:
         parts.append(f"Improv.: {comparison.reference} against the strongest other row{among}.")
-    parts += [*comparison.notes, _cost_sentence(comparison)]
-    return " ".join(part for part in parts if part)
+    return [part for part in (*parts, *comparison.notes, *_cost_sentences(comparison)) if part]
 
 
 def points_sentence(comparison: Comparison) -> str:
     """How many settings of each row were tried, and what chose among them."""
     tried = {key: entry.n_points for key, entry in comparison.entries.items()}
     if set(tried.values()) == {1}:
-        return "One setting was tried of each row." if len(tried) > 1 else "One setting was tried."
+        return "One setting was tried for each row." if len(tried) > 1 else "One setting was tried."
     by = "TEST chose the one shown, as MMRec does, so the figures are optimistic" if comparison.by_test else None
     by = by or "validation chose the one shown"
     where = len(comparison.datasets) > 1
@@ -187,10 +194,10 @@ def budget_sentences(comparison: Comparison) -> list[str]:
             if "min_epochs" in varied
             else f"the first {count(first['min_epochs'], 'epoch')}"
         )
-        counted = f"; those in {start} do not count" if "min_epochs" in varied or first["min_epochs"] else ""
+        counted = f". Evaluations in {start} do not count" if "min_epochs" in varied or first["min_epochs"] else ""
         text = (
-            f"at most {epochs}. A run stops early after {step}{often} without a better validation {metric}{counted}. Its best "
-            "epoch by that metric is shown"
+            f"at most {epochs}. A run stops early after {step}{often} without a better validation {metric}{counted}. The "
+            "figures are those of the epoch with the best validation value"
         )
         texts.setdefault(text, []).append(dataset)
     if len(texts) == 1:
@@ -225,16 +232,17 @@ def _cap_sentence(comparison: Comparison) -> str:
     return f"{CAPPED}: runs that ended at their last epoch and might have improved: {', '.join(texts)}."
 
 
-def _cost_sentence(comparison: Comparison) -> str:
-    """Runs, epochs and seconds of each row, all its settings together."""
+def _cost_sentences(comparison: Comparison) -> list[str]:
+    """Runs, epochs and seconds of each row, all its settings together; a sentence for each data set."""
     texts = []
     for dataset in comparison.datasets:
-        each = ", ".join(
-            f"{entry.label} {count(entry.n_trials, 'run')} {count(entry.n_epochs, 'epoch')} {entry.seconds:.0f} s"
+        each = "; ".join(
+            f"{entry.label} {count(entry.n_trials, 'run')}, {count(entry.n_epochs, 'epoch')}, {entry.seconds:.0f} s"
             for entry in comparison.column(dataset)
         )
-        texts.append(f"{dataset}, {each}" if len(comparison.datasets) > 1 else each)
-    return f"Cost, all settings and seeds together: {'; '.join(texts)}."
+        where = f" on {dataset}" * (len(comparison.datasets) > 1)
+        texts.append(f"Cost{where}, all settings and seeds together: {each}.")
+    return texts
 
 
 def efficiency_table(comparison: Comparison) -> Table:
@@ -263,8 +271,12 @@ def efficiency_table(comparison: Comparison) -> Table:
             for record in entry.records
         }
     )
-    caption = f"Means over seeds. Seconds of training alone, without evaluation; {'; '.join(machines)}."
-    return Table("Efficiency", columns.split("|"), rows, caption)
+    notes = [
+        "Each value is the mean over the seeds.",
+        "The seconds are those of training, without evaluation.",
+        f"Machine: {'; '.join(machines)}.",
+    ]
+    return Table("Efficiency", columns.split("|"), rows, notes)
 
 
 def significance_table(comparison: Comparison) -> Table:
@@ -275,19 +287,22 @@ def significance_table(comparison: Comparison) -> Table:
         texts = [one.dataset, one.label, f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}"]
         texts += [_p(test.wilcoxon), _p(one.wilcoxon_adjusted), _p(test.t_test), _p(one.t_test_adjusted)]
         rows.append([Cell(text, star=i == 5 and one.is_significant) for i, text in enumerate(texts)])
-    columns = "Data set|Against|Difference|95% interval|Wilcoxon p|Holm|t-test p|Holm"
+    columns = "Data set|Against|Difference|95% interval|Wilcoxon p|after Holm|t-test p|after Holm"
     datasets = {one.dataset for one in comparison.tests}
     used = {dataset: found for dataset, found in comparison.seeds.items() if dataset in datasets}
     said = {dataset: seeds_text(found) for dataset, found in used.items()}
     alike = len(set(said.values())) == 1
     seeds = next(iter(said.values())) if alike else "; ".join(f"{text} on {dataset}" for dataset, text in said.items())
-    averaged = "averaged over " if any(len(found) > 1 for found in used.values()) else ""
-    caption = (
-        f"{comparison.reference} minus the other row, test Recall@20 of each user, {averaged}{seeds}. Interval: percentile "
-        "bootstrap over users. Wilcoxon signed-rank test, zero differences ranked (Pratt); paired t-test; Holm's correction "
-        f"for {count(len(comparison.tests), 'pair')}. *: p < 0.05 in both tests after the correction."
-    )
-    return Table("Significance", columns.split("|"), rows, caption)
+    several = any(len(found) > 1 for found in used.values())
+    averaged = f", each with the mean over {seeds}" if several else f", {seeds}"
+    notes = [
+        f"Difference: {comparison.reference} minus the other row, in test Recall@20. It is the mean over users{averaged}.",
+        "Interval: percentile bootstrap over users.",
+        "The Wilcoxon signed-rank test also ranks users without a difference (Pratt). The t-test is paired. Holm's correction "
+        f"is for {count(len(comparison.tests), 'comparison')}.",
+        "*: p < 0.05 in both tests after the correction.",
+    ]
+    return Table("Significance", columns.split("|"), rows, notes)
 
 
 def _p(value: float) -> str:
@@ -347,11 +362,8 @@ def as_text(table: Table) -> str:
     lines.insert(2 if table.groups else 1, rule)
     if table.last_apart:
         lines.insert(-1, rule)
-    return "\n".join([table.title, "", *(line.rstrip() for line in lines), *_wrapped(table.caption)])
-
-
-def _wrapped(caption: str) -> list[str]:
-    return ["", *textwrap.wrap(caption, 128)] if caption else []
+    notes = [textwrap.fill(note, 128, initial_indent="- ", subsequent_indent="  ") for note in table.notes]
+    return "\n".join([table.title, "", *(line.rstrip() for line in lines), *[""] * bool(notes), *notes])
 
 
 def as_markdown(table: Table) -> str:
@@ -365,7 +377,8 @@ def as_markdown(table: Table) -> str:
     for row in table.rows:
         texts = [_marked(cell, "**", "<u>", r"\*").replace("|", r"\|") for cell in row]
         lines.append(f"| {' | '.join(texts)} |")
-    return "\n".join([*lines, "", table.caption.replace("*:", "\\*:")] if table.caption else lines)
+    notes = [f"- {note.replace('*', chr(92) + '*')}" for note in table.notes]
+    return "\n".join([*lines, *[""] * bool(notes), *notes])
 
 
 def as_csv(table: Table) -> str:
