@@ -108,6 +108,23 @@ def test_best_is_bold_second_underlined_and_a_missing_figure_is_a_dash(make_reco
     assert table.rows[-1][1].text == "-33.36%"
 
 
+def test_the_notes_name_values_that_are_not_those_of_the_yaml(make_record):
+    def said(*records):
+        return [note for note in performance_table(compare(records)).notes if note.startswith("Other values")]
+
+    def lightgcn(value, n_layers, **more):
+        return make_record("LightGCN", [value], n_layers=n_layers, **more)
+
+    usual, record = lightgcn(0.1, 2), lightgcn(0.1, 4)
+    assert said(usual) == []
+    assert said(record) == ["Other values than those of the YAMLs: LightGCN n_layers=4."]
+    bpr = make_record("BPR", [0.1], embedding_size=8)
+    assert said(bpr, lightgcn(0.1, 2, embedding_size=8)) == ["Other values than those of the YAMLs: all rows embedding_size=8."]
+    assert said(bpr, record) == ["Other values than those of the YAMLs: BPR embedding_size=8; LightGCN n_layers=4."]
+    chosen = performance_table(compare([usual, lightgcn(0.2, 4, valid=0.9)]))
+    assert "LightGCN n_layers=4" in chosen.notes[0] and not any(note.startswith("Other values") for note in chosen.notes)
+
+
 def test_selection_on_test_marks_title_and_caption(make_record):
     text = rendered(compare([make_record("A", [0.1]), make_record("A", [0.2], x=2)], by_test=True))
     assert "GRID POINTS CHOSEN ON TEST as MMRec does" in text and "TEST chose the one shown" in text and "optimistic" in text

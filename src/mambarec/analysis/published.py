@@ -15,7 +15,15 @@ from mambarec.analysis.comparison import TESTED, Comparison, Entry, compare
 from mambarec.analysis.fairness import at_cap, check_same_data, identity, once, row_labels
 from mambarec.analysis.figures import metric_name
 from mambarec.analysis.records import Record
-from mambarec.analysis.tables import Cell, Table, budget_sentences, mean_and_deviation, points_sentence, tuned_sentences
+from mambarec.analysis.tables import (
+    Cell,
+    Table,
+    budget_sentences,
+    mean_and_deviation,
+    points_sentence,
+    tuned_sentences,
+    unusual_sentences,
+)
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
 from mambarec.config.catalogue import available_models
@@ -227,7 +235,7 @@ _LEGEND = {
     "other features": "our features are not the original ones, for their widths differ",
     "other sources": "the sources disagree, and ours is within 5% of another one",
     "layers": "the source names other numbers of layers",
-    "one setting": "the source searched its settings on this data set, and ours were not searched there",
+    "one setting": "the source searched its settings on this data set, and the table has one setting of ours",
     "test selection": "the source chose its settings on the test split, or does not say on which",
 }
 
@@ -333,6 +341,7 @@ def _notes(found: Comparison, explained: Sequence[str], figures: Sequence[Figure
             "A row has all seeds that there are of it, because it is compared with published figures, not with other rows.",
             points_sentence(found),
             *tuned_sentences(found),
+            *unusual_sentences(found),
             *budget_sentences(found),
             "Every run stopped early.",
         ]

@@ -88,6 +88,11 @@ class Record:
         config = {**self.defaults(), **undeclared(self.config, self.defaults()), **self.config}
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
 
+    def unusual(self) -> dict[str, Any]:
+        """The settings that are not those of this version's YAMLs, nor one of several that a YAML lists."""
+        there = {key: value if isinstance(value, list) else [value] for key, value in self.defaults().items()}
+        return {key: value for key, value in self.settings().items() if key in there and value not in (there[key], *there[key])}
+
     def tuned(self) -> str | None:
         """The file of src/configs/tuned that the run's values were taken from; None where they were not taken from one.
 

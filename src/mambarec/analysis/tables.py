@@ -11,7 +11,7 @@ from statistics import mean
 from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import count, guarded, is_python, listed, seeds_text
+from mambarec.base.words import count, guarded, is_python, listed, seeds_text, value_text
 
 CAPPED = "†"
 
@@ -114,6 +114,7 @@ def _notes(comparison: Comparison, has_gains: bool) -> list[str]:
         points_sentence(comparison),
         _seeds_sentence(comparison),
         *tuned_sentences(comparison),
+        *unusual_sentences(comparison),
         *budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if has_ranks else "",
@@ -221,6 +222,23 @@ def tuned_sentences(comparison: Comparison) -> list[str]:
         return [f"Tuned on validation: {listed(names)}. {each} the budget: {limit}."]
     texts = [f"{listed(names)} with the budget: {limit}" for limit, names in found.items()]
     return [f"Tuned on validation, WITH DIFFERENT BUDGETS: {'; '.join(texts)}."]
+
+
+def unusual_sentences(comparison: Comparison) -> list[str]:
+    """Which rows have other values than their YAMLs, but for those that names, chosen points or the budget say."""
+    found: dict[str, list[str]] = {}
+    entries = [entry for dataset in comparison.datasets for entry in comparison.column(dataset)]
+    for entry in entries:
+        record, said = entry.records[0], f"{entry.label} {entry.setting}".split()
+        others = {} if record.tuned() else record.unusual()
+        words = [f"{key}={value_text(value)}" for key, value in others.items() if key not in BUDGET_KEYS]
+        if words := [word for word in words if word not in said]:
+            where = f" on {entry.dataset}" * (len(comparison.datasets) > 1)
+            found.setdefault(" ".join(words), []).append(f"{entry.label}{where}")
+    if not found:
+        return []
+    texts = [f"{'all rows' if len(names) == len(entries) > 1 else listed(names)} {words}" for words, names in found.items()]
+    return [f"Other values than those of the YAMLs: {'; '.join(texts)}."]
 
 
 def _cap_sentence(comparison: Comparison) -> str:

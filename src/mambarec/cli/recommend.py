@@ -52,7 +52,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     shared.add_argument("--data_path", type=Path, metavar="FOLDER", help=moved)
     table = Parser(add_help=False)
     table.add_argument(
-        "-k", type=positive, default=20, metavar="N", help="the number of items for each user, or for the item (20)"
+        "-k",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="the length of a list: items for a user or an item, users for `audience` (20)",
     )
     table.add_argument("--format", choices=FORMATS, help=format_help("csv"))
     table.add_argument("--output", type=Path, metavar="FILE", help="write the table to this file (the console)")
