@@ -10,9 +10,11 @@ PIP := @$(BIN)/python -m pip install --disable-pip-version-check --progress-bar 
 run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
 
-# The tests share the processors: a process each.
+# The tests share the processors: a process each. One that hangs ends the run with its stack.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout 300 --timeout-method thread
+
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST)
 
 test-all: $(VENV)/installed-test
 	$(PIP) -e '.[ray,browser,notebook]' -c constraints.txt
@@ -27,7 +29,7 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST)
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python docs/reference.py --check

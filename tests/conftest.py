@@ -18,7 +18,9 @@ from mambarec.experiments.trials import one_after_the_other
 from mambarec.running.run import run
 from mambarec.training.trainer import Trainer
 
-settings.register_profile("steady", derandomize=True)  # --hypothesis-profile default draws other examples each time
+# No deadline: a busy machine may stop a test for a while. --hypothesis-profile default draws other examples each time.
+settings.register_profile("default", settings.get_profile("default"), deadline=None)
+settings.register_profile("steady", settings.get_profile("default"), derandomize=True)
 settings.load_profile("steady")
 os.fsync = lambda file: None  # no test takes the power away, and the suite waits half a minute for disks
 torch.set_num_threads(1)  # on toy data a second thread only waits

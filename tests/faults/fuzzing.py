@@ -20,7 +20,7 @@ from mambarec.base.errors import UserError
 from mambarec.base.memory import process_peak_mb, reset_process_peak
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "500" if WHOLE else "0"))
-SECONDS = 30  # one example may take as long on a busy machine
+SECONDS = 120  # one example may take as long on a busy machine
 MEGABYTES = 2048  # that one example may add
 COUNTS: dict[str, list[int]] = {}  # by test: examples, and those refused
 

@@ -109,6 +109,7 @@ def call(door: str, words: Sequence[Any], configs: Path, root: Path, befalls: Be
         with ThreadPoolExecutor(2) as readers:
             out, err = readers.map(lambda name: Path(place, name).read_text(errors="replace"), ("out", "err"))
         process.join(300)
+        assert process.exitcode is not None, f"{door} {words} has closed its output and goes on"
         steps = Path(place, "steps")
         return Ending(process.exitcode or 0, out, err, int(steps.read_text() or 0) if steps.exists() else 0)
 

@@ -4,12 +4,15 @@ import ctypes
 import sys
 from pathlib import Path
 
+import psutil
+
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt(3)
+_GROUP = Path("/sys/fs/cgroup")  # in a container: its control group, with memory.max where it has a limit
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # Linux: 5 written here resets the process's peak of resident memory
 
 
@@ -55,6 +58,27 @@ def process_peak_mb() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def total_memory() -> int:
+    """Bytes of the machine, or of the control group that a container gives its processes."""
+    return min(psutil.virtual_memory().total, _group_limit() or sys.maxsize)
+
+
+def free_memory() -> int:
+    """Bytes that processes can still take, of the machine or of the control group."""
+    available = psutil.virtual_memory().available
+    if (limit := _group_limit()) is None:
+        return available
+    cache = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())["inactive_file"]
+    used = int((_GROUP / "memory.current").read_text()) - int(cache)
+    return min(available, limit - used)
+
+
+def _group_limit() -> int | None:
+    path = _GROUP / "memory.max"
+    limit = path.read_text().strip() if path.exists() else "max"
+    return int(limit) if limit.isdigit() else None
 
 
 def _glibc() -> ctypes.CDLL | None:

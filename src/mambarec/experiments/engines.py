@@ -13,10 +13,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-import psutil
 import torch
 
 from mambarec.base.logger import get_logger
+from mambarec.base.memory import free_memory, total_memory
 from mambarec.base.stopping import stop
 from mambarec.experiments import worker
 from mambarec.experiments.trials import Outcome, Show, Trial, show_nothing
@@ -117,7 +117,7 @@ class _Crew:
         self.saved: dict[str, int] = {}  # the last epoch of unfinished trials that is in the checkpoint
         self.set_back: set[Path] = set()  # for want of memory; these wait until nothing else runs
         self.needs = {trial.path.parent: _known_need(trial) for trial in trials}  # bytes, by model and data set
-        self.reserve = _RESERVE * psutil.virtual_memory().total
+        self.reserve = _RESERVE * total_memory()
         self.looked_at = 0.0
         self.asked_to_stop = False
 
@@ -198,15 +198,3 @@ def _known_need(trial: Trial) -> float:
         return 0.0  # runs there record the GPU's memory, not the process's
     peaks = [result["peak_memory_mb"] or 0.0 for result in finished_results(trial.path.parent)]
     return max(peaks, default=0.0) * 2**20
-
-
-def free_memory() -> float:
-    """Bytes that processes can still take: of the machine, or of the control group that a container gives them."""
-    available = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    limit = group / "memory.max"
-    if limit.exists() and limit.read_text().strip().isdigit():
-        cache = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-        used = int((group / "memory.current").read_text()) - int(cache)
-        available = min(available, int(limit.read_text()) - used)
-    return available

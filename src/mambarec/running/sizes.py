@@ -1,10 +1,10 @@
 """Whether a run fits this machine, asked before memory is taken."""
 
 import numpy as np
-import psutil
 import torch
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.memory import total_memory
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 
@@ -48,4 +48,4 @@ def topk_warnings(config: Config, dataset: RecDataset) -> list[str]:
 def _memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return psutil.virtual_memory().total
+    return total_memory()
