@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,18 @@ def test_the_notes_name_values_that_are_not_those_of_the_yaml(make_record):
     assert said(bpr, record) == ["Other values than those of the YAMLs: BPR embedding_size=8; LightGCN n_layers=4."]
     chosen = performance_table(compare([usual, lightgcn(0.2, 4, valid=0.9)]))
     assert "LightGCN n_layers=4" in chosen.notes[0] and not any(note.startswith("Other values") for note in chosen.notes)
+
+
+def test_the_notes_name_runs_whose_batches_several_processes_shared(make_record):
+    def note(**more):
+        record = make_record("LightGCN", [0.1], **more)
+        shared = replace(record, environment={**record.environment, "processes": 2})
+        return [note for note in performance_table(compare([shared])).notes if "several processes" in note]
+
+    assert note() == []
+    assert note(propagation="sampled") == [
+        "Trained by several processes, each with a part of every batch: LightGCN propagation=sampled on toy seed 1 by 2."
+    ]
 
 
 def test_selection_on_test_marks_title_and_caption(make_record):

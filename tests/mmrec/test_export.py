@@ -1,5 +1,6 @@
 """MambaRec in MMRec: what is copied, what is never overwritten, and that it trains there as it does here."""
 
+import ast
 import json
 import os
 import shutil
@@ -35,6 +36,16 @@ def test_no_file_that_mmrec_has_is_copied():
 def test_what_is_copied_needs_no_declaration_of_keys():
     for path, text in export_plugin.files().items():
         assert "pydantic" not in text and "Settings" not in text, path
+
+
+def test_what_is_copied_imports_only_what_mmrec_has():
+    known = {"torch", "numpy", "scipy", "common", "utils", *sys.stdlib_module_names}
+    for path, text in export_plugin.files().items():
+        tree = ast.parse(text if path.suffix == ".py" else "")
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]  # those of functions are lazy
+        names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+        assert {name.partition(".")[0] for name in names} <= known, path
 
 
 def test_it_trains_there_as_here_on_the_same_batches(checkout, make_config, toy, tmp_path):

@@ -30,7 +30,7 @@ def everything():
 
 def test_old_names_are_there_while_it_is_open_and_gone_afterwards():
     before = everything()
-    with provided(needs(OLD), CPU), provided(needs(OLD), CPU):  # a model may call its own methods
+    with provided(needs([OLD]), CPU), provided(needs([OLD]), CPU):  # a model may call its own methods
         matrix = sp.dok_matrix((2, 2), dtype=np.float32)
         matrix._update({(0, 1): 1, (1, 0): 2})
         assert matrix.toarray().tolist() == [[0, 1], [2, 0]]
@@ -63,14 +63,14 @@ def test_what_a_library_still_has_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(sp.dok_matrix, "_update", marker, raising=False)
     monkeypatch.setattr(np, "float", marker, raising=False)
     monkeypatch.setitem(sys.modules, "torch_scatter", marker)
-    with provided(needs(OLD), CPU):
+    with provided(needs([OLD]), CPU):
         assert sp.dok_matrix._update is marker and vars(np)["float"] is marker and sys.modules["torch_scatter"] is marker
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_our_models_need_none_of_it(path):
     text = path.read_text()
-    assert needs(text) == mmrec_rooms(text, MODELS) == []
+    assert needs([text]) == mmrec_rooms(text, MODELS) == []
 
 
 def test_our_models_are_taken_as_they_are():
@@ -81,7 +81,7 @@ def test_our_models_are_taken_as_they_are():
     "text", ["np.float32(1)", "np.int64", "x.to(device)", "cudart()", "self.update(d)", "nn.Linear(1, 2).to(d)"]
 )
 def test_names_that_are_only_similar_need_nothing(text):
-    assert needs(text) == []
+    assert needs([text]) == []
 
 
 def test_scatter_reduces_by_index():

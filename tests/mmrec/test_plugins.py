@@ -17,7 +17,8 @@ from mambarec.cli import train as program
 from mambarec.config.catalogue import code_digest
 from mambarec.config.configurator import Config
 from mambarec.mmrec.plugins import load_model_class, write_graph
-from mambarec.running.run import assemble, open_dataset, run
+from mambarec.running.directory import same_result
+from mambarec.running.run import assemble, open_dataset, run, run_path
 from mambarec.running.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,11 +247,89 @@ def test_the_graph_that_a_model_asks_for_is_made_when_it_is_missing(write, make_
     assert not list(toy.glob("*graph*")) and not list(Path(config["results_dir"]).rglob("*graph*"))
 
 
-def test_a_graph_that_the_data_set_has_is_used(write, make_config, folder, toy):
-    write(constructor=GRAPH.format(kind="user"))
-    np.save(toy / "user_graph_dict.npy", {0: [[1], [2.0]]})
+def test_a_graph_of_items_has_the_number_of_neighbours_that_is_in_its_name(write, make_config, folder):
+    write(yaml="item_graph_dict_file: item_graph_dict_2.npy\n", constructor=GRAPH.format(kind="item"))
     config = make_config("Plain", model_path=str(folder))
-    assert assemble(config, open_dataset(config))[3].model.graph == {0: [[1], [2.0]]}
+    dataset = open_dataset(config)
+    graph = assemble(config, dataset)[3].model.graph
+    matrix = dataset.inter_matrix("csr").toarray()
+    shared = matrix.T @ matrix
+    np.fill_diagonal(shared, 0)
+    for item, (ids, counts) in graph.items():
+        largest = np.sort(shared[item])[::-1][:2]
+        assert counts == [count for count in largest if count >= 2] and counts == [shared[item, other] for other in ids]
+    assert {len(ids) for ids, _ in graph.values()} >= {0, 2}
+
+
+def test_a_graph_that_the_data_set_has_is_used_and_is_part_of_the_run(write, make_config, folder, toy):
+    write(yaml="user_graph_dict_file: user_graph_dict.npy\n", constructor=GRAPH.format(kind="user"))
+    config = make_config("Plain", model_path=str(folder))
+    names = {run_path(config, open_dataset(config))}
+    for shared in (2.0, 3.0):
+        np.save(toy / "user_graph_dict.npy", {0: [[1], [shared]]})
+        dataset = open_dataset(config)
+        assert assemble(config, dataset)[3].model.graph == {0: [[1], [shared]]}
+        names.add(run_path(config, dataset))
+    assert len(names) == 3
+
+
+def test_what_an_earlier_training_left_in_the_data_is_not_read(write, make_config, folder, toy):
+    write(constructor="self.found = sorted(os.listdir(config['data_path'] + config['dataset']))")
+    for name in ("mm_adj_10.pt", "inter.json", "user_graph_dict.npy", "more.txt"):
+        (toy / name).write_text("{}")
+    config = make_config("Plain", model_path=str(folder))
+    dataset = open_dataset(config)
+    assert assemble(config, dataset)[3].model.found == ["image_feat.npy", "more.txt", "text_feat.npy", "toy.inter"]
+    assert "inter.json, mm_adj_10.pt: left by an earlier training, and not read" in dataset.notes
+
+
+def test_a_model_that_opens_the_features_itself_gets_what_stands_in_for_missing_ones(write, make_config, folder, toy):
+    write(constructor="self.found = np.load(config['data_path'] + config['dataset'] + '/image_feat.npy')")
+    before = np.load(toy / "image_feat.npy")
+    for share in (0.0, 0.5):
+        missing = {"missing_modality": "visual", "missing_share": share, "missing": "zero"} if share else {}
+        config = make_config("Plain", model_path=str(folder), **missing)
+        dataset = open_dataset(config)
+        found = assemble(config, dataset)[3].model.found
+        np.testing.assert_array_equal(found, dataset.features()["visual"])
+        assert (found != before).any() == bool(share)
+    np.testing.assert_array_equal(np.load(toy / "image_feat.npy"), before)
+
+
+def test_what_a_model_counts_or_switches_goes_on_after_a_stop(write, make_config, folder, tmp_path, interrupted_after):
+    write(
+        constructor="self.odd, self.trained = False, None", loss="-(scores + float(self.odd)).sigmoid().mean() * self.trained"
+    )
+    text = (folder / "plain.py").read_text()
+    hook = "    def pre_epoch_processing(self):\n        self.odd, self.trained = not self.odd, (self.trained or 0) + 1\n\n"
+    (folder / "plain.py").write_text(text.replace("    def calculate_loss", f"{hook}    def calculate_loss"))
+    config = make_config("Plain", model_path=str(folder), epochs=6)
+    with interrupted_after(3):
+        run(config)
+    resumed = run(config, resume=True)
+    whole = run(config.at(results_dir=f"{tmp_path}/whole/"))
+    assert same_result(resumed["directory"], whole["directory"]) == []
+
+
+def test_keys_that_nothing_sets_are_named(write, make_config, folder, caplog):
+    write(yaml="use_gates: true\n", constructor="self.gated = config['use_gate']")
+    run(make_config("Plain", model_path=str(folder)))
+    assert "Plain read these keys, which nothing sets, as None: use_gate" in caplog.text
+
+
+def test_mirror_gradient_is_refused_where_the_model_has_a_key_of_the_same_name(write, make_config, folder):
+    write(yaml="beta: 0.1\n")
+    with pytest.raises(ConfigError, match=r"Plain.yaml has a key of the same name: beta"):
+        make_config("Plain", model_path=str(folder), mg=True)
+
+
+def test_a_file_beside_a_model_that_does_not_parse_changes_nothing(write, make_config, folder):
+    write(constructor="self.moved = nn.Parameter(torch.ones(2)).to(self.device)")
+    (folder / "begun.py").write_text("class Begun(\n")
+    (folder / "marked.py").write_text("x = 1\n", encoding="utf-8-sig")
+    config = make_config("Plain", model_path=str(folder))
+    names = [name for name, _ in assemble(config, open_dataset(config))[3].model.named_parameters()]
+    assert names == ["users.weight", "items.weight"]
 
 
 def test_a_graph_holds_the_200_that_share_most(tmp_path):

@@ -115,6 +115,7 @@ def _notes(comparison: Comparison, has_gains: bool) -> list[str]:
         _seeds_sentence(comparison),
         *tuned_sentences(comparison),
         *unusual_sentences(comparison),
+        _processes_sentence(comparison),
         *budget_sentences(comparison),
         _cap_sentence(comparison),
         f"Best in bold, second best underlined{among}." if has_ranks else "",
@@ -239,6 +240,17 @@ def unusual_sentences(comparison: Comparison) -> list[str]:
         return []
     texts = [f"{'all rows' if len(names) == len(entries) > 1 else listed(names)} {words}" for words, names in found.items()]
     return [f"Other values than those of the YAMLs: {'; '.join(texts)}."]
+
+
+def _processes_sentence(comparison: Comparison) -> str:
+    """Which runs had sampled steps that several processes shared: BatchNorm, MMD and contrasts see less of a batch there."""
+    texts = []
+    for entry in comparison.entries.values():
+        for record in entry.records:
+            n = record.environment.get("processes", 1)
+            if n > 1 and record.config.get("propagation") == "sampled":
+                texts.append(f"{entry.label} on {entry.dataset} seed {record.seed} by {n}")
+    return f"Trained by several processes, each with a part of every batch: {'; '.join(texts)}." if texts else ""
 
 
 def _cap_sentence(comparison: Comparison) -> str:

@@ -17,9 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
 import numpy as np
-import psutil
 
 from mambarec.base.errors import told_as
 
@@ -113,6 +111,8 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
     """Remove what processes of this machine that are gone have left beside files of this name, or beside all of a folder."""
+    import psutil  # here, because this file goes into checkouts of MMRec, where it may be missing
+
     pattern = name if name == "*" else glob.escape(name)
     for path in folder.glob(f"{pattern}.*.tmp"):
         found = _LEFT.search(path.name)
@@ -141,6 +141,8 @@ def replacing_folder(folder: Path, wait: bool = False) -> Iterator[Path]:
     it gets filelock.Timeout. What a process left that was killed in here is cleared up first; where it had moved the old
     folder away and not put the new one in its place, the old one comes back.
     """
+    import filelock
+
     new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0)

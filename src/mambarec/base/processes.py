@@ -99,14 +99,17 @@ class Processes:
         return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
 
     def agree(self, model: nn.Module, average: bool) -> None:
-        """Give all processes one model. average: parameters are the same already, and statistics become their mean."""
+        """Give all processes one model: that of the first. average: statistics such as BatchNorm's become their mean instead.
+
+        Parameters are nearly the same already. On a GPU the order of a sum may change their last digits.
+        """
         if self.size == 1:
             return
         parameters = dict(model.named_parameters())
         for name, value in model.state_dict().items():
-            if not average:
+            if not average or name in parameters:
                 _together(dist.broadcast, value, src=0)
-            elif value.is_floating_point() and name not in parameters:
+            elif value.is_floating_point():
                 self.mean(value)
 
 

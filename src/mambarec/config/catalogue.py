@@ -114,14 +114,19 @@ def find_model(name: str, folder: Path | None = None) -> tuple[str, Path]:
     return spelled, files[spelled]
 
 
-def code_digest(file: Path) -> str:
-    """The SHA-256 of a model's file, and of the files beside it that it imports, directly or by one another."""
+def code_files(file: Path) -> list[Path]:
+    """A model's file, and the files beside it that it imports, directly or by one another, by name."""
     found, waiting = [file], [file]
     while waiting:
         beside = [file.with_name(f"{name}.py") for name in _imported(waiting.pop())]
         waiting += (new := [path for path in dict.fromkeys(beside) if path.is_file() and path not in found])
         found += new
-    content = [path.read_bytes() for path in (file, *sorted(found[1:]))]
+    return [file, *sorted(found[1:])]
+
+
+def code_digest(file: Path) -> str:
+    """The SHA-256 of a model's code."""
+    content = [path.read_bytes() for path in code_files(file)]
     return hashlib.sha256(content[0] if len(content) == 1 else b"\0".join(content)).hexdigest()
 
 

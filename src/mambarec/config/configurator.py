@@ -107,6 +107,7 @@ class Config(Mapping):
         if declared:
             contents.insert(1, (declared.__name__, _defaults(declared)))
         if asked.get("mg"):
+            _check_no_own(MirrorGradientSettings, *contents[-1])
             self._schemas.append(MirrorGradientSettings)
             contents.insert(1, ("mg.yaml", read_yaml(shared_yaml("mg.yaml"))))
         if declared:
@@ -397,6 +398,14 @@ def _check_settable(overrides: Iterable[str]) -> None:
         if key in _OF_PROGRAM:
             hint = "; use_gpu and gpu_id choose it" if key == "device" else ""
             raise ConfigError(f"{option(key)}: the program sets this key itself{hint}")
+
+
+def _check_no_own(settings: type[Settings], name: str, content: Iterable[str]) -> None:
+    """ConfigError where a model's YAML has a key of its own that is called as one of `settings`."""
+    if own := sorted(settings.model_fields.keys() & set(content)):
+        raise ConfigError(
+            f"{option('mg', True)}: {name} has a key of the same name: {', '.join(own)}. Leave it out of the YAML"
+        )
 
 
 def _yaml_contents(model: str, dataset: str, folder: Path | None) -> list[tuple[str, dict[str, Any]]]:

@@ -33,7 +33,7 @@ _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
 
 def is_graph(path: Path) -> bool:
     """Whether a file in a data set's folder is a graph that MMRec's models have left there, of training pairs or features."""
-    return path.suffix in (".pt", ".pth") or "graph_dict" in path.name
+    return path.suffix in (".pt", ".pth") or "graph_dict" in path.name or path.name == "inter.json"
 
 
 class RecDataset:
@@ -246,9 +246,11 @@ class RecDataset:
 
     @cached_property
     def digests(self) -> list[tuple[str, str]]:
-        """Name and hash of the content of every file that the run reads: interactions and item features."""
+        """Name and hash of the content of every file that the run reads: interactions, item features, graphs of its keys."""
         masks = self._mask_files(self.modalities)
+        graphs = [self.config.peek(f"{kind}_graph_dict_file") for kind in ("user", "item")]
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
+        paths += [self.folder / name for name in graphs if name]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
     @property

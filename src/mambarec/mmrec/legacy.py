@@ -10,7 +10,7 @@ import ast
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -60,10 +60,11 @@ _NUMPY = {
 }
 
 
-def needs(source: str) -> list[Provide]:
-    """What the text of a model's file uses of all this; empty for one that is up to date."""
-    found = [provide for pattern, provide in _USES.items() if re.search(pattern, source)]
-    return [*found, _moved_parameters] if _moves_parameters(source) else found
+def needs(sources: Iterable[str]) -> list[Provide]:
+    """What the texts of a model's file and of those beside it use of all this; empty where all are up to date."""
+    texts = list(sources)
+    found = [provide for pattern, provide in _USES.items() if any(re.search(pattern, text) for text in texts)]
+    return [*found, _moved_parameters] if any(map(_moves_parameters, texts)) else found
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def _cuda(stack: ExitStack, device: torch.device) -> None:
         _put(stack, owner, "cuda", stay)
 
 
-@lru_cache(maxsize=64)  # each trial of a grid asks
+@lru_cache(maxsize=256)  # each trial of a grid asks
 def _moves_parameters(source: str) -> bool:
     """Whether there is a call of the form Parameter(…).to(…)."""
     try:

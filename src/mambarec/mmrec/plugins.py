@@ -5,9 +5,10 @@ subclass is made whose methods run with what `mmrec.legacy` provides, and whose 
 changed:
 
 data_path: a folder with links to the data set's files, in which the model may write; it is thrown away with the model. Graphs
-that models keep there are named by k alone, and would be taken for those of other features in the next run.
+that models keep there are named by k alone, and would be taken for those of other features in the next run. So graphs that lie
+in the data set's folder are not linked. Where items lack a modality, its file has what stands in for them.
 
-user_graph_dict_file, item_graph_dict_file: when read, and not there, the file is made, in that folder too.
+user_graph_dict_file, item_graph_dict_file: when read, the file is there. It is the data set's own, or is made in that folder.
 """
 
 import re
@@ -30,13 +31,14 @@ from mambarec.base.places import MODELS
 from mambarec.base.stopping import stop
 from mambarec.config.catalogue import import_model, model_files
 from mambarec.config.configurator import Config
-from mambarec.data.dataset import RecDataset
+from mambarec.data.dataset import RecDataset, is_graph
 from mambarec.mmrec.legacy import mmrec_rooms, needs, provided
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.graph import most_shared
 
 METHODS = ("pre_epoch_processing", "calculate_loss", "post_epoch_processing", "full_sort_predict")
-NEIGHBOURS = 200  # in a graph of users or items, as in MMRec
+NEIGHBOURS = 200  # in a graph of users, as in MMRec
+_ITEM_GRAPH = re.compile(r"item_graph_dict_(\d+)\.npy")  # with the k of the script of DA-MRS
 _SEES_DATA = re.compile("data_path|_graph_dict_file")
 
 
@@ -46,10 +48,11 @@ def load_model_class(name: str, folder: str | None = None) -> type[GeneralRecomm
     ConfigError when there is no such class, or when the file imports what is not installed. ModelError when importing it fails.
     """
     path = model_files(folder)[name]
-    text = path.read_text(encoding="utf-8", errors="replace")
-    neighbours = [other.read_text(encoding="utf-8", errors="replace") for other in sorted(path.parent.glob("*.py"))]
-    looked_at = "\n".join([text, *neighbours]) if path.parent != MODELS else text
-    needed = [*mmrec_rooms(looked_at, path.parent), *needs(looked_at)]
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    looked_at = [text]
+    if path.parent != MODELS:
+        looked_at += [other.read_text(encoding="utf-8-sig", errors="replace") for other in sorted(path.parent.glob("*.py"))]
+    needed = [*mmrec_rooms("\n".join(looked_at), path.parent), *needs(looked_at)]
     with contract(name, "import"), provided(needed, torch.device("cpu")):
         if path.parent != MODELS and (MODELS / path.name).exists():
             get_logger().info("%s is %s, not src/models/%s", name, path, path.name)
@@ -108,23 +111,49 @@ class _View:
         stop.last_acts.append(weakref.finalize(self.model(), shutil.rmtree, folder, ignore_errors=True))
         place = folder / self.dataset.name
         place.mkdir()
-        for path in self.dataset.folder.iterdir():
-            (place / path.name).symlink_to(path.resolve())
+        files = list(self.dataset.folder.iterdir())
+        for path in files:
+            if not is_graph(path):
+                (place / path.name).symlink_to(path.resolve())
+        graphs = sorted(path.name for path in files if is_graph(path) and "graph_dict" not in path.name)
+        if graphs:
+            self.dataset.notes.append(f"{', '.join(graphs)}: left by an earlier training, and not read")
+        self._put_stand_ins(place)
         return place
+
+    def _put_stand_ins(self, place: Path) -> None:
+        """Of modalities that some item lacks, files with what stands in, in place of the links."""
+        masks = self.dataset.masks()
+        for modality, table in self.dataset.features().items() if masks else ():
+            link = place / self.dataset.feature_files[modality].name
+            if modality in masks and link.is_symlink():
+                link.unlink()
+                with (place.parent / link.name).open("wb") as file:
+                    np.save(file, table)
+                link.symlink_to(place.parent / link.name)
 
     def graph(self, kind: str) -> str:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
         name = self.settings.get(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
-        if (self.place / name).exists():
+        link = self.place / name
+        if link.exists():  # it was asked for before
+            return name
+        if (own := self.dataset.folder / name).exists():
+            link.symlink_to(own.resolve())
             get_logger().warning(
                 "warning: %s is read as it is. Remove it, and the graph is made from the training pairs",
-                self.dataset.folder / name,
+                own,
             )
         else:
             get_logger().info("%s has no %s; it is made from the training pairs", self.dataset.folder, name)
             interactions, made = self.dataset.inter_matrix("csr"), self.place.parent / name
-            write_graph(made, interactions if kind == "user" else interactions.T)
-            (self.place / name).symlink_to(made)
+            if kind == "user":
+                write_graph(made, interactions)
+            elif numbered := _ITEM_GRAPH.fullmatch(name):
+                write_graph(made, interactions.T, int(numbered[1]), fewest=2)
+            else:
+                write_graph(made, interactions.T)
+            link.symlink_to(made)
         return name
 
     @contextmanager
@@ -156,13 +185,17 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
-def write_graph(path: Path, interactions: sparse.spmatrix) -> None:
-    """Write {row: [rows that share most columns with it, how many]} of a binary matrix, as MMRec's models read it.
+def write_graph(path: Path, interactions: sparse.spmatrix, k: int = NEIGHBOURS, fewest: int = 1) -> None:
+    """Write {row: [the k rows that share most columns with it, how many]} of a binary matrix, as MMRec's models read it.
 
-    Both are lists, the counts are floats, and numpy.load needs allow_pickle: the models change the lists, and expect just this.
+    Rows that share fewer than `fewest` columns are no neighbours. Both are lists, the counts are floats, and numpy.load needs
+    allow_pickle: the models change the lists, and expect just this.
     """
-    offsets, *parts = most_shared(interactions, NEIGHBOURS)
+    offsets, *parts = most_shared(interactions, k)
     rows = zip(*(np.split(part, offsets[1:-1]) for part in parts), strict=True)
-    graph = {row: [ids.tolist(), counts.astype(float).tolist()] for row, (ids, counts) in enumerate(rows)}
+    graph = {
+        row: [ids[counts >= fewest].tolist(), counts[counts >= fewest].astype(float).tolist()]
+        for row, (ids, counts) in enumerate(rows)
+    }
     with path.open("wb") as file:
         np.save(file, np.array(graph, dtype=object), allow_pickle=True)

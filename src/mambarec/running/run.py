@@ -32,6 +32,7 @@ from mambarec.base.places import PACKAGE
 from mambarec.base.processes import Processes, joined_processes
 from mambarec.base.stopping import stop
 from mambarec.base.words import count, option
+from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
@@ -91,6 +92,9 @@ class _Recorder:
             self.reported_unread = True
             for line in self.config.unread():
                 get_logger().warning("warning: %s", line)
+            if unset := self.config.unset():
+                name = self.config["model"]
+                get_logger().warning("warning: %s read these keys, which nothing sets, as None: %s", name, ", ".join(unset))
 
     def _line(self, row: dict[str, Any]) -> Iterator[str]:
         cap = self.trainer.cap
@@ -420,8 +424,9 @@ def _obstacle(config: Config, other: RunDirectory, epochs: int, trained: int) ->
     """Why a run with the cap `epochs`, `trained` of which are in its checkpoint, is no part of one with a larger cap."""
     if trained == epochs and trained % config["eval_step"]:
         return f"it was evaluated after epoch {trained} only because that was its last (eval_step={config['eval_step']})"
-    if _READS_EPOCHS.search(config.model_file.read_text(encoding="utf-8")):
-        return f"{config.model_file.name} reads 'epochs', so that its training may depend on the cap"
+    for file in code_files(config.model_file):
+        if _READS_EPOCHS.search(file.read_text(encoding="utf-8", errors="replace")):
+            return f"{file.name} reads 'epochs', so that its training may depend on the cap"
     if config["save_recommended_topk"] and _kept_no_lists(other):
         return "it kept no recommendations (save_recommended_topk: false)"
     return None

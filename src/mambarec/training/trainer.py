@@ -28,6 +28,7 @@ from mambarec.training.prefetching import prefetched
 from mambarec.training.recording import RecordedSteps
 from mambarec.training.saved import check_saved
 
+_PLAIN = (bool, int, float, str, type(None))
 _OPTIMISERS = {
     "adam": Adam,
     "sgd": torch.optim.SGD,
@@ -77,6 +78,7 @@ class Trainer:
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
+        self._built = plain_attributes(model)
         self.on_step: Callable[[int, int], None] = lambda done, steps: None
         self.trains: bool = config["req_training"]
         self.is_sampled = getattr(model, "sampling", None) is not None
@@ -250,11 +252,18 @@ class Trainer:
         state = {"progress": asdict(self.progress), "model": self.model.state_dict(), "generators": self._generators()}
         if self.trains:
             state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        if changed := self._changed_attributes():
+            state["attributes"] = changed
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a training where state_dict left it; ValueError where the state is of another training."""
-        check_saved(state, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
+        attributes = state.get("attributes", {}) if isinstance(state, dict) else {}
+        rest = {key: value for key, value in state.items() if key != "attributes"} if attributes else state
+        check_saved(rest, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
+        if not isinstance(attributes, dict) or not all(map(self._is_attribute, attributes, attributes.values())):
+            raise ValueError("its attributes are not the model's")
+        vars(self.model).update(attributes)
         self.progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         if self.trains:
@@ -262,6 +271,14 @@ class Trainer:
             self._prepare_for_recording()
             self.scheduler.load_state_dict(state["scheduler"])
         self._restore_generators(state["generators"])
+
+    def _changed_attributes(self) -> dict[str, Any]:
+        """What the model has counted or switched in plain attributes since it was built, as some of MMRec's models do."""
+        now = plain_attributes(self.model)
+        return {name: value for name, value in now.items() if name not in self._built or self._built[name] != value}
+
+    def _is_attribute(self, name: Any, value: Any) -> bool:
+        return isinstance(name, str) and isinstance(value, _PLAIN) and not hasattr(type(self.model), name)
 
     def _generators(self) -> dict[str, Any]:
         state = {**host_generators(), "loader": self.generator.get_state()}
@@ -291,6 +308,11 @@ class MirrorGradientTrainer(Trainer):
         self._backward(batch, -self.config["alpha2"])
         self._update()
         return loss
+
+
+def plain_attributes(model: nn.Module) -> dict[str, Any]:
+    """The attributes of a model that are numbers, words, truth values or None, but for nn.Module's `training`."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, _PLAIN) and name != "training"}
 
 
 def _check_sampled(config: Config) -> None:
