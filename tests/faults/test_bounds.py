@@ -171,6 +171,10 @@ def test_more_neighbours_than_items_are_refused_by_the_name_of_the_key(make_conf
         run(make_config("SMORE", **{key: 65}))
 
 
+def test_neighbours_of_a_modality_that_is_not_read_are_not_counted(make_config):
+    assert run(make_config("SMORE", modalities=["text"], image_knn_k=65, epochs=1))["epochs"] == 1
+
+
 def test_more_memory_than_the_machine_has_is_said_before_it_is_taken(make_config, monkeypatch):
     monkeypatch.setattr("mambarec.running.sizes._memory", lambda device: 10_000)
     with pytest.raises(

@@ -19,7 +19,7 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
         raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
     for key in config:
         k = config.peek(key) if key.endswith("knn_k") else None
-        if isinstance(k, int) and k > n_items:
+        if isinstance(k, int) and k > n_items and not _is_of_unread_modality(key, dataset):
             raise ConfigError(f"{key}={k}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
     total = _memory(config["device"])
     size = 4 * _COPIES * (dataset.n_users + n_items) * config["embedding_size"]
@@ -35,6 +35,13 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
             f"topk={config['topk']}: lists of {longest:,} items for {n_tested:,} users take {size / 1e9:,.1f} GB; this machine "
             f"has {total / 1e9:,.1f} GB"
         )
+
+
+def _is_of_unread_modality(key: str, dataset: RecDataset) -> bool:
+    """Whether a key such as image_knn_k belongs to a modality that the data set has, and that the run does not read."""
+    name = key.partition("_")[0]
+    modality = {"image": "visual"}.get(name, name)
+    return modality in dataset.feature_files and modality not in dataset.modalities
 
 
 def topk_warnings(config: Config, dataset: RecDataset) -> list[str]:
