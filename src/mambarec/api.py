@@ -40,7 +40,7 @@ from mambarec.experiments.summary import failures
 from mambarec.experiments.sweep import Sweep
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory
-from mambarec.running.lookup import Described, choose_run, find_runs, say_damaged
+from mambarec.running.lookup import Described, check_places, choose_run, find_runs, say_damaged
 from mambarec.running.trained import Trained, load_trained
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
@@ -419,8 +419,7 @@ def runs(
     The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
     """
     asked, place = (_names("model", model), _names("dataset", dataset)), arguments.place("results", results)
-    if not place.exists() and place != RESULTS:
-        raise RunError(f"{place} does not exist; name the folder of the runs by {option('results')}")
+    check_places([place])
     found = find_runs([place], *asked, where=_where(settings), damaged=say_damaged)
     rows = []
     for run in found:

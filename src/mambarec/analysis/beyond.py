@@ -18,7 +18,7 @@ from mambarec.analysis.missing import missing_modality
 from mambarec.analysis.records import Record
 from mambarec.base.errors import RunError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import seeds_text
+from mambarec.base.words import option, seeds_text
 
 K = 20
 RECALL = f"recall@{K}"
@@ -197,7 +197,9 @@ def _directories(entries: Sequence[Entry]) -> list[Path]:
     runs = [record.source for entry in entries for record in entry.records]
     for run in runs:
         if not run.is_dir():
-            raise RunError(f"{run} is a compact record, without lists and model; name the folder of the runs with --results")
+            raise RunError(
+                f"{run} is a compact record, without lists and model; name the folder of the runs by {option('results')}"
+            )
     return runs
 
 

@@ -38,7 +38,7 @@ from mambarec.experiments.experiment import experiments_in, plan_experiment
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, opened, prepare, run_trials
 from mambarec.preparation.resplit import is_split_of, resplit
-from mambarec.running.lookup import find_runs, pass_over, say_damaged
+from mambarec.running.lookup import check_places, find_runs, pass_over, say_damaged
 from mambarec.running.run import open_dataset
 
 MISSING_SHARES = (0.25, 0.5, 0.75)  # of the items that lack a modality in training
@@ -89,7 +89,7 @@ def live(options: argparse.Namespace) -> None:
     """Write the page of one data set again and again, until its runs have ended or Ctrl-C."""
     if len(options.dataset or []) != 1:
         raise ConfigError("--live shows one data set; name it with -d")
-    _check_places(options.results)
+    check_places(options.results)
     name, shown = as_spelled(options.dataset[0]), None
     folders = [path / name for path in options.results if path.is_dir()]
     path = options.output or (folders or [RESULTS / name])[0] / "report.html"
@@ -126,7 +126,7 @@ def published(options: argparse.Namespace) -> int:
     if options.train:
         found, reasons, failed = _trained(options, dataset, figures)
     else:
-        _check_places(options.results)
+        check_places(options.results)
         selection = Selection()
         if places := [path for path in options.results if has_runs(path)]:
             some = (options.experiment, options.all or not options.experiment, options.studies)
@@ -182,7 +182,7 @@ def records(options: argparse.Namespace) -> None:
 
 
 def runs(options: argparse.Namespace) -> None:
-    _check_places(options.results)
+    check_places(options.results)
     found = find_runs(options.results, options.model, options.dataset, options.seed, options.where, say_damaged)
     if not found and (there := find_runs(options.results, damaged=pass_over)):
         names = sorted({f"{run.model} on {run.dataset}" for run in there})
@@ -192,7 +192,7 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def experiments(options: argparse.Namespace) -> None:
-    _check_places(options.results)
+    check_places(options.results)
     asked = (options.model, options.dataset, options.seed, options.where, options.unfinished)
     lines = [experiments_list(place, experiments_in(place), *asked) for place in options.results]
     show("\n\n".join(line for line in lines if line) or "no such experiment")
@@ -369,11 +369,6 @@ def _save(drawn: list[Picture], folder: Path, with_numbers: bool = False) -> Non
             show(picture.numbers.to_string(index=False, float_format="{:.4f}".format, na_rep="–"), end="\n\n")
         show(textwrap.fill(picture.caption, 128))
         show(*picture.save(folder), sep="\n", end="\n\n")
-
-
-def _check_places(places: Sequence[Path]) -> None:
-    if missing := [path for path in places if not path.exists() and path != RESULTS]:
-        raise RunError(f"{missing[0]} does not exist; name the folder of the runs with --results")
 
 
 def _selected(options: argparse.Namespace) -> Selection:

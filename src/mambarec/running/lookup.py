@@ -14,6 +14,7 @@ import filelock
 from mambarec.base.bounded import parse_json, read_json
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.places import RESULTS
 from mambarec.base.words import count, is_python, option, resumed, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.config.yaml_files import parse_value
@@ -80,6 +81,13 @@ class FoundRun(Described):
         except RunError as error:
             return str(error)
         return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}" if rows else "no epoch ended yet"
+
+
+def check_places(places: Iterable[Path]) -> None:
+    """RunError where a folder of runs does not exist; that of every run may not be there yet."""
+    for path in places:
+        if not path.exists() and path != RESULTS:
+            raise RunError(f"{path} does not exist; name the folder of the runs by {option('results')}")
 
 
 def find_runs(
