@@ -75,11 +75,11 @@ def test_damage_to_a_finished_run_is_noticed_where_it_is_read(name, finished):
 
 @pytest.mark.parametrize("name", [*FILES[:6], "manifest.json", "checkpoint.pt", "checkpoint.older.pt"])
 def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, tmp_path, monkeypatch):
-    from mambarec.running.run import _Recorder
+    from mambarec.running.recorder import Recorder
 
     config = make_config("BPR", epochs=3, train_batch_size=128)
     undisturbed = run(config.at(results_dir=f"{tmp_path}/undisturbed/"))["directory"]
-    checkpoint = _Recorder.checkpoint
+    checkpoint = Recorder.checkpoint
 
     def stopped(self, trainer, last):
         checkpoint(self, trainer, last)
@@ -87,7 +87,7 @@ def test_damage_to_a_stopped_run_is_noticed_or_trained_away(name, make_config, t
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Recorder, "checkpoint", stopped)
+        patch.setattr(Recorder, "checkpoint", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     path, kept = _path(config), tmp_path / "kept"

@@ -20,7 +20,7 @@ from mambarec.base.memory import free_memory, total_memory
 from mambarec.base.stopping import stop
 from mambarec.experiments import worker
 from mambarec.experiments.trials import Outcome, Show, Trial, show_nothing
-from mambarec.running.run import finished_results
+from mambarec.running.lookup import finished_results
 from mambarec.running.watching import Status
 
 _RESERVE = 0.1  # share of the machine's memory that stays free

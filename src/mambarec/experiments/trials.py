@@ -19,9 +19,10 @@ from mambarec.config.keys import keys_with
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
 from mambarec.running.directory import RunDirectory
+from mambarec.running.lookup import finished_results, paces
 from mambarec.running.needs import unmet_need
 from mambarec.running.pruning import Judge, Pruned
-from mambarec.running.run import finished_results, open_dataset, paces, run, run_path
+from mambarec.running.run import open_dataset, run, run_path
 from mambarec.running.watching import Status, Watch, watch_nothing, watching
 
 SHOWN = 40  # trials that the plan lists one by one

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,17 @@ def _in_use(path: Path) -> bool:
             return False
     except (filelock.Timeout, OSError):
         return True
+
+
+def finished_results(place: Path) -> list[dict[str, Any]]:
+    """The results of the finished runs in results/<dataset>/<model>; those that cannot be read are left out."""
+    results = []
+    for path in sorted(place.glob("*/result.json")):
+        with suppress(RunError, OSError):
+            results.append(RunDirectory(path.parent).read_json(path.name))
+    return results
+
+
+def paces(results: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds an epoch of finished runs, evaluation included."""
+    return [result["seconds_total"] / result["epochs"] for result in results]

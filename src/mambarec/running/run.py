@@ -2,33 +2,24 @@
 
 import hashlib
 import json
-import os
-import platform
 import re
-import shutil
 import statistics
-import subprocess
-import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from torch import nn
 
 from mambarec.base.bounded import first_line
 from mambarec.base.contract import contract, is_refusal
 from mambarec.base.errors import ConfigError, ModelError, RunError
-from mambarec.base.extras import installed_version, optional
 from mambarec.base.logger import get_logger, log_to, silence_console
-from mambarec.base.memory import process_peak_mb, release_freed_memory, reset_process_peak
-from mambarec.base.places import PACKAGE
+from mambarec.base.memory import release_freed_memory
 from mambarec.base.processes import Processes, joined_processes
 from mambarec.base.stopping import stop
 from mambarec.base.words import count, option
@@ -44,145 +35,13 @@ from mambarec.preparation.demo import ensure_demo
 from mambarec.running.checks import Health
 from mambarec.running.directory import RunDirectory
 from mambarec.running.needs import check_batches
-from mambarec.running.pruning import PRUNED, Judge, Judgement, Pruned
+from mambarec.running.pruning import PRUNED, Judge, Pruned
+from mambarec.running.recorder import Recorder, pruned_end
 from mambarec.running.sizes import check_sizes
-from mambarec.running.watching import Status, Watch, watch_nothing
+from mambarec.running.surroundings import environment, peak_memory_mb, reset_peak_memory
+from mambarec.running.watching import Watch, watch_nothing
 from mambarec.training.trainer import MirrorGradientTrainer, Trainer, init_seed
 
-
-class _Recorder:
-    """Writes what a trainer reports into the run's directory, to the console and to who watches; saves before a stop."""
-
-    def __init__(
-        self, config: Config, directory: RunDirectory, trainer: Trainer, watch: Watch, judgement: Judgement | None = None
-    ):
-        self.config, self.directory, self.trainer, self.watch = config, directory, trainer, watch
-        self.judgement, self.is_hopeless = judgement, False
-        self.metric = config["valid_metric"].lower()
-        self.interval = config["checkpoint_seconds"]
-        self.saved_at = self.shown_at = time.monotonic()
-        self.saved = self.finished = trainer.progress.epoch + 1  # epochs
-        self.loss: float | None = None
-        self.value: float | None = None
-        known = paces(finished_results(directory.path.parent))
-        self.pace = statistics.mean(known) if known else None  # seconds an epoch; of this run as soon as it has one
-        self.steps = 0
-        self.stop_told = self.reported_unread = False
-        self.tensorboard = _summary_writer(directory.path) if config["tensorboard"] else None
-
-    def step(self, done: int, steps: int) -> None:
-        self.steps = steps
-        if stop.signal:
-            self._tell_of_stop()
-        if done == 1 or time.monotonic() - self.shown_at >= _SHOW_SECONDS:
-            self._show(done)
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        self.directory.add_metrics(row)
-        self.finished = row["epoch"] + 1
-        self.loss, self.value = row.get("loss"), row["valid"][self.metric] if "valid" in row else self.value
-        self.is_hopeless = self.judgement is not None and self.judgement.ends(row)
-        get_logger().info("  ".join(self._line(row)))
-        if self.tensorboard:
-            for name, value in {"loss": row.get("loss"), **row.get("valid", {})}.items():
-                if value is not None:
-                    self.tensorboard.add_scalar(name, value, self.finished)
-            self.tensorboard.flush()
-        if not self.reported_unread:
-            self.reported_unread = True
-            for line in self.config.unread():
-                get_logger().warning("warning: %s", line)
-            if unset := self.config.unset():
-                name = self.config["model"]
-                get_logger().warning("warning: %s read these keys, which nothing sets, as None: %s", name, ", ".join(unset))
-
-    def _line(self, row: dict[str, Any]) -> Iterator[str]:
-        cap = self.trainer.cap
-        yield f"epoch {self.finished:>{len(str(cap))}}/{cap}"
-        if "loss" in row:
-            yield f"loss {row['loss']:.5f}"
-        if "valid" in row:
-            yield f"validation {row['valid'][self.metric]:.5f} (best {self.trainer.progress.best_value:.5f})"
-        status = self.status(0)
-        yield f"patience {status.patience}"
-        yield f"{row.get('seconds_train', 0.0) + row.get('seconds_eval', 0.0):.2f} s"
-        if status.seconds_left:
-            yield f"at most {status.time_left}"
-
-    def best(self, model: nn.Module, test: Evaluation) -> None:
-        per_user: dict[str, Any] = {"users": test.users, **test.per_user}
-        files: dict[str, Callable[[Any], None]] = {
-            "best.pt": lambda file: torch.save(model.state_dict(), file),
-            "per_user.npz": lambda file: np.savez_compressed(file, **per_user),
-        }
-        if self.config["save_recommended_topk"]:
-            files["topk.npz"] = lambda file: np.savez_compressed(file, users=test.users, topk=test.topk)
-        else:  # an earlier part of this run, or a shorter one, may have kept those of another epoch
-            self.directory.remove("topk.npz")
-        self.directory.write_all(files)
-
-    def checkpoint(self, trainer: Trainer, last: bool) -> None:
-        pruned = self.is_hopeless and not last and not trainer.has_converged and self.finished < trainer.cap
-        if last or pruned or stop.signal or time.monotonic() - self.saved_at >= self.interval:
-            self.directory.save_checkpoint(trainer.state_dict())
-            self.saved, self.saved_at = self.finished, time.monotonic()
-        self._show(0)
-        if pruned:
-            raise _pruned(self.directory, self.finished, self.judgement)
-        if stop.signal and not last:
-            get_logger().info("stopped by the user after epoch %d", self.finished)
-            stop.end()
-
-    def _tell_of_stop(self) -> None:
-        if not self.stop_told:
-            self.stop_told = True
-            running = min(self.finished + 1, self.trainer.cap)
-            get_logger().info("stopping: epoch %d is trained to its end and saved first. Ctrl-C again stops at once", running)
-
-    def status(self, step: int) -> Status:
-        progress, cap = self.trainer.progress, self.trainer.cap
-        if self.finished:
-            self.pace = (progress.seconds_train + progress.seconds_eval) / self.finished
-        return Status(
-            epoch=min(self.finished + 1, cap),
-            cap=cap,
-            step=step,
-            steps=self.steps,
-            saved=self.saved,
-            metric=self.metric,
-            loss=self.loss,
-            value=self.value,
-            best=progress.best_value if progress.best_epoch >= 0 else None,
-            patience=self.config["stopping_step"] - progress.without_improvement,
-            seconds_left=None if self.pace is None else self.pace * (cap - self.finished),
-        )
-
-    def _show(self, step: int) -> None:
-        self.shown_at = time.monotonic()
-        self.watch(self.status(step))
-
-    def is_unsaved(self) -> bool:
-        """Whether a stop would lose an epoch that is finished."""
-        return self.finished > self.saved
-
-    def last_words(self, resume: bool) -> str:
-        """What a stop leaves, and how to go on."""
-        if self.directory.is_finished:
-            return f"stopped after the end of the training. Its result is saved: {self.directory.path}"
-        if not self.saved:
-            return f"stopped before an epoch was saved: {self.directory.path}. The same command starts anew"
-        saved = f"epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}"
-        return f"stopped: {saved}. The same command{'' if resume else ' with --resume'} goes on after it"
-
-
-def _pruned(directory: RunDirectory, epochs: int, judgement: Judgement | None) -> Pruned:
-    """What ends a run that is pruned; its directory says so."""
-    end = Pruned(epochs, judgement.pruner if judgement else "")
-    directory.write_json(PRUNED, {"epochs": end.epochs, "pruner": end.pruner})
-    return end
-
-
-_SHOW_SECONDS = 1.0
 _STOPPED_EARLY = "stopped before training began. The same command begins again"
 
 
@@ -198,20 +57,6 @@ def open_dataset(config: Config) -> RecDataset:
     if config["dataset"] == "demo":
         ensure_demo(Path(config["data_path"]) / "demo")
     return RecDataset(config)
-
-
-def finished_results(place: Path) -> list[dict[str, Any]]:
-    """The results of the finished runs in results/<dataset>/<model>; those that cannot be read are left out."""
-    results = []
-    for path in sorted(place.glob("*/result.json")):
-        with suppress(RunError, OSError):
-            results.append(RunDirectory(path.parent).read_json(path.name))
-    return results
-
-
-def paces(results: Sequence[dict[str, Any]]) -> list[float]:
-    """Seconds an epoch of finished runs, evaluation included."""
-    return [result["seconds_total"] / result["epochs"] for result in results]
 
 
 def run(
@@ -307,7 +152,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
     """Train and write everything; returns what result.json holds."""
     logger = get_logger()
     check_batches(config)
-    _reset_peak_memory(config["device"])
+    reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
     with directory.lock():
@@ -340,14 +185,14 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
-            directory.write_json("environment.json", {**_environment(config, dataset), "processes": processes.size})
+            directory.write_json("environment.json", {**environment(config, dataset), "processes": processes.size})
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
             if state and judgement and (epochs := judgement.ended(directory.metrics())):
-                raise _pruned(directory, epochs, judgement)
+                raise pruned_end(directory, epochs, judgement)
             directory.file(PRUNED).unlink(missing_ok=True)
-            recorder = _Recorder(config, directory, trainer, wish.watch, judgement)
+            recorder = Recorder(config, directory, trainer, wish.watch, judgement)
             processes.from_first({"trains": True, "state": state})
             # Of several processes each ends at once, since no other could finish an epoch without it.
             unsaved = recorder.is_unsaved if processes.size == 1 else lambda: False
@@ -505,7 +350,7 @@ def _result(config: Config, trainer: Trainer, rows: list[dict[str, Any]]) -> dic
         "parameters_without_features": trainer.parameters_without_features,
         "seconds_per_epoch": statistics.median(row.get("seconds_train", 0.0) for row in rows),
         "seconds_total": progress.seconds_train + progress.seconds_eval,
-        "peak_memory_mb": _peak_memory_mb(config["device"]),
+        "peak_memory_mb": peak_memory_mb(config["device"]),
     }
 
 
@@ -521,51 +366,3 @@ def _why_it_ended(config: Config, result: dict[str, Any]) -> str:
     else:
         why = f"the cap of {count(result['epochs'], 'epoch')} is reached"
     return f"ended: {why}. Best epoch {result['best_epoch'] + 1} of {result['epochs']}"
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    """Let the peak be this run's, not that of an earlier one in the same process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_process_peak()
-
-
-def _peak_memory_mb(device: torch.device) -> float | None:
-    """Of the GPU where there is one, else of the process; None where the system does not tell."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else process_peak_mb()
-
-
-def _environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
-    """What a figure can depend on beside the configuration."""
-    device = config["device"]
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "faiss": installed_version("faiss-cpu"),
-        "git": git_commit(),
-        "machine": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "data": dataset.fingerprint,
-        "data_files": dict(dataset.digests),
-        "feature_widths": dataset.feature_widths() if dataset.modalities else {},
-        "command": sys.argv,
-    }
-
-
-def git_commit() -> str | None:
-    """The commit this code was run from, '-dirty' with changes; None outside a checkout or without git."""
-    if not shutil.which("git"):
-        return None
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
-
-
-def _summary_writer(path: Path):
-    board = optional("torch.utils.tensorboard", "tensorboard", "tracking", "tensorboard: true needs")
-    return board.SummaryWriter(path / "tensorboard")

@@ -24,7 +24,8 @@ from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, best_items, masked_scores, representations_once
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.running.directory import RunDirectory
-from mambarec.running.run import assemble, git_commit
+from mambarec.running.run import assemble
+from mambarec.running.surroundings import git_commit
 from mambarec.training.trainer import init_seed
 
 N_CHECKED = 256  # users whose lists are made anew when a run is opened

@@ -38,7 +38,7 @@ _OPTIMISERS = {
 
 
 class Recorder(Protocol):
-    """Where a trainer writes what happens; runs.run has the one that writes a run directory."""
+    """Where a trainer writes what happens; running.recorder has the one that writes a run directory."""
 
     def step(self, done: int, steps: int) -> None:
         """So many steps of the epoch that runs are done."""
