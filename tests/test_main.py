@@ -267,3 +267,18 @@ def test_the_package_is_a_program(tmp_path):
     command = [sys.executable, "-m", "mambarec", "--version"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
     assert ended.stdout == f"mambarec {version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--epochs 5 --jobs 2 3", "'3' belongs to no option: --jobs takes one value"),
+        ("--seed 1 --restart 2", "'2' belongs to no option: --restart takes no value"),
+        ("--epochs 5 --search-budget=2 3", "'3' belongs to no option: --search-budget takes one value"),
+        ("--learning_rate 1e-3 --search wide 2", "'2' belongs to no option: --search takes one value"),
+    ],
+)
+def test_a_word_behind_an_option_that_has_its_values_goes_to_no_other(words, message, capsys):
+    with pytest.raises(SystemExit):
+        program.parse(words.split())
+    assert message in capsys.readouterr().err

@@ -9,6 +9,7 @@ import io
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
@@ -248,9 +249,7 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
     values = [config.plain() for config in configs]
     if several := [key for key in values[0] if any(one[key] != values[0][key] for one in values)]:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
-    trial = prepare(configs, anew=restart)[0]
-    if restart:
-        RunDirectory(trial.path).discard()
+    trial = replace(prepare(configs, anew=restart)[0], restart=restart)
     [outcome] = run_trials([trial], LocalProcesses(1))
     if outcome.error:
         raise RunError(outcome.error)
@@ -373,11 +372,11 @@ def _table(models, datasets, seeds, settings, reference, name, jobs, restart, wo
     configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
     training.check_options(options, configs)
     sweep = Sweep(configs, options, overrides, read)
+    if sweep.experiment is None:
+        raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
     outcomes = sweep.run()
     if text := failures(outcomes):
         raise RunError(text)
-    if sweep.experiment is None:
-        raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
     comparison, problem = training.compared(outcomes, sweep.experiment, options)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")

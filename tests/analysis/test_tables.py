@@ -122,6 +122,10 @@ def test_the_notes_name_values_that_are_not_those_of_the_yaml(make_record):
     bpr = make_record("BPR", [0.1], embedding_size=8)
     assert said(bpr, lightgcn(0.1, 2, embedding_size=8)) == ["Other values than those of the YAMLs: all rows embedding_size=8."]
     assert said(bpr, record) == ["Other values than those of the YAMLs: BPR embedding_size=8; LightGCN n_layers=4."]
+    assert said(make_record("LightGCN", [0.1], model_path="/nowhere", n_layers=4)) == []  # whose YAML is not here
+    assert said(make_record("LightGCN", [0.1], mg=True, beta=5)) == [
+        "Other values than those of the YAMLs: LightGCN mg=True beta=5."
+    ]
     chosen = performance_table(compare([usual, lightgcn(0.2, 4, valid=0.9)]))
     assert "LightGCN n_layers=4" in chosen.notes[0] and not any(note.startswith("Other values") for note in chosen.notes)
 

@@ -55,3 +55,18 @@ def test_a_key_that_came_later_names_a_run_only_with_another_value():
     }
     assert "mmd_normalize" not in config.identity()
     assert Config("MambaRec", "demo", {"mmd_normalize": False}).identity()["mmd_normalize"] is False
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"valid_metric": "recall@20"},
+        {"learner": "Adam"},
+        {"metrics": ["recall", "ndcg", "precision", "map", "hitrate", "mrr"]},
+        {"learning_rate_scheduler": [1.0, 50.0]},
+        {"reg_weight": 0.1},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_another_spelling_of_a_default_is_the_same_run(spelled):
+    assert Config("BPR", "demo", spelled).identity() == Config("BPR", "demo").identity()

@@ -9,7 +9,7 @@ import yaml
 from mambarec.analysis.comparison import compare
 from mambarec.analysis.records import Record
 from mambarec.analysis.tables import performance_table
-from mambarec.base.errors import ConfigError, RunError
+from mambarec.base.errors import ConfigError
 from mambarec.cli import report
 from mambarec.cli import train as program
 from mambarec.config.catalogue import tuned_budget
@@ -77,9 +77,27 @@ def test_what_the_command_sets_for_all_points_is_kept_too_but_not_the_budget(pla
     assert yaml.safe_load(path.read_text()) == {"reg_weight": 0.3, "embedding_size": 8}
 
 
-def test_no_complete_point_is_an_error(places):
-    with pytest.raises(RunError, match="no setting of BPR on toy was trained to its end"):
-        written(places, SPACE, ["it failed"] * 4, ["it failed"])
+def test_a_model_without_a_complete_point_has_no_file_and_the_others_have(places, configs, capsys):
+    given = {**places, **SPACE}
+    space = [prepare(Config(model, "toy", given).trials()) for model in ("BPR", "LightGCN")]
+    defaults = prepare(default_trials(["BPR", "LightGCN"], ["toy"], given))
+    outcomes = [*ended(space[0], ["it failed"] * 4), *ended(space[1], [0.1] * 4), *ended(defaults, ["it failed", 0.2])]
+    paths = save_best({one.trial.path: one for one in outcomes}.values(), [*space[0], *space[1]], defaults, SPACE, 4, "random")
+    assert paths == [configs / "tuned" / "toy" / "LightGCN.yaml"]
+    assert "no setting of BPR on toy was trained to its end" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["epochs", "stopping_step", "eval_step"])
+def test_points_of_several_budgets_are_refused(places, key):
+    with pytest.raises(ConfigError, match=f"--{key} has several values, and it is no setting of a model"):
+        default_trials(["BPR"], ["toy"], {**places, **SPACE, key: Axis([1, 2])})
+
+
+def test_a_file_that_is_replaced_is_told_with_its_budget(places, capsys):
+    written(places, SPACE, [0.1, 0.4, None, "it failed"], [0.2])
+    assert "is replaced" not in capsys.readouterr().out
+    written(places, SPACE, [0.1, 0.4, None, "it failed"], [0.2])
+    assert "BPR.yaml is replaced; it had the budget: at most 4 points" in capsys.readouterr().out
 
 
 def test_another_budget_than_that_of_another_model_is_said(places, configs, capsys):
@@ -133,6 +151,26 @@ def test_restart_throws_away_no_run_that_the_budget_leaves_out(toy, tmp_path, co
     assert program.main([*words, "--search-budget", "2", "--sampler", sampler, "--restart"]) == 0
     after = [path.stat().st_mtime_ns for path in results]
     assert sum(one == other for one, other in zip(before, after, strict=True)) == 1
+
+
+def test_restart_throws_a_run_away_only_when_its_training_can_begin(
+    toy, tmp_path, configs, in_this_process, monkeypatch, capsys
+):
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = ["-m", "BPR", "-d", "toy", "--use_gpu", "false", *places, "--reg_weight", "0.01", "0.1"]
+    assert program.main(words) == 0
+    results = sorted((tmp_path / "results" / "toy" / "BPR").glob("*/result.json"))
+    before = [path.read_bytes() for path in results]
+
+    def fails(self, config, dataloader):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mambarec.models.bpr.BPR.__init__", fails)
+        assert program.main([*words, "--restart"]) == 1
+    assert [path.read_bytes() for path in results] == before
+    assert program.main([*words, "--restart"]) == 0
+    assert [path.read_bytes() for path in results] != before  # its times
 
 
 # using them

@@ -262,15 +262,18 @@ def test_a_graph_of_items_has_the_number_of_neighbours_that_is_in_its_name(write
 
 
 def test_a_graph_that_the_data_set_has_is_used_and_is_part_of_the_run(write, make_config, folder, toy):
-    write(yaml="user_graph_dict_file: user_graph_dict.npy\n", constructor=GRAPH.format(kind="user"))
+    write(constructor=GRAPH.format(kind="user"))
     config = make_config("Plain", model_path=str(folder))
     names = {run_path(config, open_dataset(config))}
+    others = make_config("BPR")
+    of_another = run_path(others, open_dataset(others))
     for shared in (2.0, 3.0):
         np.save(toy / "user_graph_dict.npy", {0: [[1], [shared]]})
         dataset = open_dataset(config)
         assert assemble(config, dataset)[3].model.graph == {0: [[1], [shared]]}
         names.add(run_path(config, dataset))
     assert len(names) == 3
+    assert run_path(others, open_dataset(others)) == of_another  # which does not read it
 
 
 def test_what_an_earlier_training_left_in_the_data_is_not_read(write, make_config, folder, toy):
@@ -280,7 +283,14 @@ def test_what_an_earlier_training_left_in_the_data_is_not_read(write, make_confi
     config = make_config("Plain", model_path=str(folder))
     dataset = open_dataset(config)
     assert assemble(config, dataset)[3].model.found == ["image_feat.npy", "more.txt", "text_feat.npy", "toy.inter"]
-    assert "inter.json, mm_adj_10.pt: left by an earlier training, and not read" in dataset.notes
+    assert "inter.json, mm_adj_10.pt: kept from the model, since it may be a graph of an earlier training" in dataset.notes
+
+
+def test_a_file_that_is_kept_from_a_model_is_not_called_missing(write, make_config, folder, toy):
+    write(constructor="torch.load(config['data_path'] + config['dataset'] + '/more.pt')")
+    (toy / "more.pt").write_text("{}")
+    with pytest.raises(ModelError, match=r"toy/more.pt is kept from Plain, since a file of this name may be a graph"):
+        run(make_config("Plain", model_path=str(folder)))
 
 
 def test_a_model_that_opens_the_features_itself_gets_what_stands_in_for_missing_ones(write, make_config, folder, toy):
@@ -293,16 +303,37 @@ def test_a_model_that_opens_the_features_itself_gets_what_stands_in_for_missing_
         found = assemble(config, dataset)[3].model.found
         np.testing.assert_array_equal(found, dataset.features()["visual"])
         assert (found != before).any() == bool(share)
+    (toy / "more").mkdir()
+    np.save(toy / "more" / "image.npy", before)
+    write(constructor="self.found = np.load(config['data_path'] + config['dataset'] + '/more/image.npy')")
+    config = make_config("Plain", model_path=str(folder), vision_feature_file="more/image.npy", **missing)
+    dataset = open_dataset(config)
+    np.testing.assert_array_equal(assemble(config, dataset)[3].model.found, dataset.features()["visual"])
     np.testing.assert_array_equal(np.load(toy / "image_feat.npy"), before)
 
 
-def test_what_a_model_counts_or_switches_goes_on_after_a_stop(write, make_config, folder, tmp_path, interrupted_after):
-    write(
-        constructor="self.odd, self.trained = False, None", loss="-(scores + float(self.odd)).sigmoid().mean() * self.trained"
-    )
+@pytest.mark.parametrize(
+    ("constructor", "hook", "factor"),
+    [
+        ("self.odd = False", "self.odd = not self.odd", "1 + self.odd"),
+        ("self.count = None", "self.count = (self.count or 0) + 1", "self.count"),
+        ("self.weight = np.float64(1)", "self.weight = self.weight * np.exp(-0.1)", "float(self.weight)"),
+        ("pass", "self.step += 1", "self.step"),  # it begins with the class's value
+        (
+            "self.built = False",
+            "if not self.built: self.graph, self.built = torch.rand(1).to_sparse(), True",
+            "self.graph.to_dense()",
+        ),
+        ("self.total = torch.zeros(1)", "self.total += torch.rand(1)", "self.total"),
+    ],
+)
+def test_what_a_model_changes_outside_its_parameters_goes_on_after_a_stop(
+    write, make_config, folder, tmp_path, interrupted_after, constructor, hook, factor
+):
+    write(constructor=constructor, loss=f"-scores.sigmoid().mean() * ({factor})")
     text = (folder / "plain.py").read_text()
-    hook = "    def pre_epoch_processing(self):\n        self.odd, self.trained = not self.odd, (self.trained or 0) + 1\n\n"
-    (folder / "plain.py").write_text(text.replace("    def calculate_loss", f"{hook}    def calculate_loss"))
+    method = f"    step = 0\n\n    def pre_epoch_processing(self):\n        {hook}\n\n"
+    (folder / "plain.py").write_text(text.replace("    def calculate_loss", f"{method}    def calculate_loss"))
     config = make_config("Plain", model_path=str(folder), epochs=6)
     with interrupted_after(3):
         run(config)

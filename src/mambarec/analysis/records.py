@@ -22,7 +22,7 @@ from mambarec.base.bounded import parse_json, read_arrays, read_bytes
 from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.base.words import command
-from mambarec.config.catalogue import config_file, tuned_budget, tuned_file
+from mambarec.config.catalogue import config_file, model_yamls, shared_yaml, tuned_budget, tuned_file
 from mambarec.config.keys import FEATURE_KEY, NEUTRAL_KEYS, keys_with
 from mambarec.config.yaml_files import read_yaml
 from mambarec.running.directory import RunDirectory
@@ -89,8 +89,19 @@ class Record:
         return {key: value for key, value in config.items() if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}}
 
     def unusual(self) -> dict[str, Any]:
-        """The settings that are not those of this version's YAMLs, nor one of several that a YAML lists."""
-        there = {key: value if isinstance(value, list) else [value] for key, value in self.defaults().items()}
+        """The settings that are not those of this version's YAMLs, nor one of several that a YAML lists.
+
+        A tuned run has its tuned file as one of them. Of a model in a folder of its own nothing is known without the folder.
+        """
+        yamls = model_yamls(self.model, Path(folder) if (folder := self.config.get("model_path")) else None)
+        if folder and not Path(folder).is_dir():
+            return {}
+        more = [*yamls[:1], *([shared_yaml("mg.yaml")] if self.config.get("mg") else [])]
+        more += filter(None, [config_file(self.config["tuned"]) if self.tuned() else None])
+        known = dict(self.defaults())
+        for path in more:
+            known |= read_yaml(path)
+        there = {key: value if isinstance(value, list) else [value] for key, value in known.items()}
         return {key: value for key, value in self.settings().items() if key in there and value not in (there[key], *there[key])}
 
     def tuned(self) -> str | None:

@@ -230,9 +230,8 @@ def unusual_sentences(comparison: Comparison) -> list[str]:
     found: dict[str, list[str]] = {}
     entries = [entry for dataset in comparison.datasets for entry in comparison.column(dataset)]
     for entry in entries:
-        record, said = entry.records[0], f"{entry.label} {entry.setting}".split()
-        others = {} if record.tuned() else record.unusual()
-        words = [f"{key}={value_text(value)}" for key, value in others.items() if key not in BUDGET_KEYS]
+        said, others = f"{entry.label} {entry.setting}".split(), entry.records[0].unusual()
+        words = [f"{key}={value_text(value)}" for key, value in others.items() if key not in {*BUDGET_KEYS, "tuned"}]
         if words := [word for word in words if word not in said]:
             where = f" on {entry.dataset}" * (len(comparison.datasets) > 1)
             found.setdefault(" ".join(words), []).append(f"{entry.label}{where}")

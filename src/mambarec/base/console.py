@@ -2,8 +2,10 @@
 
 import argparse
 import difflib
+import math
 import re
 import sys
+from collections.abc import Sequence
 from typing import IO, NoReturn
 
 from mambarec.base.places import version
@@ -49,6 +51,23 @@ class Parser(argparse.ArgumentParser):
             return word
         declared = {known.replace("_", "-"): known for known in self._option_string_actions}
         return declared.get(name.replace("_", "-"), name) + equals + value
+
+    def check_no_stray_word(self, words: Sequence[str]) -> None:
+        """An error where a word stands behind an option that has all its values, as `--jobs 2 3`.
+
+        argparse would give it to an earlier option that it does not know, which is a configuration key.
+        """
+        owner, takes, left = "", math.inf, math.inf  # the option before, how many words it takes, and how many of them to come
+        for word in map(self._spelled, words):
+            name, equals, _ = word.partition("=")
+            if re.match(r"--?[A-Za-z]", word):
+                action = self._option_string_actions.get(name)
+                owner, takes = name, {None: 1, "?": 1, 0: 0}.get(action.nargs, math.inf) if action else math.inf
+                left = 0 if action and equals else takes
+            elif left == 0:
+                self.error(f"'{word}' belongs to no option: {owner} takes {'one value' if takes else 'no value'}")
+            else:
+                left -= 1
 
     def _known(self) -> list[str]:
         """The long options of this parser and of its commands."""

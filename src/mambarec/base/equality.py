@@ -8,7 +8,11 @@ import torch
 def identical(a: Any, b: Any) -> bool:
     """Whether nested mappings, sequences and tensors are equal to the bit."""
     if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        same = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.layout == b.layout
+        if same and a.layout == torch.sparse_coo:
+            a, b = a.coalesce(), b.coalesce()
+            return a.shape == b.shape and identical((a.indices(), a.values()), (b.indices(), b.values()))
+        return same and torch.equal(a, b)
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(identical(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -38,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     trains = options.command in {*STUDIES, "cold"} or getattr(options, "train", False)
     if words and not trains:
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(words)}")
+    commands.choices[options.command].check_no_stray_word(arguments[arguments.index(options.command) + 1 :])
     options.words = words
     if options.command in ("table", "published"):
         options.format = format_of(options.output, options.format, ENDINGS, "text")

@@ -56,6 +56,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     restart = "delete what there is of these runs, and start from the beginning"
     parser.add_argument("--restart", action="store_true", help=restart)
     options, words = parser.parse_known_args(arguments)
+    parser.check_no_stray_word(arguments)
     if options.help:
         parser.print_help()
         show(f"\n{keys_help(options.model, options.model_path)}", end="")

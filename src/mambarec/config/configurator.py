@@ -56,6 +56,7 @@ _TRIALS = 100_000  # of a grid
 _SINGLE = keys_with("single")
 _OF_YAMLS = frozenset(keys_with("grid"))
 _OF_PROGRAM = frozenset(keys_with("result")) - {"tuned"}
+_OF_ANY_CASE = ("valid_metric", "learner", "metrics")
 _GIVEN = "command line"  # the source of what no YAML says
 
 
@@ -254,6 +255,8 @@ class Config(Mapping):
             checked = [self._check(key, one, default, source) for one in written]
             if key not in self._values and key not in self.axes:
                 checked = [_as_written(one, found) for one, found in zip(written, checked, strict=True)]
+            else:
+                checked = [default if _same(key, one, default) else one for one in checked]
             self.axes.pop(key, None)
             self._values.pop(key, None)
             if len(checked) > 1:
@@ -458,6 +461,13 @@ def _written(key: str, value: Any, default: Any) -> str:
 def _place(source: str) -> str:
     """Where a value stands, before what is wrong with it; of an argument of a function, its name says that."""
     return "" if source == _GIVEN and is_python() else f"{source}: "
+
+
+def _same(key: str, value: Any, default: Any) -> bool:
+    """Whether a value is that of the YAML in another spelling, such as 1.0 for 1, so that a run keeps its name."""
+    if key in _OF_ANY_CASE:
+        return str(value).lower() == str(default).lower()
+    return type(value) in (int, float, list) and value == default and not isinstance(default, bool)
 
 
 def _as_written(value: Any, found: Any) -> Any:

@@ -17,7 +17,9 @@ from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.places import MODELS
 from mambarec.base.words import command, option
+from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
 from mambarec.data.interactions import SPLITS, read_interactions, sentences_on_shared_pairs
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
@@ -248,10 +250,20 @@ class RecDataset:
     def digests(self) -> list[tuple[str, str]]:
         """Name and hash of the content of every file that the run reads: interactions, item features, graphs of its keys."""
         masks = self._mask_files(self.modalities)
-        graphs = [self.config.peek(f"{kind}_graph_dict_file") for kind in ("user", "item")]
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
-        paths += [self.folder / name for name in graphs if name]
+        paths += [self.folder / self.graph_file(kind) for kind in self._graphs_of_the_model()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
+
+    def graph_file(self, kind: str) -> str:
+        """The name of the file with the graph of 'user' or 'item' that some of MMRec's models read."""
+        return self.config.peek(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
+
+    def _graphs_of_the_model(self) -> list[str]:
+        """The kinds of graphs that the model's code asks for; models of src/models make their own."""
+        if self.config.model_file.parent == MODELS:
+            return []
+        code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(self.config.model_file)]
+        return [kind for kind in ("user", "item") if any(f"{kind}_graph_dict_file" in text for text in code)]
 
     @property
     def fingerprint(self) -> str:

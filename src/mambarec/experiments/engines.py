@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,7 +19,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.memory import free_memory, total_memory
 from mambarec.base.stopping import stop
 from mambarec.experiments import worker
-from mambarec.experiments.trials import Outcome, Show, Trial, show_nothing
+from mambarec.experiments.trials import Outcome, Show, Trial, how_to_go_on, show_nothing
 from mambarec.running.lookup import finished_results
 from mambarec.running.watching import Status
 
@@ -112,6 +112,7 @@ class _Crew:
 
     def __init__(self, jobs: int, trials: Sequence[Trial], show: Show):
         self.jobs, self.waiting, self.show = jobs, deque(trials), show
+        self.how_to_go_on = how_to_go_on(trials)
         self.running: list[_Process] = []
         self.inbox: Inbox = SimpleQueue()
         self.saved: dict[str, int] = {}  # the last epoch of unfinished trials that is in the checkpoint
@@ -166,7 +167,7 @@ class _Crew:
         how = process.death()
         self.needs[process.trial.path.parent] = _known_need(process.trial)
         if process.outcome is None and (process.is_set_back or stop.signal):
-            self.waiting.appendleft(process.trial)
+            self.waiting.appendleft(replace(process.trial, restart=False))  # it goes on from what it has saved
             return None
         return process.outcome or Outcome(process.trial, error=how)
 
@@ -189,7 +190,7 @@ class _Crew:
 
     def last_words(self) -> str:
         epochs = ", ".join(f"{name} after epoch {epoch}" for name, epoch in self.saved.items() if epoch)
-        return f"stopped. {f'Saved: {epochs}. ' if epochs else ''}The same command goes on"
+        return f"stopped. {f'Saved: {epochs}. ' if epochs else ''}{self.how_to_go_on}"
 
 
 def _known_need(trial: Trial) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from mambarec.base.errors import DataError, explained
+from mambarec.base.errors import DataError, RunError, explained
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger, silence_console
@@ -28,14 +28,14 @@ from mambarec.base.processes import PATIENCE
 from mambarec.base.stopping import stop
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
-from mambarec.experiments.trials import Outcome, Show, Trial, attempt, show_nothing
+from mambarec.experiments.trials import Outcome, Show, Trial, attempt, how_to_go_on, show_nothing
+from mambarec.running.directory import RunDirectory
 from mambarec.running.run import run_path
 
 _RETRIES = 3  # of a trial whose worker or node was lost
 _LOOK_SECONDS = 0.5
 _LISTEN_SECONDS = 0.02
 _STOP_SECONDS = 60.0  # that stopped trials have to save
-_STOPPED = "stopped. Trials whose nodes share the results are saved. The same command goes on"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class RayCluster:
         if not trials:
             return
         ray = _ray()
+        words = f"stopped. Trials whose nodes share the results are saved. {how_to_go_on(trials)}"
         started = not ray.is_initialized()
         if started:
             place = {"working_dir": str(CODE)} if CHECKOUT else {"py_modules": [str(PACKAGE)]}
@@ -78,15 +79,24 @@ class RayCluster:
         running: dict[Any, Trial] = {}
         try:
             for trial in trials:
+                if trial.restart:  # here, since a task that is lost is started again, and goes on then
+                    try:
+                        RunDirectory(trial.path).discard()
+                    except RunError as error:
+                        yield Outcome(trial, error=str(error))
+                        continue
                 config = trial.config.at(threads=trial.config["threads"] or torch.get_num_threads())
                 alone = self.workers == 1  # else the workers are what needs processors
                 gpus = self.gpus * alone * (config["device"].type == "cuda")
                 task = remote.options(num_cpus=config["threads"] * alone, num_gpus=gpus)
                 reference = task.remote(
-                    replace(trial, config=config), [data[_data_folder(config)]], str(markers[config["results_dir"]]), *more
+                    replace(trial, config=config, restart=False),
+                    [data[_data_folder(config)]],
+                    str(markers[config["results_dir"]]),
+                    *more,
                 )
                 running[reference] = trial
-            with stop.guard(lambda: True, lambda: _STOPPED):
+            with stop.guard(lambda: True, lambda: words):
                 while running:
                     done, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
                     if stop.signal:
@@ -101,7 +111,7 @@ class RayCluster:
             if started:
                 ray.shutdown()
             if stop.signal and running:
-                with stop.guard(lambda: False, lambda: _STOPPED):
+                with stop.guard(lambda: False, lambda: words):
                     stop.end()
 
 
@@ -142,7 +152,8 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
         return Outcome(trial, error=f"{type(error.cause).__name__}: {error.cause}")
     except ray.exceptions.RayError as error:
         return Outcome(trial, error=f"lost by the cluster: {str(error).splitlines()[0]}")
-    if files:
+    has_ended = outcome.result or outcome.pruned is not None
+    if files and (has_ended or not RunDirectory(trial.path).is_stopped):  # a failure takes no checkpoint away
         try:
             with replacing_folder(trial.path) as place:
                 _unpack(files, place)

@@ -18,7 +18,6 @@ from mambarec.experiments.ray_engine import RayCluster
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
 from mambarec.experiments.tuning import default_trials, save_best, shared_out
-from mambarec.running.directory import RunDirectory
 from mambarec.running.pruning import Judge
 
 Name = tuple[str, str]  # of a model and a data set
@@ -49,7 +48,7 @@ class Sweep:
         self._trials = {id(trial.config): trial for trial in trials}
         self._space, self._of_yaml = self._known(configs), prepare(of_yaml, datasets=datasets)
         self._inside, self._outside = shared_out(self._space, self._of_yaml)
-        self._discarded: set[Path] = set()
+        self._restarted: set[Path] = set()
         self.tuned_files: list[Path] = []
         self.experiment = self._plan(trials).begun(self.place) if len(trials) > 1 else None
 
@@ -81,11 +80,10 @@ class Sweep:
         return self._train(trials)
 
     def _train(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """Run trials. With --restart their earlier runs are discarded; those of points that the budget leaves out stay."""
-        for trial in trials:
-            if self.options.restart and trial.path not in self._discarded:
-                self._discarded.add(trial.path)
-                RunDirectory(trial.path).discard()
+        """Run trials. With --restart each is thrown away when it starts; those of points that the budget leaves out stay."""
+        if self.options.restart:
+            trials = [replace(trial, restart=trial.path not in self._restarted) for trial in trials]
+            self._restarted |= {trial.path for trial in trials}
         return run_trials(trials, self._engine, self.options.jobs)
 
     @cached_property

@@ -34,7 +34,8 @@ _DATA_KEYS = {"dataset", "data_path", *keys_with("data", "features")}
 class Trial:
     """One run to be made: its configuration, its directory, and what to call it on the console.
 
-    anew: it does not go on from a run of a smaller cap of epochs. judge: of a search, what may end the run early.
+    anew: it does not go on from a run of a smaller cap of epochs. restart: what there is of it is thrown away when it starts.
+    judge: of a search, what may end the run early.
     """
 
     config: Config
@@ -42,10 +43,13 @@ class Trial:
     name: str
     anew: bool = False
     judge: Judge | None = None
+    restart: bool = False
 
     @property
     def state(self) -> str:
-        """'finished', 'pruned' by a search, 'stopped' before its end, or 'new'."""
+        """'finished', 'pruned' by a search, 'stopped' before its end, or 'new', as one is that starts over."""
+        if self.restart:
+            return "new"
         directory = RunDirectory(self.path)
         try:
             if directory.is_finished or not directory.is_stopped:
@@ -67,6 +71,12 @@ class Outcome:
 
 Show = Callable[[Trial, Status | None], None]  # is told how running trials come on; None: this one no longer runs
 Engine = Callable[[Sequence[Trial], Show], Iterable[Outcome]]  # gives outcomes as trials end
+
+
+def how_to_go_on(trials: Iterable[Trial]) -> str:
+    """The sentence that ends a command that was stopped. --restart would throw away what it has saved."""
+    without = f" without {option('restart', True)}" if any(trial.anew for trial in trials) else ""
+    return f"The same command{without} goes on"
 
 
 def show_nothing(trial: Trial, status: Status | None) -> None:
@@ -115,8 +125,9 @@ def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> d
 
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
+    how: dict[str, Any] = {"resume": not trial.restart, "restart": trial.restart, "extend": not trial.anew}
     try:
-        return Outcome(trial, run(trial.config, resume=True, extend=not trial.anew, watch=watch, judge=trial.judge))
+        return Outcome(trial, run(trial.config, **how, watch=watch, judge=trial.judge))
     except Pruned as end:
         return Outcome(trial, pruned=end.epochs)
     except UserError as error:

@@ -31,6 +31,12 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
 
     ConfigError where the search sets or varies what a tuned file cannot hold.
     """
+    for key, value in given.items():
+        if isinstance(value, Axis) and key in _APART - {"seed"}:
+            raise ConfigError(
+                f"--{key} has several values, and it is no setting of a model: --save-best compares points of one budget and "
+                "one split. Give one value"
+            )
     defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
     for config in defaults:
         features = [key for key in config if key.endswith("_feature_file")]
@@ -73,7 +79,8 @@ def save_best(
     """Write the tuned file of each model and data set; returns their paths.
 
     outcomes: of all points that were tried, the defaults among them. space: every point of the search. given: what the command
-    set. budget: how many points of each model were to be tried, None for all. RunError where no point has all its seeds.
+    set. budget: how many points of each model were to be tried, None for all. A model of which no point has all its seeds has
+    no file, which the log says.
     """
     paths = []
     for (model, dataset), configs in by_model([trial.config for trial in space]).items():
@@ -81,13 +88,19 @@ def save_best(
         def of_it(trial: Trial, name: tuple[str, str] = (model, dataset)) -> bool:
             return (trial.config["model"], trial.config["dataset"]) == name
 
-        search = _Search(
-            [outcome for outcome in outcomes if of_it(outcome.trial)],
-            configs,
-            {trial.path for trial in space},
-            [trial for trial in defaults if of_it(trial)],
-        )
+        try:
+            search = _Search(
+                [outcome for outcome in outcomes if of_it(outcome.trial)],
+                configs,
+                {trial.path for trial in space},
+                [trial for trial in defaults if of_it(trial)],
+            )
+        except RunError as error:
+            get_logger().warning("%s", error)
+            continue
         path = catalogue.config_folders()[0] / tuned_file(model, dataset)
+        if path.exists():
+            get_logger().info("%s is replaced; it had the budget: %s", path, tuned_budget(path))
         write_text(path, search.text(given, budget, sampler))
         _compare_budgets(path)
         paths.append(path)

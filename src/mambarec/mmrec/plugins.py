@@ -117,7 +117,9 @@ class _View:
                 (place / path.name).symlink_to(path.resolve())
         graphs = sorted(path.name for path in files if is_graph(path) and "graph_dict" not in path.name)
         if graphs:
-            self.dataset.notes.append(f"{', '.join(graphs)}: left by an earlier training, and not read")
+            self.dataset.notes.append(
+                f"{', '.join(graphs)}: kept from the model, since it may be a graph of an earlier training"
+            )
         self._put_stand_ins(place)
         return place
 
@@ -125,16 +127,17 @@ class _View:
         """Of modalities that some item lacks, files with what stands in, in place of the links."""
         masks = self.dataset.masks()
         for modality, table in self.dataset.features().items() if masks else ():
-            link = place / self.dataset.feature_files[modality].name
-            if modality in masks and link.is_symlink():
+            path = self.dataset.feature_files[modality]
+            if modality in masks and path.is_relative_to(self.dataset.folder):
+                link = _own_link(place, path.relative_to(self.dataset.folder))
+                made = place.parent / f"{modality}.npy"
+                np.save(made, table)
                 link.unlink()
-                with (place.parent / link.name).open("wb") as file:
-                    np.save(file, table)
-                link.symlink_to(place.parent / link.name)
+                link.symlink_to(made)
 
     def graph(self, kind: str) -> str:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
-        name = self.settings.get(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
+        name = self.dataset.graph_file(kind)
         link = self.place / name
         if link.exists():  # it was asked for before
             return name
@@ -165,6 +168,11 @@ class _View:
         except OSError as error:
             if "place" in vars(self) and isinstance(error.filename, str):
                 error.filename = error.filename.replace(str(self.place), str(self.dataset.folder))
+                if is_graph(path := Path(error.filename)) and path.exists():
+                    raise ModelError(
+                        f"{path} is kept from {self.settings['model']}, since a file of this name may be a graph of an earlier "
+                        "training. Save it under another name, such as .npy"
+                    ) from error
             raise
         after, name = _state(self.dataset.folder), self.settings["model"]
         changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
@@ -178,6 +186,18 @@ class _View:
             self.dataset.notes.append(
                 f"{', '.join(sorted(made))}: written by {name}, kept apart from the data, and not for long"
             )
+
+
+def _own_link(place: Path, relative: Path) -> Path:
+    """The link to a file in `place`. A linked folder on the way becomes a folder with links."""
+    for parent in reversed(relative.parents[:-1]):
+        if (folder := place / parent).is_symlink():
+            target = folder.resolve()
+            folder.unlink()
+            folder.mkdir()
+            for path in target.iterdir():
+                (folder / path.name).symlink_to(path.resolve())
+    return place / relative
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:

@@ -13,6 +13,7 @@ from torch import nn
 from mambarec.base.extras import optional
 from mambarec.base.logger import get_logger
 from mambarec.base.stopping import stop
+from mambarec.base.words import option
 from mambarec.config.configurator import Config
 from mambarec.evaluation.topk_evaluator import Evaluation
 from mambarec.running.directory import RunDirectory
@@ -139,14 +140,15 @@ class Recorder:
         """Whether a stop would lose an epoch that is finished."""
         return self.finished > self.saved
 
-    def last_words(self, resume: bool) -> str:
+    def last_words(self, resume: bool, restart: bool) -> str:
         """What a stop leaves, and how to go on."""
         if self.directory.is_finished:
             return f"stopped after the end of the training. Its result is saved: {self.directory.path}"
         if not self.saved:
             return f"stopped before an epoch was saved: {self.directory.path}. The same command starts anew"
         saved = f"epoch {self.saved} of at most {self.trainer.cap} is saved: {self.directory.path}"
-        return f"stopped: {saved}. The same command{'' if resume else ' with --resume'} goes on after it"
+        how = f" without {option('restart', True)} and" if restart else ""
+        return f"stopped: {saved}. The same command{how}{'' if resume else ' with --resume'} goes on after it"
 
 
 def pruned_end(directory: RunDirectory, epochs: int, judgement: Judgement | None) -> Pruned:

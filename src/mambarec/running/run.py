@@ -196,7 +196,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             processes.from_first({"trains": True, "state": state})
             # Of several processes each ends at once, since no other could finish an epoch without it.
             unsaved = recorder.is_unsaved if processes.size == 1 else lambda: False
-            with stop.guard(unsaved, lambda: recorder.last_words(wish.resume)):
+            with stop.guard(unsaved, lambda: recorder.last_words(wish.resume, wish.restart)):
                 trainer.fit(train, valid, test, recorder)
                 rows = directory.metrics()
                 health.after(rows)

@@ -16,6 +16,7 @@ from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.logger import get_logger
 from mambarec.base.memory import release_freed_memory
+from mambarec.base.places import MODELS
 from mambarec.base.processes import current_processes
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
@@ -23,12 +24,12 @@ from mambarec.evaluation.topk_evaluator import Evaluation, TopKEvaluator
 from mambarec.nn.abstract_recommender import GeneralRecommender
 from mambarec.nn.sampled import on_device
 from mambarec.training.adam import Adam, LazyAdam
+from mambarec.training.attributes import Attributes
 from mambarec.training.generators import host_generators, restore_host_generators
 from mambarec.training.prefetching import prefetched
 from mambarec.training.recording import RecordedSteps
 from mambarec.training.saved import check_saved
 
-_PLAIN = (bool, int, float, str, type(None))
 _OPTIMISERS = {
     "adam": Adam,
     "sgd": torch.optim.SGD,
@@ -78,7 +79,7 @@ class Trainer:
         self.evaluator = TopKEvaluator(config)
         self.valid_metric = config["valid_metric"].lower()
         self.progress = Progress()
-        self._built = plain_attributes(model)
+        self._attributes = Attributes(model) if config.model_file.parent != MODELS else None
         self.on_step: Callable[[int, int], None] = lambda done, steps: None
         self.trains: bool = config["req_training"]
         self.is_sampled = getattr(model, "sampling", None) is not None
@@ -252,18 +253,18 @@ class Trainer:
         state = {"progress": asdict(self.progress), "model": self.model.state_dict(), "generators": self._generators()}
         if self.trains:
             state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
-        if changed := self._changed_attributes():
+        if self._attributes and (changed := self._attributes.changed()):
             state["attributes"] = changed
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a training where state_dict left it; ValueError where the state is of another training."""
-        attributes = state.get("attributes", {}) if isinstance(state, dict) else {}
-        rest = {key: value for key, value in state.items() if key != "attributes"} if attributes else state
+        attributes, rest = None, state
+        if self._attributes and isinstance(state, dict) and "attributes" in state:
+            attributes, rest = state["attributes"], {key: value for key, value in state.items() if key != "attributes"}
         check_saved(rest, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
-        if not isinstance(attributes, dict) or not all(map(self._is_attribute, attributes, attributes.values())):
-            raise ValueError("its attributes are not the model's")
-        vars(self.model).update(attributes)
+        if self._attributes and attributes is not None:
+            self._attributes.restore(attributes)
         self.progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         if self.trains:
@@ -271,14 +272,6 @@ class Trainer:
             self._prepare_for_recording()
             self.scheduler.load_state_dict(state["scheduler"])
         self._restore_generators(state["generators"])
-
-    def _changed_attributes(self) -> dict[str, Any]:
-        """What the model has counted or switched in plain attributes since it was built, as some of MMRec's models do."""
-        now = plain_attributes(self.model)
-        return {name: value for name, value in now.items() if name not in self._built or self._built[name] != value}
-
-    def _is_attribute(self, name: Any, value: Any) -> bool:
-        return isinstance(name, str) and isinstance(value, _PLAIN) and not hasattr(type(self.model), name)
 
     def _generators(self) -> dict[str, Any]:
         state = {**host_generators(), "loader": self.generator.get_state()}
@@ -308,11 +301,6 @@ class MirrorGradientTrainer(Trainer):
         self._backward(batch, -self.config["alpha2"])
         self._update()
         return loss
-
-
-def plain_attributes(model: nn.Module) -> dict[str, Any]:
-    """The attributes of a model that are numbers, words, truth values or None, but for nn.Module's `training`."""
-    return {name: value for name, value in vars(model).items() if isinstance(value, _PLAIN) and name != "training"}
 
 
 def _check_sampled(config: Config) -> None:
