@@ -2,9 +2,11 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +44,7 @@ def environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "faiss": installed_version("faiss-cpu"),
         "git": git_commit(),
         "machine": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -51,6 +53,13 @@ def environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "feature_widths": dataset.feature_widths() if dataset.modalities else {},
         "command": sys.argv,
     }
+
+
+def _processor() -> str:
+    """The name of the processor, such as 'Intel(R) Xeon(R) Processor @ 2.10GHz'; its kind where the system has no name."""
+    cpus = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", cpus.read_text(errors="replace"), re.MULTILINE) if cpus.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:
