@@ -11,7 +11,7 @@ run: $(VENV)/installed
 	cd src && ../$(BIN)/python main.py -m MambaRec -d demo --resume
 
 # The tests share the processors: a process each. One that hangs ends the run with its stack.
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout 300 --timeout-method thread
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --timeout 900 --timeout-method thread
 
 test: $(VENV)/installed-test
 	$(PYTEST)

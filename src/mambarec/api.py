@@ -9,7 +9,6 @@ import io
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
@@ -249,7 +248,9 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
     values = [config.plain() for config in configs]
     if several := [key for key in values[0] if any(one[key] != values[0][key] for one in values)]:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
-    trial = replace(prepare(configs, anew=restart)[0], restart=restart)
+    trial = prepare(configs, anew=restart)[0]
+    if restart:
+        RunDirectory(trial.path).mark_for_restart()
     [outcome] = run_trials([trial], LocalProcesses(1))
     if outcome.error:
         raise RunError(outcome.error)

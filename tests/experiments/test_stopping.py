@@ -196,7 +196,9 @@ def test_a_stop_after_the_result_is_written_says_that_it_is_saved(make_config, m
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when the process listens")
 def test_a_stop_during_the_imports_is_one_line(command, tmp_path):
     with started(command(SINGLE)) as process:
+        until = time.monotonic() + 120
         while not listens(process.pid):
+            assert process.poll() is None and time.monotonic() < until
             time.sleep(0.01)
         stop(process, signal.SIGINT)
         assert ended_clean(process, tmp_path / "results", signal.SIGINT).startswith("stopped")

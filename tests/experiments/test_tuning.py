@@ -87,6 +87,10 @@ def test_a_model_without_a_complete_point_has_no_file_and_the_others_have(places
     assert "no setting of BPR on toy was trained to its end" in capsys.readouterr().out
 
 
+def test_a_key_that_takes_a_list_has_one_value(places):
+    assert default_trials(["BPR"], ["toy"], {**places, **SPACE, "topk": Axis([10, 20])})[0]["topk"] == [10, 20]
+
+
 @pytest.mark.parametrize("key", ["epochs", "stopping_step", "eval_step"])
 def test_points_of_several_budgets_are_refused(places, key):
     with pytest.raises(ConfigError, match=f"--{key} has several values, and it is no setting of a model"):
@@ -169,8 +173,10 @@ def test_restart_throws_a_run_away_only_when_its_training_can_begin(
         patch.setattr("mambarec.models.bpr.BPR.__init__", fails)
         assert program.main([*words, "--restart"]) == 1
     assert [path.read_bytes() for path in results] == before
-    assert program.main([*words, "--restart"]) == 0
-    assert [path.read_bytes() for path in results] != before  # its times
+    assert program.main(words) == 0  # without --restart: what did not begin is thrown away now
+    assert all(path.read_bytes() != other for path, other in zip(results, before, strict=True))  # their times
+    after = [path.read_bytes() for path in results]
+    assert program.main(words) == 0 and [path.read_bytes() for path in results] == after
 
 
 # using them

@@ -325,6 +325,8 @@ def test_a_model_that_opens_the_features_itself_gets_what_stands_in_for_missing_
             "self.graph.to_dense()",
         ),
         ("self.total = torch.zeros(1)", "self.total += torch.rand(1)", "self.total"),
+        # a parameter and a plain attribute with one memory, as MMRec's models have them
+        ("self.pictures = nn.Embedding.from_pretrained(self.v_feat, freeze=False)", "pass", "self.v_feat.mean()"),
     ],
 )
 def test_what_a_model_changes_outside_its_parameters_goes_on_after_a_stop(
@@ -335,8 +337,10 @@ def test_what_a_model_changes_outside_its_parameters_goes_on_after_a_stop(
     method = f"    step = 0\n\n    def pre_epoch_processing(self):\n        {hook}\n\n"
     (folder / "plain.py").write_text(text.replace("    def calculate_loss", f"{method}    def calculate_loss"))
     config = make_config("Plain", model_path=str(folder), epochs=6)
-    with interrupted_after(3):
+    with interrupted_after(2):
         run(config)
+    with interrupted_after(4):
+        run(config, resume=True)
     resumed = run(config, resume=True)
     whole = run(config.at(results_dir=f"{tmp_path}/whole/"))
     assert same_result(resumed["directory"], whole["directory"]) == []

@@ -65,7 +65,8 @@ class Parser(argparse.ArgumentParser):
                 owner, takes = name, {None: 1, "?": 1, 0: 0}.get(action.nargs, math.inf) if action else math.inf
                 left = 0 if action and equals else takes
             elif left == 0:
-                self.error(f"'{word}' belongs to no option: {owner} takes {'one value' if takes else 'no value'}")
+                values = "one value" if takes else "no value"
+                self.error(f"'{word}' belongs to no option: {owner} takes {values}{' behind =' * (takes == math.inf)}")
             else:
                 left -= 1
 

@@ -9,8 +9,8 @@ def identical(a: Any, b: Any) -> bool:
     """Whether nested mappings, sequences and tensors are equal to the bit."""
     if isinstance(a, torch.Tensor):
         same = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.layout == b.layout
-        if same and a.layout == torch.sparse_coo:
-            a, b = a.coalesce(), b.coalesce()
+        if same and a.layout != torch.strided:
+            a, b = a.to_sparse_coo().coalesce(), b.to_sparse_coo().coalesce()
             return a.shape == b.shape and identical((a.indices(), a.values()), (b.indices(), b.values()))
         return same and torch.equal(a, b)
     if isinstance(a, dict):

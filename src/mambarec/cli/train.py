@@ -179,7 +179,7 @@ def work(options: argparse.Namespace, words: list[str]) -> int:
     if text:
         show(text, file=sys.stderr)
         return 1
-    return 0
+    return int(options.save_best and len(sweep.tuned_files) < len(by_model(configs)))
 
 
 def _check_no_command(words: Sequence[str]) -> None:

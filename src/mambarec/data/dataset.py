@@ -248,22 +248,23 @@ class RecDataset:
 
     @cached_property
     def digests(self) -> list[tuple[str, str]]:
-        """Name and hash of the content of every file that the run reads: interactions, item features, graphs of its keys."""
+        """Name and hash of the content of every file that the run reads: interactions and item features."""
         masks = self._mask_files(self.modalities)
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
-        paths += [self.folder / self.graph_file(kind) for kind in self._graphs_of_the_model()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
     def graph_file(self, kind: str) -> str:
         """The name of the file with the graph of 'user' or 'item' that some of MMRec's models read."""
         return self.config.peek(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
 
-    def _graphs_of_the_model(self) -> list[str]:
-        """The kinds of graphs that the model's code asks for; models of src/models make their own."""
-        if self.config.model_file.parent == MODELS:
-            return []
-        code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(self.config.model_file)]
-        return [kind for kind in ("user", "item") if any(f"{kind}_graph_dict_file" in text for text in code)]
+    def graphs_of(self, config: Config) -> dict[str, str]:
+        """Name -> hash of the graph files here that the model's code asks for; models of src/models make their own."""
+        if config.model_file.parent == MODELS:
+            return {}
+        code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(config.model_file)]
+        keys = [f"{kind}_graph_dict_file" for kind in ("user", "item")]
+        names = [config.peek(key) or key.removesuffix("_file") + ".npy" for key in keys if any(key in text for text in code)]
+        return {name: _digest(self.folder / name) for name in names if (self.folder / name).exists()}
 
     @property
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -167,7 +167,7 @@ class _Crew:
         how = process.death()
         self.needs[process.trial.path.parent] = _known_need(process.trial)
         if process.outcome is None and (process.is_set_back or stop.signal):
-            self.waiting.appendleft(replace(process.trial, restart=False))  # it goes on from what it has saved
+            self.waiting.appendleft(process.trial)
             return None
         return process.outcome or Outcome(process.trial, error=how)
 

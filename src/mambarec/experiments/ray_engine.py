@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from mambarec.base.errors import DataError, RunError, explained
+from mambarec.base.errors import DataError, explained
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger, silence_console
@@ -79,18 +79,12 @@ class RayCluster:
         running: dict[Any, Trial] = {}
         try:
             for trial in trials:
-                if trial.restart:  # here, since a task that is lost is started again, and goes on then
-                    try:
-                        RunDirectory(trial.path).discard()
-                    except RunError as error:
-                        yield Outcome(trial, error=str(error))
-                        continue
                 config = trial.config.at(threads=trial.config["threads"] or torch.get_num_threads())
                 alone = self.workers == 1  # else the workers are what needs processors
                 gpus = self.gpus * alone * (config["device"].type == "cuda")
                 task = remote.options(num_cpus=config["threads"] * alone, num_gpus=gpus)
                 reference = task.remote(
-                    replace(trial, config=config, restart=False),
+                    replace(trial, config=config),
                     [data[_data_folder(config)]],
                     str(markers[config["results_dir"]]),
                     *more,

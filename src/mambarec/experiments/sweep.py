@@ -18,6 +18,7 @@ from mambarec.experiments.ray_engine import RayCluster
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
 from mambarec.experiments.tuning import default_trials, save_best, shared_out
+from mambarec.running.directory import RunDirectory
 from mambarec.running.pruning import Judge
 
 Name = tuple[str, str]  # of a model and a data set
@@ -82,7 +83,8 @@ class Sweep:
     def _train(self, trials: Sequence[Trial]) -> list[Outcome]:
         """Run trials. With --restart each is thrown away when it starts; those of points that the budget leaves out stay."""
         if self.options.restart:
-            trials = [replace(trial, restart=trial.path not in self._restarted) for trial in trials]
+            for path in {trial.path for trial in trials} - self._restarted:
+                RunDirectory(path).mark_for_restart()
             self._restarted |= {trial.path for trial in trials}
         return run_trials(trials, self._engine, self.options.jobs)
 

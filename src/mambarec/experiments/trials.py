@@ -34,8 +34,7 @@ _DATA_KEYS = {"dataset", "data_path", *keys_with("data", "features")}
 class Trial:
     """One run to be made: its configuration, its directory, and what to call it on the console.
 
-    anew: it does not go on from a run of a smaller cap of epochs. restart: what there is of it is thrown away when it starts.
-    judge: of a search, what may end the run early.
+    anew: it does not go on from a run of a smaller cap of epochs. judge: of a search, what may end the run early.
     """
 
     config: Config
@@ -43,15 +42,14 @@ class Trial:
     name: str
     anew: bool = False
     judge: Judge | None = None
-    restart: bool = False
 
     @property
     def state(self) -> str:
         """'finished', 'pruned' by a search, 'stopped' before its end, or 'new', as one is that starts over."""
-        if self.restart:
-            return "new"
         directory = RunDirectory(self.path)
         try:
+            if directory.is_to_restart:
+                return "new"
             if directory.is_finished or not directory.is_stopped:
                 return "finished" if directory.is_finished else "new"
             return "pruned" if directory.is_pruned else "stopped"
@@ -125,9 +123,8 @@ def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> d
 
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
-    how: dict[str, Any] = {"resume": not trial.restart, "restart": trial.restart, "extend": not trial.anew}
     try:
-        return Outcome(trial, run(trial.config, **how, watch=watch, judge=trial.judge))
+        return Outcome(trial, run(trial.config, resume=True, extend=not trial.anew, watch=watch, judge=trial.judge))
     except Pruned as end:
         return Outcome(trial, pruned=end.epochs)
     except UserError as error:

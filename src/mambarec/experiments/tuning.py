@@ -14,11 +14,12 @@ import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.settings import takes_list
 from mambarec.base.words import count, seeds_text
 from mambarec.config.catalogue import TUNED_BUDGET, tuned_budget, tuned_file
 from mambarec.config.configurator import Axis, Config
 from mambarec.config.identity import identity_names
-from mambarec.config.keys import keys_with
+from mambarec.config.keys import RunSettings, keys_with
 from mambarec.experiments.grid import by_model, by_point, plan, varied
 from mambarec.experiments.trials import Outcome, Trial
 
@@ -32,7 +33,7 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
     ConfigError where the search sets or varies what a tuned file cannot hold.
     """
     for key, value in given.items():
-        if isinstance(value, Axis) and key in _APART - {"seed"}:
+        if isinstance(value, Axis) and key in _APART - {"seed"} and not takes_list(RunSettings.model_fields[key]):
             raise ConfigError(
                 f"--{key} has several values, and it is no setting of a model: --save-best compares points of one budget and "
                 "one split. Give one value"

@@ -128,7 +128,7 @@ class _View:
         masks = self.dataset.masks()
         for modality, table in self.dataset.features().items() if masks else ():
             path = self.dataset.feature_files[modality]
-            if modality in masks and path.is_relative_to(self.dataset.folder):
+            if modality in masks and path.is_relative_to(self.dataset.folder) and ".." not in path.parts:
                 link = _own_link(place, path.relative_to(self.dataset.folder))
                 made = place.parent / f"{modality}.npy"
                 np.save(made, table)
@@ -168,7 +168,8 @@ class _View:
         except OSError as error:
             if "place" in vars(self) and isinstance(error.filename, str):
                 error.filename = error.filename.replace(str(self.place), str(self.dataset.folder))
-                if is_graph(path := Path(error.filename)) and path.exists():
+                path = Path(error.filename)
+                if isinstance(error, FileNotFoundError) and is_graph(path) and path.exists():
                     raise ModelError(
                         f"{path} is kept from {self.settings['model']}, since a file of this name may be a graph of an earlier "
                         "training. Save it under another name, such as .npy"

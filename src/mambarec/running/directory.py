@@ -37,6 +37,7 @@ RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not p
 LOGS = ("train.log", "metrics.jsonl")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
+_RESTART = ".restart"  # in the directory of a run that the next training is to throw away
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 TABLE_FILES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
 AGAIN = "Remove the directory of this run and give its command again: it trains this run anew"
@@ -317,11 +318,14 @@ class RunDirectory:
                 else:
                     self.write(name, copy)
 
-    def discard(self) -> None:
-        """Throw away a run, finished or not; RunError while another process has it."""
+    def mark_for_restart(self) -> None:
+        """Let the next training here throw away what there is, whoever starts it; `clear` takes the mark away."""
         if self.path.is_dir():
-            with self.lock():
-                self.clear()
+            self.file(_RESTART).touch()
+
+    @property
+    def is_to_restart(self) -> bool:
+        return self.file(_RESTART).exists()
 
     def clear(self) -> None:
         """Remove what an earlier run left, but for the lock; after a kill in between, what remains counts as nothing."""

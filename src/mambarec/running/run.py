@@ -7,7 +7,7 @@ import statistics
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ _STOPPED_EARLY = "stopped before training began. The same command begins again"
 def run_path(config: Config, dataset: RecDataset) -> Path:
     """Where the run of this configuration lies: its name is a hash of model, data and every key that changes numbers."""
     identity = {**config.identity(), "data": dataset.fingerprint}
+    if graphs := dataset.graphs_of(config):
+        identity["graphs"] = graphs
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Path(config["results_dir"]) / config["dataset"] / config["model"] / f"seed{config['seed']}-{digest[:10]}"
 
@@ -99,6 +101,8 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     dataset = open_dataset(config)
     processes.wait()  # the demo is there by now
     directory = RunDirectory(run_path(config, dataset))
+    if directory.is_to_restart:
+        wish = replace(wish, resume=False, restart=True, extend=False)
     finished = None if wish.restart else directory.result()
     if finished:
         directory.check_table_files()

@@ -50,6 +50,7 @@ def environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "data": dataset.fingerprint,
         "data_files": dict(dataset.digests),
+        "graphs": dataset.graphs_of(config),
         "feature_widths": dataset.feature_widths() if dataset.modalities else {},
         "command": sys.argv,
     }

@@ -29,11 +29,12 @@ class Attributes:
         for name, value in self._own():
             if isinstance(value, Tensor):
                 known, version = self._tensors.get(name, (None, 0))
-                if known is None or known() is not value or value._version != version:
-                    found[name] = value.detach().clone()
+                is_first = known is not None and known() is value
+                if not is_first or (value._version != version and not self._is_in_the_state(value)):
+                    found[name] = _detached(value)
             elif name not in self._plain or self._plain[name] != value:
                 found[name] = value
-        return found
+        return {name: value for name, value in found.items() if self._may_have(name, value)}
 
     def restore(self, values: Any) -> None:
         """Give the model what `changed` returned; ValueError where this is of something else."""
@@ -41,7 +42,10 @@ class Attributes:
             raise ValueError("its attributes are not the model's")
         device = next((one.device for one in self.model.parameters()), torch.device("cpu"))
         for name, value in values.items():
-            vars(self.model)[name] = value.to(device) if isinstance(value, Tensor) else value
+            if isinstance(value, Tensor):
+                now = vars(self.model).get(name)
+                value = value.to(now.device if isinstance(now, Tensor) else device)
+            vars(self.model)[name] = value
 
     def _own(self) -> list[tuple[str, Any]]:
         """The attributes that a checkpoint can hold. NumPy's numbers are Python's there, where these are the same."""
@@ -49,11 +53,27 @@ class Attributes:
         for name, value in vars(self.model).items():
             if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_):
                 value = value.item()
-            if name not in _OF_TORCH and (type(value) in _PLAIN or type(value) is Tensor):
+            if name not in _OF_TORCH and (type(value) in _PLAIN or (type(value) is Tensor and not value.is_inference())):
                 found.append((name, value))
         return found
+
+    def _is_in_the_state(self, value: Tensor) -> bool:
+        """Whether a tensor shares its memory with a parameter or buffer, as one does that an embedding was made of."""
+        if value.layout != torch.strided:
+            return False
+        state = [*self.model.parameters(), *self.model.buffers()]
+        held = {one.untyped_storage().data_ptr() for one in state if one.layout == torch.strided}
+        return value.untyped_storage().data_ptr() in held
 
     def _may_have(self, name: Any, value: Any) -> bool:
         if not isinstance(name, str) or name in _OF_TORCH or not (type(value) in _PLAIN or type(value) is Tensor):
             return False
         return not hasattr(type(self.model), name) or type(getattr(type(self.model), name)) in _PLAIN
+
+
+def _detached(value: Tensor) -> Tensor:
+    """The tensor without its history; a copy where it is a part of a larger one, which would be saved with it."""
+    value = value.detach()
+    if value.layout == torch.strided and value.untyped_storage().nbytes() > value.numel() * value.element_size():
+        return value.clone()
+    return value

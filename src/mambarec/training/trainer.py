@@ -262,7 +262,8 @@ class Trainer:
         attributes, rest = None, state
         if self._attributes and isinstance(state, dict) and "attributes" in state:
             attributes, rest = state["attributes"], {key: value for key, value in state.items() if key != "attributes"}
-        check_saved(rest, self.state_dict(), self.config["epochs"] - 1 if self.trains else 0)
+        fresh = {key: value for key, value in self.state_dict().items() if key != "attributes"}
+        check_saved(rest, fresh, self.config["epochs"] - 1 if self.trains else 0)
         if self._attributes and attributes is not None:
             self._attributes.restore(attributes)
         self.progress = Progress(**state["progress"])
