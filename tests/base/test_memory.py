@@ -31,5 +31,5 @@ print(faults, held - resident())
 def test_a_large_block_is_used_again_and_goes_back_when_asked():
     output = subprocess.run([sys.executable, "-c", SCRIPT.format(src=str(SRC))], capture_output=True, text=True, check=True)
     faults, released = map(int, output.stdout.split())
-    assert faults < 4000  # 64 MB taken anew are 16,384 pages
-    assert released > 32  # of 64; a system counts what is resident only roughly
+    assert faults < 1000  # 64 MB taken anew are 16,384 pages
+    assert released > 60

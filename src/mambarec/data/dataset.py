@@ -253,17 +253,18 @@ class RecDataset:
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
         return [(path.name, _digest(path)) for path in paths if path.exists()]
 
-    def graph_file(self, kind: str) -> str:
+    @staticmethod
+    def graph_file(config: Config, kind: str) -> str:
         """The name of the file with the graph of 'user' or 'item' that some of MMRec's models read."""
-        return self.config.peek(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
+        return config.peek(f"{kind}_graph_dict_file") or f"{kind}_graph_dict.npy"
 
     def graphs_of(self, config: Config) -> dict[str, str]:
         """Name -> hash of the graph files here that the model's code asks for; models of src/models make their own."""
         if config.model_file.parent == MODELS:
             return {}
         code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(config.model_file)]
-        keys = [f"{kind}_graph_dict_file" for kind in ("user", "item")]
-        names = [config.peek(key) or key.removesuffix("_file") + ".npy" for key in keys if any(key in text for text in code)]
+        kinds = [kind for kind in ("user", "item") if any(f"{kind}_graph_dict_file" in text for text in code)]
+        names = [self.graph_file(config, kind) for kind in kinds]
         return {name: _digest(self.folder / name) for name in names if (self.folder / name).exists()}
 
     @property

@@ -137,7 +137,7 @@ class _View:
 
     def graph(self, kind: str) -> str:
         """The name of the 'user' or 'item' graph's file in `place`, which is there afterwards."""
-        name = self.dataset.graph_file(kind)
+        name = self.dataset.graph_file(self.settings, kind)
         link = self.place / name
         if link.exists():  # it was asked for before
             return name
