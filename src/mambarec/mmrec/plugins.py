@@ -150,12 +150,9 @@ class _View:
         else:
             get_logger().info("%s has no %s; it is made from the training pairs", self.dataset.folder, name)
             interactions, made = self.dataset.inter_matrix("csr"), self.place.parent / name
-            if kind == "user":
-                write_graph(made, interactions)
-            elif numbered := _ITEM_GRAPH.fullmatch(name):
-                write_graph(made, interactions.T, int(numbered[1]), fewest=2)
-            else:
-                write_graph(made, interactions.T)
+            numbered = _ITEM_GRAPH.fullmatch(name) if kind == "item" else None
+            k, fewest = (int(numbered[1]), 2) if numbered else (NEIGHBOURS, 1)
+            write_graph(made, interactions if kind == "user" else interactions.T, k, fewest)
             link.symlink_to(made)
         return name
 
