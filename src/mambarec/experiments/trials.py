@@ -124,7 +124,8 @@ def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> d
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
     try:
-        return Outcome(trial, run(trial.config, resume=True, extend=not trial.anew, watch=watch, judge=trial.judge))
+        resume = RunDirectory(trial.path).is_stopped
+        return Outcome(trial, run(trial.config, resume=resume, extend=not trial.anew, watch=watch, judge=trial.judge))
     except Pruned as end:
         return Outcome(trial, pruned=end.epochs)
     except UserError as error:

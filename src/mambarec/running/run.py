@@ -34,6 +34,7 @@ from mambarec.nn.neighbours import neighbour_search
 from mambarec.preparation.demo import ensure_demo
 from mambarec.running.checks import Health
 from mambarec.running.directory import RunDirectory
+from mambarec.running.nearest import nearest_stopped
 from mambarec.running.needs import check_batches
 from mambarec.running.pruning import PRUNED, Judge, Pruned
 from mambarec.running.recorder import Recorder, pruned_end
@@ -159,6 +160,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
     reset_peak_memory(config["device"])
     init_seed(config["seed"])
     train, valid, test, trainer = assemble(config, dataset)
+    surroundings = environment(config, dataset)
     with directory.lock():
         if wish.restart:
             directory.clear()
@@ -177,6 +179,8 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
         before = None
         if not directory.is_stopped:
             notes, before = _beginning(config, dataset, directory, wish.extend)
+            if before is None and not wish.restart:
+                notes += nearest_stopped(config, directory, surroundings, asked=wish.resume)
         with log_to(directory.file("train.log")):
             for line in [*_opening(config, processes, dataset, directory, trainer.cap), *notes]:
                 logger.info("%s", line)
@@ -189,7 +193,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
-            directory.write_json("environment.json", {**environment(config, dataset), "processes": processes.size})
+            directory.write_json("environment.json", {**surroundings, "processes": processes.size})
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
