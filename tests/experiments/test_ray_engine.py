@@ -39,6 +39,7 @@ def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(mak
     _unpack(files, trial.path)
     assert trial.state == "finished"
     assert same_result(trial.path, expected["directory"]) == []
+    assert RunDirectory(trial.path).settings() == config.plain()
 
 
 def test_a_mistake_of_a_task_is_the_trials_error(make_config, monkeypatch):

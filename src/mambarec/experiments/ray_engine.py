@@ -171,7 +171,16 @@ def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | 
             return attempt(replace(trial, config=config)), None
         config = config.at(results_dir=f"{place}/results/")
         here = replace(trial, config=config, path=run_path(config, RecDataset(config)))
-        return attempt(here), _pack(here.path) if here.path.exists() else None
+        outcome = attempt(here)
+        if RunDirectory(here.path).settings():
+            _name_places(RunDirectory(here.path), trial.config)
+        return outcome, _pack(here.path) if here.path.exists() else None
+
+
+def _name_places(directory: RunDirectory, config: Config) -> None:
+    """Let a run that is sent back name the driver's folders, since those of the node go."""
+    places = {key: config[key] for key in ("data_path", "results_dir")}
+    directory.write_json("config.json", {**directory.settings(), **places})
 
 
 def _work_together(trial: Trial, data: list[Any], marker: str, workers: int, gpus: float) -> tuple[Outcome, None]:
