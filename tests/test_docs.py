@@ -240,7 +240,7 @@ def comparisons_of(page: str) -> list[Versus]:
     return found
 
 
-@pytest.mark.parametrize("page", ["docs/ledger.md"])
+@pytest.mark.parametrize("page", ["docs/results/baby.md", "docs/results/sports.md"])
 def test_the_tests_in_a_page_are_those_of_its_commands(page):
     """Rows with a difference, its interval and p-values: each is what a command above gives, up to the sign."""
     number = r"[+-]?\.\d{4}"
