@@ -236,7 +236,7 @@ def test_a_dark_page_has_the_dark_form_of_a_figure(records, tmp_path):
     assert "class" not in first and second["class"] == "light-only" and "%23111" not in first["src"]
 
 
-@pytest.mark.parametrize("name, content", [("a.png", b"GIF89a"), ("a.svg", b"<p>"), ("a.svg", b"\xff\xfe")])
+@pytest.mark.parametrize("name, content", [("a.png", b"GIF89a"), ("a.svg", b"<p>"), ("a.svg", b"\xff\xfe"), ("a.svg", b"")])
 def test_a_figure_that_cannot_be_read_is_named(records, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RunError, match=r"/a: this figure cannot be read"):

@@ -27,8 +27,8 @@ from mambarec.analysis.selection import Wanted
 from mambarec.base.errors import RunError
 from mambarec.base.places import CODE as SRC
 from mambarec.cli import report as program
-from mambarec.experiments.experiment import Experiment, trial_name
-from mambarec.running.directory import RunDirectory
+from mambarec.experiments.experiment import Experiment
+from mambarec.running.directory import RunDirectory, trial_name
 from tests.analysis.test_html import INJECTED, Page
 
 NOW = 1_000_000.0

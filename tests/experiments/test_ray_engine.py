@@ -27,7 +27,7 @@ def grid(make_config):
 
 
 def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(make_config, toy, tmp_path, monkeypatch):
-    config = make_config("MambaRec")
+    config = make_config("MambaRec", tensorboard=True)
     expected = run(config.at(results_dir=f"{tmp_path}/expected/"))
     (trial,) = prepare([config])
     packed = _pack(Path(_data_folder(config)))
@@ -40,6 +40,7 @@ def test_a_node_without_data_and_without_the_drivers_disk_sends_its_run_back(mak
     assert trial.state == "finished"
     assert same_result(trial.path, expected["directory"]) == []
     assert RunDirectory(trial.path).settings() == config.plain()
+    assert list((trial.path / "tensorboard").iterdir())
 
 
 def test_a_mistake_of_a_task_is_the_trials_error(make_config, monkeypatch):

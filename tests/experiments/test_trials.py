@@ -1,5 +1,6 @@
 """Many trials: finished ones stay, stopped ones go on, failing ones are reported, and an engine changes no figure."""
 
+import io
 import random
 import re
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -99,6 +102,34 @@ def test_a_worker_that_dies_fails_its_trial_alone(grid, monkeypatch):
     errors = {outcome.trial.path: outcome.error for outcome in engine}
     assert "died with exit status" in errors.pop(trials[0].path)
     assert list(errors.values()) == [None]
+
+
+@pytest.mark.parametrize("message", [b"", b"\x80\x04", b"cno_such_module\nname\n.", b"cmath\nno_such_name\n."])
+def test_a_worker_ends_whatever_its_last_message_holds(message):
+    process = object.__new__(engines._Process)
+    process.process = SimpleNamespace(stdout=io.BytesIO(message))
+    process.inbox = SimpleQueue()
+    process._listen()
+    assert process.inbox.get(block=False) == (process, None)
+
+
+def test_a_stop_asks_no_worker_that_ends_already(monkeypatch):
+    asked = []
+    crew = engines._Crew(2, [], lambda trial, status: None)
+    crew.running = [
+        SimpleNamespace(is_set_back=back, ask_to_stop=lambda back=back: asked.append(back)) for back in (True, False)
+    ]
+    crew._stop()
+    assert asked == [False]
+
+
+def test_models_without_training_have_one_epoch_in_the_time_to_go(make_config, monkeypatch):
+    run(make_config("Pop", epochs=1000))
+    seconds = []
+    monkeypatch.setattr("mambarec.experiments.trials.paces", lambda results: [7.0 for _ in results])
+    monkeypatch.setattr("mambarec.experiments.trials.duration", lambda found: seconds.append(found) or "soon")
+    run_trials(prepare(make_config("Pop", epochs=1000, seed=Axis([1, 2])).trials()))
+    assert seconds and max(seconds) == 14.0
 
 
 def _holds(process: psutil.Process, path: Path) -> bool:

@@ -16,8 +16,8 @@ from mambarec.analysis.html import report
 from mambarec.analysis.records import Record, load_records
 from mambarec.analysis.tables import rendered
 from mambarec.cli import report as program
-from mambarec.experiments.experiment import plan_experiment, trial_name
-from mambarec.running.directory import RunDirectory
+from mambarec.experiments.experiment import plan_experiment
+from mambarec.running.directory import RunDirectory, trial_name
 from mambarec.running.run import run
 from mambarec.running.trained import load_trained
 

@@ -92,6 +92,16 @@ def test_a_picture_of_extreme_form_is_left_out(write_items, draw, tiny_vit):
     assert "1,B1,unreadable: 1 x 500 pixels" in (folder / "missing_images.csv").read_text()
 
 
+def test_a_picture_of_too_many_pixels_is_left_out_without_a_warning(write_items, draw, tiny_vit, recwarn):
+    from PIL import Image
+
+    folder, pictures = write_items(2), draw(0)
+    Image.new("1", (10_000, 9_000)).save(pictures / "B1.png")
+    extract_features(folder, f"transformers:{tiny_vit}", images=pictures)
+    assert "1,B1,unreadable: 10000 x 9000 pixels" in (folder / "missing_images.csv").read_text()
+    assert not [one for one in recwarn if one.category is Image.DecompressionBombWarning]
+
+
 def test_no_readable_picture_is_an_error(write_items, draw, tiny_vit):
     folder, pictures = write_items(1), draw(0)
     (pictures / "B0.png").write_bytes(b"")

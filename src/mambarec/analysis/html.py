@@ -414,6 +414,8 @@ def _picture(stem: Path) -> Embedded:
             forms.append((_svg_uri(svg), _svg_size(svg)))
         if png:
             forms.append(("data:image/png;base64," + base64.b64encode(png).decode(), _png_size(png)))
+        if not forms:
+            raise ValueError("its file is empty")
     except (OSError, ValueError) as error:
         raise RunError(f"{stem}: this figure cannot be read ({error}); draw it again, or remove it") from None
     source, size = min(forms, key=lambda form: len(form[0]))

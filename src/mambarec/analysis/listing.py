@@ -7,7 +7,8 @@ from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.analysis.records import finished_file
 from mambarec.base.words import count, seeds_text, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
-from mambarec.experiments.experiment import Experiment, trial_name
+from mambarec.experiments.experiment import Experiment
+from mambarec.running.directory import trial_name
 from mambarec.running.lookup import FoundRun, find_runs, is_named, say_damaged
 
 _SAID = NEUTRAL_KEYS | {"model", "dataset", "seed", "device", "use_gpu", "model_code"}  # said elsewhere, or of the machine

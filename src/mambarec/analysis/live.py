@@ -16,8 +16,7 @@ from mambarec.analysis.selection import Wanted, shown_so_far
 from mambarec.base.bounded import read_json
 from mambarec.base.errors import RunError
 from mambarec.base.words import count, duration
-from mambarec.experiments.experiment import trial_name
-from mambarec.running.directory import RunDirectory
+from mambarec.running.directory import RunDirectory, trial_name
 from mambarec.running.lookup import Described
 
 QUIET = 60.0  # seconds without a change, and without a process at work, after which the runs have ended

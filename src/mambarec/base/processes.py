@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mambarec.base.bounded import first_line
 from mambarec.base.errors import RunError
 
 PATIENCE = timedelta(hours=2)  # for a process that searches neighbours or writes while the others wait
@@ -158,4 +159,4 @@ def _together(collective: Callable, *arguments: Any, **options: Any) -> None:
     try:
         collective(*arguments, **options)
     except (RuntimeError, ValueError) as error:
-        raise RunError(_ENDED) from error
+        raise RunError(f"{_ENDED} ({first_line(error)})") from error

@@ -207,6 +207,12 @@ class Config(Mapping):
         """The metrics of an evaluation, as 'recall@20'."""
         return [f"{name.lower()}@{cutoff}" for name in self._values["metrics"] for cutoff in self._values["topk"]]
 
+    @property
+    def cap(self) -> int:
+        """The most epochs that a run can have: one without training."""
+        epochs = self["epochs"]
+        return epochs if self["req_training"] else 1
+
     def identity(self) -> dict[str, Any]:
         """The keys and values that a run's numbers depend on: its name is a hash of these and of the data."""
         as_before = {key for key, value in self.later.items() if self._values.get(key) == value}

@@ -46,10 +46,13 @@ class _Process:
         Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        with suppress(EOFError, pickle.UnpicklingError):  # the second: it died in the middle of a message
+        try:
             while True:
                 self.inbox.put((self, pickle.load(self.process.stdout)))  # type: ignore[arg-type]
-        self.inbox.put((self, None))
+        except Exception:  # it has ended, perhaps in the middle of a message, of which pickle may raise anything
+            pass
+        finally:
+            self.inbox.put((self, None))
 
     def ask_to_stop(self) -> None:
         """Let it save what it would lose, and end."""
@@ -158,7 +161,8 @@ class _Crew:
             self.asked_to_stop = True
             get_logger().info("stopping: what is not saved yet is saved first. Ctrl-C again stops at once")
             for process in self.running:
-                process.ask_to_stop()
+                if not process.is_set_back:  # else it ends already, and cannot be told more
+                    process.ask_to_stop()
 
     def _dismiss(self, process: _Process) -> Outcome | None:
         """Clear up after a process that has ended; its outcome, or None where its trial is to go on later."""

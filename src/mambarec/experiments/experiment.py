@@ -23,6 +23,7 @@ from mambarec.base.words import command, command_text, count, option
 from mambarec.config.configurator import Config, distinct
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with
 from mambarec.experiments.grid import by_model, by_point, varied
+from mambarec.running.directory import trial_name
 
 FOLDER = "experiments"
 BUDGET_KEYS = keys_with("budget")
@@ -231,11 +232,6 @@ def experiments_in(place: Path) -> list[Experiment]:
         except RunError as error:
             show(f"warning: {error}", file=sys.stderr)
     return sorted(plans, key=lambda plan: (plan.given, plan.name))
-
-
-def trial_name(path: Path) -> str:
-    """A run's directory below its results_dir: DATASET/MODEL/RUN."""
-    return "/".join(Path(path).parts[-3:])
 
 
 def _now() -> str:

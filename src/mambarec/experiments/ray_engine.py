@@ -174,7 +174,7 @@ def _work(trial: Trial, data: list[Any], marker: str) -> tuple[Outcome, bytes | 
         outcome = attempt(here)
         if RunDirectory(here.path).settings():
             _name_places(RunDirectory(here.path), trial.config)
-        return outcome, _pack(here.path) if here.path.exists() else None
+        return outcome, _pack(here.path, folders_too=True) if here.path.exists() else None
 
 
 def _name_places(directory: RunDirectory, config: Config) -> None:
@@ -251,11 +251,12 @@ def _mark(results: Path) -> Path:
     return marker
 
 
-def _pack(folder: Path) -> bytes:
+def _pack(folder: Path, folders_too: bool = False) -> bytes:
+    """The files of a folder; a data set's pictures, which lie in folders, are left out."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == "result.json"):  # what says finished comes last
-            if path.is_file() and path.name != ".lock":
+            if (path.is_file() or folders_too) and path.name != ".lock":
                 archive.add(path, path.name)
     return buffer.getvalue()
 

@@ -238,7 +238,7 @@ class _Clock:
         if status := self.running.get(trial.path):
             return status.seconds_left
         known = self.paces[trial.path.parent]
-        return mean(known) * (trial.config["epochs"] - self.done[trial.path]) if known else None
+        return mean(known) * (trial.config.cap - self.done[trial.path]) if known else None
 
 
 _STATES = {"finished": "finished", "pruned": "pruned by a search", "stopped": "stopped, to go on with", "new": "to train"}

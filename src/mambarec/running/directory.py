@@ -37,6 +37,7 @@ RESULT_TIMES = ("seconds_per_epoch", "seconds_total", "peak_memory_mb")  # not p
 LOGS = ("train.log", "metrics.jsonl")
 EPOCH_TIMES = ("seconds_train", "seconds_eval")
 CHECKPOINT, OLDER = "checkpoint.pt", "checkpoint.older.pt"
+_GLANCE_SECONDS = 1.0  # in which who looks whether a run is in use lets go of its lock again
 _RESTART = ".restart"  # in the directory of a run that the next training is to throw away
 BEST = ("best.pt", "per_user.npz", "topk.npz")  # written together, whenever validation improves
 TABLE_FILES = ("config.json", "environment.json", "metrics.jsonl", "per_user.npz", "result.json")  # what tables are made of
@@ -48,6 +49,11 @@ _SCHEMAS = {
     PRUNED: schema.pruned,
     _RESULT: schema.result,
 }
+
+
+def trial_name(path: Path) -> str:
+    """A run's directory below its results_dir: DATASET/MODEL/RUN."""
+    return "/".join(Path(path).absolute().parts[-3:])
 
 
 class RunDirectory:
@@ -68,7 +74,7 @@ class RunDirectory:
         """Create the directory and keep other processes out of it; RunError when it cannot be had."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.file(".lock"), timeout=0)
+            lock = filelock.FileLock(self.file(".lock"), timeout=_GLANCE_SECONDS)
             lock.acquire()
         except filelock.Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or give this run another seed") from None

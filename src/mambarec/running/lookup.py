@@ -20,7 +20,7 @@ from mambarec.base.words import count, is_python, option, resumed, value_text
 from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.config.yaml_files import parse_value
 from mambarec.running import schema
-from mambarec.running.directory import AGAIN, TABLE_FILES, RunDirectory
+from mambarec.running.directory import AGAIN, TABLE_FILES, RunDirectory, trial_name
 
 SHOWN = 20  # candidates that an error lists
 _RUN_NAME = re.compile(r"seed\d+-[0-9a-f]{10}")  # of a run's directory
@@ -142,7 +142,7 @@ def choose_run(
     finished = [run for run in found if run.result]
     if len(finished) < 2:
         for path, error in damaged:
-            if is_named("/".join(path.parts[-3:]), models, datasets, seeds):
+            if is_named(trial_name(path), models, datasets, seeds):
                 others = f". {finished[0].path} fits too: name it by {option('run', 'DIRECTORY')}" if finished else ""
                 raise RunError(f"{error}{others}") from error
     if len(finished) == 1:
@@ -266,8 +266,10 @@ def _in_use(path: Path) -> bool:
     try:
         with filelock.FileLock(path / ".lock", timeout=0):
             return False
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except OSError:  # a folder in which this user cannot write, so no run of this user's
+        return False
 
 
 def finished_results(place: Path) -> list[dict[str, Any]]:

@@ -103,6 +103,7 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     processes.wait()  # the demo is there by now
     directory = RunDirectory(run_path(config, dataset))
     if directory.is_to_restart:
+        logger.info("an earlier command with %s was stopped: this run starts over", option("restart", True))
         wish = replace(wish, resume=False, restart=True, extend=False)
     finished = None if wish.restart else directory.result()
     if finished:
@@ -170,7 +171,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
         if wish.resume and directory.is_stopped and config["save_recommended_topk"] and _kept_no_lists(directory):
             raise RunError(
                 f"{directory.path} kept no recommendations so far (save_recommended_topk: false). Go on with this value, or "
-                "start over with --restart"
+                f"start over with {option('restart', True)}"
             )
         if directory.is_stopped and not wish.resume:
             how = "pruned by a search" if directory.is_pruned else "stopped before its end"

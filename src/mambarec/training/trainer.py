@@ -157,7 +157,7 @@ class Trainer:
     @property
     def cap(self) -> int:
         """The most epochs that this training can have."""
-        return self.config["epochs"] if self.trains else 1
+        return self.config.cap
 
     @property
     def has_converged(self) -> bool:
@@ -263,7 +263,7 @@ class Trainer:
         if self._attributes and isinstance(state, dict) and "attributes" in state:
             attributes, rest = state["attributes"], {key: value for key, value in state.items() if key != "attributes"}
         fresh = {key: value for key, value in self.state_dict().items() if key != "attributes"}
-        check_saved(rest, fresh, self.config["epochs"] - 1 if self.trains else 0)
+        check_saved(rest, fresh, self.cap - 1)
         if self._attributes and attributes is not None:
             self._attributes.restore(attributes)
         self.progress = Progress(**state["progress"])

@@ -28,6 +28,7 @@ from mambarec.preparation.options import IMAGE_MODELS, add_dataset, existing_fol
 
 COLUMN = "image"  # of items.csv: the path of the item's picture
 _LONGEST = 100  # times the shorter side; resized, such a picture would need too much memory
+_MOST_PIXELS = 89_478_485  # from which on Pillow warns of a bomb
 
 
 def extract_features(
@@ -48,6 +49,8 @@ def extract_features(
     model, where it is loaded already. Raises what these two raise, and DataError without items.csv, a store, or a picture
     that can be read.
     """
+    from PIL.Image import DecompressionBombWarning
+
     items = read_items(folder, column)
     backbone = backbone or load_backbone(model, weights, download)
     if images is not None or column:
@@ -66,7 +69,8 @@ def extract_features(
 
         made_by = {"model": backbone.name, "weights": weights_digest(backbone.model), "pictures": store.version}
         files = FeatureFiles(folder, "image", "missing_images.csv")
-        files.write(items["original_id"].tolist(), width, made_by, blocks, reason)
+        with warnings.catch_warnings(action="ignore", category=DecompressionBombWarning):  # no thread has its own
+            files.write(items["original_id"].tolist(), width, made_by, blocks, reason)
 
 
 def _prepared(store: ImageStore, items: range, backbone: Backbone, batch_size: int) -> Iterator[list[Tensor | str]]:
@@ -89,11 +93,9 @@ def _prepare(content: bytes | None, backbone: Backbone) -> Tensor | str:
     if content is None:
         return "no image"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
-            opened = Image.open(io.BytesIO(content))
-        with opened as picture:
-            if max(picture.size) > _LONGEST * min(picture.size):
+        with Image.open(io.BytesIO(content)) as picture:
+            too_long = max(picture.size) > _LONGEST * min(picture.size)
+            if too_long or picture.width * picture.height > _MOST_PIXELS:
                 return f"unreadable: {picture.width} x {picture.height} pixels"
             return backbone.prepare(upright_rgb(picture))
     except UnidentifiedImageError:

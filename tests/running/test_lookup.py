@@ -1,0 +1,60 @@
+"""Finding runs disturbs none, and tells what state they are in."""
+
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from mambarec.base.errors import RunError
+from mambarec.running.directory import RunDirectory
+from mambarec.running.lookup import choose_run, find_runs
+from mambarec.running.run import run
+
+
+@pytest.fixture
+def stopped(make_config, interrupted_after):
+    """The directory of a run that was stopped after an epoch."""
+    with interrupted_after(1):
+        run(make_config("BPR", epochs=3))
+    (found,) = find_runs([Path(make_config("BPR")["results_dir"])])
+    return found.path
+
+
+def test_who_lists_runs_keeps_none_from_training(stopped):
+    done, states = Event(), set()
+
+    def look() -> None:
+        while not done.is_set():
+            states.update(one.state() for one in find_runs([stopped]))
+
+    looks = Thread(target=look)
+    looks.start()
+    try:
+        for _ in range(50):
+            with RunDirectory(stopped).lock():
+                pass
+    finally:
+        done.set()
+        looks.join()
+    assert states <= {"stopped", "running"}
+
+
+def test_a_run_in_use_is_running(stopped):
+    with RunDirectory(stopped).lock():
+        assert [one.state() for one in find_runs([stopped])] == ["running"]
+
+
+def test_a_stopped_run_in_a_folder_without_write_rights_is_stopped(stopped, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("mambarec.running.lookup.filelock.FileLock.acquire", refused)
+    assert [one.state() for one in find_runs([stopped])] == ["stopped"]
+
+
+def test_a_damaged_run_near_the_root_is_named(make_config, monkeypatch):
+    made = Path(run(make_config("BPR"))["directory"])
+    (made / "result.json").write_text("{")
+    monkeypatch.chdir(made.parent)
+    with pytest.raises(RunError, match=r"result\.json"):
+        choose_run([Path(made.name)], ["BPR"])
