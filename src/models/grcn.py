@@ -27,7 +27,7 @@ class GRCNSettings(Settings):
 
     latent_embedding: int = key("Width of the preferences and of the projected features.", gt=0, le=2**16)
     routing: Literal["mmrec", "paper"] = key("paper: the preferences of the users are routed. mmrec: they are not.")
-    n_layers: int = key("Routings of the preferences. It has no effect unless routing is paper.", ge=0, le=1000)
+    n_layers: int = key("Routings of the preferences. For routing: paper.", ge=0, le=1000, only_with="routing=paper")
     reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 

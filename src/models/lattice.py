@@ -39,7 +39,9 @@ class LATTICESettings(Settings):
     weight_size: list[Annotated[int, Field(gt=0)]] = key(
         "Widths of cf_model's layers. In ngcf each is embedding_size.", min_length=1
     )
-    mess_dropout: list[Annotated[float, Field(ge=0, le=1)]] = key("Dropout of each of ngcf's layers.", min_length=1)
+    mess_dropout: list[Annotated[float, Field(ge=0, le=1)]] = key(
+        "Dropout of each of ngcf's layers. For cf_model: ngcf.", min_length=1, only_with="cf_model=ngcf"
+    )
     n_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
     knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
     lambda_coeff: float = key("Weight of the raw features' graph. The learned one has the rest.", ge=0, le=1)

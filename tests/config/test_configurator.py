@@ -1,6 +1,7 @@
 """Configuration: layers, command-line values, grids, the messages of mistakes, and what a run's name covers."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -575,3 +576,24 @@ def test_a_name_that_is_spelt_exactly_comes_before_one_in_another_case(configs):
     for name in ("Mine", "mine", "MINE"):
         (configs / "dataset" / f"{name}.yaml").write_text("inter_file_name: mine.inter\n")
         assert Config("BPR", name)["dataset"] == name
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "text"),
+    [
+        (
+            "GRCN",
+            {"n_layers": Axis([1, 2])},
+            "n_layers has an effect only with --routing paper. With --routing mmrec, its values",
+        ),
+        ("LATTICE", {"mess_dropout": Axis([[0.1, 0.2], [0.3, 0.4]])}, "mess_dropout has an effect only with --cf_model ngcf"),
+    ],
+)
+def test_a_grid_over_a_key_without_effect_is_refused(model, given, text, make_config):
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        make_config(model, **given)
+
+
+def test_a_grid_over_a_key_with_the_value_that_it_needs(make_config):
+    assert len(make_config("GRCN", n_layers=Axis([1, 2]), routing="paper").trials()) == 2
+    assert make_config("GRCN", n_layers=1)["n_layers"] == 1  # a file of all settings may be given again

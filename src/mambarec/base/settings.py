@@ -38,6 +38,7 @@ def key(
     takes: str | None = None,
     roles: str = "",
     also: str = "",
+    only_with: str = "",
     **limits: Any,
 ) -> Any:
     """Declare a key of a `Settings` class.
@@ -45,13 +46,15 @@ def key(
     meaning: a sentence. default: the value where no YAML sets the key. later: for a key that came after its model, the value
     that computes what was computed before; with it the key is no part of a run's name, so that earlier runs keep theirs.
     takes: what the key accepts, in words, where type and limits do not say it. roles: words of `mambarec.config.keys`. also:
-    other programs' names of the key. limits: pydantic's.
+    other programs' names of the key. only_with: KEY=VALUE, without which the key has no effect and is no axis of a grid.
+    limits: pydantic's.
     """
     about: dict[str, Any] = {
         "takes": takes,
         "roles": roles.split(),
         "also": also.split(),
         "later": [] if later is _NOT_GIVEN else [later],
+        "only_with": only_with,
     }
     return Field(default, description=meaning, json_schema_extra=about, **limits)
 
@@ -64,6 +67,12 @@ def roles_of(field: FieldInfo) -> list[str]:
 def other_names(field: FieldInfo) -> list[str]:
     """What other programs call a declared key."""
     return _about(field).get("also", [])
+
+
+def only_with(settings: type[Settings]) -> dict[str, tuple[str, str]]:
+    """The keys that have an effect only with one value of another key: key -> that key and its value, a word."""
+    found = {name: _about(field).get("only_with") for name, field in settings.model_fields.items()}
+    return {name: (value.partition("=")[0], value.partition("=")[2]) for name, value in found.items() if value}
 
 
 def later(settings: type[Settings]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import torch
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
 from mambarec.base.places import ANCHOR
-from mambarec.base.settings import Settings, checked, later, like, takes_list
+from mambarec.base.settings import Settings, checked, later, like, only_with, takes_list
 from mambarec.base.words import command, decimal_hint, is_python, option
 from mambarec.config.catalogue import (
     code_digest,
@@ -130,6 +130,7 @@ class Config(Mapping):
             raise ConfigError(self._unknown(unknown[0], model, folder, is_given=True))
         self._grid_keys |= {key for key in overrides if key in self.axes or self._values.get(key) is not None}
         self._merge(_GIVEN, overrides)
+        self._check_effect()
 
         self._values.update(model=model, dataset=dataset, model_path=folder and str(folder), tuned=tuned or False)
         if self.model_file.parent == folder:  # the file is no part of this version
@@ -296,6 +297,17 @@ class Config(Mapping):
                 if declared.is_required() and key not in self._values and key not in self.axes:
                     owner = "overall.yaml" if one is RunSettings else f"{model}.yaml"
                     raise ConfigError(f"{owner} does not set '{key}', which {one.__name__} declares without a default")
+
+    def _check_effect(self) -> None:
+        """ConfigError where a grid would train several equal runs, because its key has no effect."""
+        conditions = {key: value for one in self._schemas for key, value in only_with(one).items()}
+        for key in conditions.keys() & self.axes.keys():
+            other, word = conditions[key]
+            if word not in self.axes.get(other, [self._values.get(other)]):
+                has = option(other, self._values.get(other) or self.axes[other])
+                raise ConfigError(
+                    f"{key} has an effect only with {option(other, word)}. With {has}, its values make equal runs"
+                )
 
     def _check_known(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> None:
         """ConfigError where a YAML sets a key that nobody declares.
