@@ -261,6 +261,25 @@ def test_the_tests_in_a_page_are_those_of_its_commands(page):
         ), (interval, values, fitting)
 
 
+TEN = "BPR LightGCN VBPR MMGCN GRCN SLMRec FREEDOM MGCN LGMRec MambaRec"
+COLUMNS = {"tiktok": "comparison", "demo": "comparison", "baby": "ledger"}  # of the first pages' table, and their records
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_figures_of_the_first_pages_are_those_of_the_records(page):
+    shown = {row[0]: row[1:] for row in re.findall(r"^\| (\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", TEXTS[page], re.MULTILINE)}
+    for column, (dataset, folder) in enumerate(COLUMNS.items()):
+        options = report.parse(f"table --results {DOCS / 'results' / folder} -d {dataset} -m {TEN}".split())
+        comparison = compare(select(options.results, report._wanted(options)).records, "MambaRec")
+        differing = {one.label for one in comparison.tests if one.is_significant}
+        best = max(comparison.column(dataset), key=lambda entry: entry.mean("recall@20")).label
+        for entry in comparison.column(dataset):
+            figure = f"{entry.mean('recall@20'):.4f}"[1:]
+            figure = f"**{figure}**" if entry.label == best else figure
+            star = r" \*" if entry.label in differing else ""
+            assert shown[entry.label][column] == f"{figure} ± {entry.deviation('recall@20'):.4f}{star}".replace("± 0", "± ")
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_the_first_pages_know_how_many_models_there_are(page):
     assert f"{len(available_models())} models" in TEXTS[page]
