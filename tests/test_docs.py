@@ -161,15 +161,15 @@ def understand(program: str, words: list[str]) -> None:
         return
     parsed = PARSERS[program](words)
     if program == "train":
-        options, rest = parsed
-        models, datasets = options.model, options.dataset
+        order, rest = parsed
+        models, datasets = order.models, order.datasets
+        if "model_path" in order.given:
+            return  # the folder is the reader's
     elif program == "report" and parsed.words:
         rest, models = parsed.words, ["MambaRec"]
         datasets = [parsed.dataset] if isinstance(parsed.dataset, str) else parsed.dataset
     else:
         return
-    if getattr(parsed[0] if program == "train" else parsed, "model_path", None):
-        return  # the folder is the reader's
     overrides = override_pairs(rest)
     overrides.pop("tuned", None)  # its files are the reader's
     for model in available_models() if is_every(models) else models:

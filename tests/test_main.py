@@ -78,8 +78,8 @@ def test_a_trial_of_several_workers_is_not_pruned(call, capsys):
     with pytest.raises(SystemExit):
         call(*words, "--workers-per-trial", "2", "--pruner", "median")
     assert "does not end trials of several workers" in capsys.readouterr().err
-    assert program.parse([*words, "--workers-per-trial", "2"])[0].pruner == "none"
-    assert program.parse(words)[0].pruner == "median"
+    assert program.parse([*words, "--workers-per-trial", "2"])[0].used_pruner == "none"
+    assert program.parse(words)[0].used_pruner == "median"
 
 
 @pytest.mark.parametrize("share", ["0", "2", "-1", "half", "nan"])

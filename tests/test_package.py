@@ -51,8 +51,8 @@ def test_an_option_takes_dashes_or_underscores():
     for words in (["--data_path", "x"], ["--data-path", "x"], ["--data-path=x"]):
         parsed = prepare.parse(["check", "-d", "toy", *words])
         assert parsed.data_path == Path("x")
-    options, keys = train.parse(["--search_budget", "3", "--learning-rate", "0.1", "--name=a_b"])
-    assert options.search_budget == 3 and options.name == "a_b" and keys == ["--learning-rate", "0.1"]
+    order, keys = train.parse(["--search_budget", "3", "--learning-rate", "0.1", "--name=a_b"])
+    assert order.budget == 3 and order.name == "a_b" and keys == ["--learning-rate", "0.1"]
 
 
 @pytest.mark.slow

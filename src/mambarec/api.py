@@ -8,7 +8,7 @@ import argparse
 import io
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
@@ -30,12 +30,13 @@ from mambarec.base.places import RESULTS
 from mambarec.base.settings import checked
 from mambarec.base.words import in_python, option
 from mambarec.cli import prepare as preparing
-from mambarec.cli import train as training
+from mambarec.cli.train import compared
 from mambarec.config.configurator import Axis
 from mambarec.config.keys import RunSettings
 from mambarec.data.dataset import RecDataset
-from mambarec.experiments.engines import LocalProcesses, threads_each
+from mambarec.experiments.engines import LocalProcesses
 from mambarec.experiments.grid import plan
+from mambarec.experiments.order import SAMPLERS, Order
 from mambarec.experiments.summary import failures
 from mambarec.experiments.sweep import Sweep
 from mambarec.experiments.trials import prepare, run_trials
@@ -242,9 +243,9 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
     It raises ConfigError for a key or a value that cannot be used, DataError for the data, and RunError if the training failed.
     """
-    names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
-    options, overrides = _asked(*names, settings, restart=restart)
-    configs = plan(options.model, options.dataset, overrides)
+    models, datasets = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
+    restart, given = arguments.flag("restart", restart), _keys(settings)
+    configs = plan(models, datasets, given)
     values = [config.plain() for config in configs]
     if several := [key for key in values[0] if any(one[key] != values[0][key] for one in values)]:
         raise ConfigError(f"{several[0]} has several values: mr.compare() or mr.search() trains a grid, mr.train() one run")
@@ -281,7 +282,8 @@ def compare(
     It raises the errors of `train`. RunError names every trial that failed.
     """
     names, datasets = arguments.words("models", models), arguments.words("dataset", dataset)
-    return _table(names, datasets, seeds, settings, reference, name, jobs, restart)
+    row = None if reference is None else arguments.word("reference", reference)
+    return _table(names, datasets, seeds, settings, name, jobs, restart, reference=row)
 
 
 @_public(**{"search-budget": "budget"})
@@ -306,79 +308,38 @@ def search(
 
     The other arguments are as in `compare`, but `seeds` is 1.
     """
-    words = ["--search", *(["wide"] if arguments.flag("wide", wide) else [])]
-    words += ["--sampler", arguments.one_of("sampler", sampler, ("random", "tpe"))]
-    if budget is not None:
-        words += ["--search-budget", str(arguments.whole("budget", budget, 1))]
     names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
-    return _table(*names, seeds, settings, None, name, jobs, restart, words)
+    asked: dict[str, Any] = {"search": "wide" if arguments.flag("wide", wide) else True}
+    asked["sampler"] = arguments.one_of("sampler", sampler, SAMPLERS)
+    asked["budget"] = None if budget is None else arguments.whole("budget", budget, 1)
+    return _table(*names, seeds, settings, name, jobs, restart, **asked)
 
 
-def _asked(
-    models: Sequence[str],
-    datasets: Sequence[str],
-    settings: Mapping[str, Any],
-    words: Sequence[str] = (),
-    jobs: int = 1,
-    restart: bool = False,
-):
-    """The command's options and the configuration keys that they and `settings` set."""
-    options, _ = _parsed(training.parse, [*words])
-    options.model, options.dataset = models, datasets
-    options.jobs, options.restart = arguments.whole("jobs", jobs, 1), arguments.flag("restart", restart)
-    overrides = {key: _one_or_several(arguments.plain(key, value)) for key, value in settings.items()}
-    if jobs > 1:
-        overrides.setdefault("threads", threads_each(jobs))
-    return options, overrides
+def _keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration keys as the command line has them: an Axis of several values, and the value itself of one."""
+    keys = {key: arguments.plain(key, value) for key, value in settings.items()}
+    several = {key: value for key, value in keys.items() if isinstance(value, list)}
+    return keys | {key: value[0] if len(value) == 1 else Axis(value) for key, value in several.items()}
 
 
-def _parsed(parse: Callable[[list[str]], Any], words: list[str]) -> Any:
-    """The options of a command; ConfigError where it refuses them."""
-    try:
-        return parse(words)
-    except argparse.ArgumentError as error:
-        raise ConfigError(_in_python(str(error))) from None
-
-
-def _in_python(text: str) -> str:
-    """What argparse says of an option, as a sentence on the argument and its value."""
-    text = re.sub(r"^argument (?:-\w/)?--([\w-]+).*?: ", lambda found: option(found[1]), text)
-    for theirs, ours in (
-        (r"unrecognized arguments: --([\w-]+).*", r"there is no argument \1"),
-        (r"invalid choice: (.*) \(choose from (.*)\)", r"\1; expected one of \2"),
-        (r"invalid \w+ value: (.*)", r"\1; expected a whole number"),
-        (r"ignored explicit argument (.*)", r"\1; expected True or False"),
-        (r"expected one argument", "True; expected a value"),
-    ):
-        text = re.sub(theirs, ours, text, flags=re.DOTALL)
-    return text
-
-
-def _one_or_several(value: Any) -> Any:
-    """As the command line has it: an Axis of several values, and the value itself of one."""
-    if not isinstance(value, list):
-        return value
-    return value[0] if len(value) == 1 else Axis(value)
-
-
-def _table(models, datasets, seeds, settings, reference, name, jobs, restart, words=()) -> Table:
+def _table(models, datasets, seeds, settings, name, jobs, restart, **asked) -> Table:
+    """The table of a comparison or a search. asked: the other fields of its Order, checked."""
     for key, argument in (("model", "models"), ("seed", "seeds")):
         if key in settings:
             raise ConfigError(f"{option(key, settings[key])}: give {argument}= in its place")
-    settings = {**settings, "seed": arguments.wholes("seeds", seeds, 0)}
-    options, overrides = _asked(models, datasets, settings, words, jobs, restart)
-    options.name = None if name is None else arguments.word("name", name)
-    options.reference = None if reference is None else arguments.word("reference", reference)
+    asked["given"] = _keys({**settings, "seed": arguments.wholes("seeds", seeds, 0)})
+    asked["jobs"], asked["restart"] = arguments.whole("jobs", jobs, 1), arguments.flag("restart", restart)
+    order = Order(models, datasets, name=None if name is None else arguments.word("name", name), **asked)
     read: dict[str, RecDataset] = {}
-    configs = training.trainable(plan(options.model, options.dataset, overrides, options.search), options.model, read)
-    training.check_options(options, configs)
-    sweep = Sweep(configs, options, overrides, read)
+    configs = order.trainable(plan(models, datasets, order.overrides, order.search), read)
+    order.check(configs)
+    sweep = Sweep(order, configs, read)
     if sweep.experiment is None:
         raise ConfigError("this is one run of one model, which mr.train() makes; name several models, seeds or values")
     outcomes = sweep.run()
     if text := failures(outcomes):
         raise RunError(text)
-    comparison, problem = training.compared(outcomes, sweep.experiment, options)
+    comparison, problem = compared(outcomes, sweep.experiment, order)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")
     return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes if outcome.result])
@@ -482,7 +443,10 @@ def prepare_table(
         words += _word(key, arguments.plain(key, value))
     with tempfile.TemporaryDirectory(prefix="mambarec-") as folder:
         files = {key: _file(table, Path(folder), key) for key, table in tables.items()}
-        asked = _parsed(preparing.parse, ["table", *words, *(f"--{key}={path}" for key, path in files.items())])
+        try:
+            asked = preparing.parse(["table", *words, *(f"--{key}={path}" for key, path in files.items())])
+        except argparse.ArgumentError as error:
+            raise ConfigError(_in_python(str(error))) from None
         asked.text_columns = arguments.words("text_columns", text_columns, least=0)
         asked.columns = arguments.words("columns", columns, least=0) or None
         asked.names = {path: key for key, path in files.items() if isinstance(tables[key], pd.DataFrame)}
@@ -498,6 +462,20 @@ def _word(key: str, value: Any) -> list[str]:
     if isinstance(value, list | dict):
         raise arguments.refused(key, value, "one value")
     return [] if value is None or value is False else [f"--{key}"] if value is True else [f"--{key}={value}"]
+
+
+def _in_python(text: str) -> str:
+    """What argparse says of an option, as a sentence on the argument and its value."""
+    text = re.sub(r"^argument (?:-\w/)?--([\w-]+).*?: ", lambda found: option(found[1]), text)
+    for theirs, ours in (
+        (r"unrecognized arguments: --([\w-]+).*", r"there is no argument \1"),
+        (r"invalid choice: (.*) \(choose from (.*)\)", r"\1; expected one of \2"),
+        (r"invalid \w+ value: (.*)", r"\1; expected a whole number"),
+        (r"ignored explicit argument (.*)", r"\1; expected True or False"),
+        (r"expected one argument", "True; expected a value"),
+    ):
+        text = re.sub(theirs, ours, text, flags=re.DOTALL)
+    return text
 
 
 def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> Path:

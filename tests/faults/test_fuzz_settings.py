@@ -90,9 +90,9 @@ def test_values_of_any_kind_are_refused_or_used(configs, toy_places, values):
 )
 def test_words_of_the_command_line_are_refused_or_used(configs, toy_places, words):
     def work():
-        options, rest = program.parse(["-d", "toy", *words])
+        order, rest = program.parse(["-d", "toy", *words])
         overrides = toy_places | override_pairs(rest)
-        use(plan(options.model, options.dataset, overrides, options.search))
+        use(plan(order.models, order.datasets, overrides, order.search))
 
     accepts("main.py, words", work)
 

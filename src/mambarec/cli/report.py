@@ -33,8 +33,9 @@ from mambarec.cli.report_options import parse
 from mambarec.config.catalogue import as_spelled, available_datasets, find_dataset
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.data.dataset import RecDataset
-from mambarec.experiments.engines import LocalProcesses, threads_each
+from mambarec.experiments.engines import LocalProcesses
 from mambarec.experiments.experiment import experiments_in, plan_experiment
+from mambarec.experiments.order import with_threads
 from mambarec.experiments.summary import failures
 from mambarec.experiments.trials import Outcome, opened, prepare, run_trials
 from mambarec.preparation.resplit import is_split_of, resplit
@@ -332,9 +333,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = override_pairs(options.words)
     if seeds := getattr(options, "seed", None):
         given["seed"] = Axis(seeds) if len(seeds) > 1 else seeds[0]
-    if options.jobs > 1:
-        given.setdefault("threads", threads_each(options.jobs))
-    return given
+    return with_threads(given, options.jobs)
 
 
 def _run(

@@ -1,6 +1,5 @@
 """All trials of one command: which of them its budget allows, in which order they run, and the experiment that names them."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import LocalProcesses
 from mambarec.experiments.experiment import Experiment, plan_experiment
 from mambarec.experiments.grid import by_model, by_point, sample
+from mambarec.experiments.order import Order
 from mambarec.experiments.ray_engine import RayCluster
 from mambarec.experiments.tpe import search
 from mambarec.experiments.trials import Engine, Outcome, Trial, prepare, run_trials
@@ -30,22 +30,15 @@ class Sweep:
     `experiment` is their plan; None where there is only one trial. `tuned_files` are what --save-best has written.
     """
 
-    def __init__(
-        self,
-        configs: Sequence[Config],
-        options: argparse.Namespace,
-        overrides: dict[str, Any],
-        datasets: dict[str, RecDataset],
-    ):
-        """configs: the whole grid. options: the command's, as cli.train parses them. overrides: the keys that the command sets.
+    def __init__(self, order: Order, configs: Sequence[Config], datasets: dict[str, RecDataset]):
+        """configs: the whole grid that the order asks for. datasets: those that were read already, as in `trials.prepare`.
 
-        datasets: those that were read already, as in `trials.prepare`. DataError for a data set with a defect, ConfigError
-        where another experiment has the name.
+        DataError for a data set with a defect, ConfigError where another experiment has the name.
         """
-        self.configs, self.options, self.overrides = configs, options, overrides
+        self.order, self.configs, self.overrides = order, configs, order.overrides
         self.place = Path(configs[0]["results_dir"])
-        of_yaml = _of_yaml(configs, options.dataset, overrides) if options.save_best else []
-        trials = prepare([*configs, *of_yaml], anew=options.restart, datasets=datasets)
+        of_yaml = _of_yaml(configs, order.datasets, self.overrides) if order.save_best else []
+        trials = prepare([*configs, *of_yaml], anew=order.restart, datasets=datasets)
         self._trials = {id(trial.config): trial for trial in trials}
         self._space, self._of_yaml = self._known(configs), prepare(of_yaml, datasets=datasets)
         self._inside, self._outside = shared_out(self._space, self._of_yaml)
@@ -55,14 +48,14 @@ class Sweep:
 
     def run(self) -> list[Outcome]:
         """Train all trials that the budget allows; their outcomes, those of finished runs among them."""
-        outcomes = self._search() if self.options.sampler == "tpe" else self._train(self._drawn)
+        outcomes = self._search() if self.order.sampler == "tpe" else self._train(self._drawn)
         if self.experiment:
             complete = all(outcome.result or outcome.pruned is not None for outcome in outcomes)
             pruned = {outcome.trial.path: outcome.pruned for outcome in outcomes if outcome.pruned is not None}
             paths = [outcome.trial.path for outcome in outcomes]
             self.experiment = self.experiment.ended(self.place, paths, complete, pruned)
-        if self.options.save_best:
-            budget, sampler = self.options.search_budget, self.options.sampler
+        if self.order.save_best:
+            budget, sampler = self.order.budget, self.order.sampler
             self.tuned_files = save_best(outcomes, self._space, self._of_yaml, self.overrides, budget, sampler)
         return outcomes
 
@@ -70,7 +63,7 @@ class Sweep:
         """Let Optuna choose the points, one after the other."""
         outcomes = self._asked([(config, None) for config in self._outside]) if self._outside else []
         for name, group in by_model(self.configs).items():
-            outcomes += search(group, self._n_points[name], self.options.jobs, self._asked, self.options.pruner, self._inside)
+            outcomes += search(group, self._n_points[name], self.order.jobs, self._asked, self.order.used_pruner, self._inside)
         return outcomes
 
     def _asked(self, points: Sequence[tuple[Config, Judge | None]]) -> list[Outcome]:
@@ -82,22 +75,22 @@ class Sweep:
 
     def _train(self, trials: Sequence[Trial]) -> list[Outcome]:
         """Run trials. With --restart each is thrown away when it starts; those of points that the budget leaves out stay."""
-        if self.options.restart:
+        if self.order.restart:
             for path in {trial.path for trial in trials} - self._restarted:
                 RunDirectory(path).mark_for_restart()
             self._restarted |= {trial.path for trial in trials}
-        return run_trials(trials, self._engine, self.options.jobs)
+        return run_trials(trials, self._engine, self.order.jobs)
 
     @cached_property
     def _engine(self) -> Engine:
-        if self.options.engine == "ray":
-            return RayCluster(self.options.workers_per_trial, self.options.gpus_per_trial or 1.0)
-        return LocalProcesses(self.options.jobs)
+        if self.order.engine == "ray":
+            return RayCluster(self.order.workers, self.order.gpus or 1.0)
+        return LocalProcesses(self.order.jobs)
 
     @cached_property
     def _n_points(self) -> dict[Name, int]:
         """How many points of its grid each model may try. The YAML's values are one of the budget, in the grid or not."""
-        budget, apart = self.options.search_budget, by_model(self._outside)
+        budget, apart = self.order.budget, by_model(self._outside)
         points = {}
         for name, group in by_model(self.configs).items():
             points[name] = budget - (name in apart) if budget else len(group)
@@ -120,19 +113,19 @@ class Sweep:
         return [self._trials[id(config)] for config in configs if id(config) in self._trials]
 
     def _plan(self, trials: Sequence[Trial]) -> Experiment:
-        options = self.options
-        if options.search or options.search_budget:
+        order = self.order
+        if order.search or order.budget:
             purpose = "search"
         else:
             purpose = "comparison" if len({config["model"] for config in self.configs}) > 1 else "grid"
         given = dict(self.overrides)
-        if options.search_budget:
-            given |= {"sampler": options.sampler, "search_budget": options.search_budget}
-        if options.pruner != "none":
-            given["pruner"] = options.pruner
-        chosen = [] if options.sampler == "tpe" else [trial.path for trial in self._drawn]  # a search learns them as it goes
+        if order.budget:
+            given |= {"sampler": order.sampler, "search_budget": order.budget}
+        if order.used_pruner != "none":
+            given["pruner"] = order.used_pruner
+        chosen = [] if order.sampler == "tpe" else [trial.path for trial in self._drawn]  # a search learns them as it goes
         paths = [trial.path for trial in trials]
-        return plan_experiment(options.name, purpose, self.configs, paths, given, options.search_budget, chosen)
+        return plan_experiment(order.name, purpose, self.configs, paths, given, order.budget, chosen)
 
 
 def _of_yaml(configs: Sequence[Config], datasets: Sequence[str], overrides: dict[str, Any]) -> list[Config]:
