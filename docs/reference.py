@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT / "src"))
 
+from mambarec.base.commands import COMMANDS  # noqa: E402
 from mambarec.base.places import CONFIGS  # noqa: E402
-from mambarec.cli import COMMANDS, prepare, recommend, report, train  # noqa: E402
+from mambarec.cli import prepare, recommend, report, train  # noqa: E402
 from mambarec.config import description  # noqa: E402
 from mambarec.config.yaml_files import read_yaml  # noqa: E402
 from mambarec.mmrec import export  # noqa: E402
@@ -62,7 +63,6 @@ SAME = {
     "runs": "`mambarec runs …` is `mambarec report runs …`, and has its options.",
     "status": "`mambarec status …` is `mambarec report runs --unfinished …`, and has its options.",
 }
-PROGRAMS = {"train": "main.py", "prepare": "prepare.py", "recommend": "recommend.py", "report": "report.py"}
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, tuple[str, argparse.ArgumentParser]]:
@@ -84,15 +84,15 @@ def commands_page() -> str:
         "A value in round brackets is the default. `…` after a name means that several values can be given.\n",
     ]
     parts += ["| command | what it does |", "|---|---|"]
-    parts += [f"| [`mambarec {name}`](#mambarec-{name}) | {_cell(text)} |" for name, (text, _, _) in COMMANDS.items()]
-    for name, (text, _, _) in COMMANDS.items():
-        parts.append(f"\n## mambarec {name}\n\n{_sentence(text)}\n")
+    parts += [f"| [`mambarec {name}`](#mambarec-{name}) | {_cell(one.about)} |" for name, one in COMMANDS.items()]
+    for name, command in COMMANDS.items():
+        parts.append(f"\n## mambarec {name}\n\n{_sentence(command.about)}\n")
         if name in SAME:
             parts.append(SAME[name])
             continue
         parser = parser_of(PARSES[name])
-        if name in PROGRAMS:
-            parts.append(f"In `src/`: `python {PROGRAMS[name]} …`\n")
+        if name != "plugin":
+            parts.append(f"In `src/`: `python {command.program} …`\n")
         if name == "train":
             parts.append(
                 "Any [key](keys.md) can be set too. The most used ones are `--seed 1 2 3`, `--epochs 40`, `--threads 1` and "

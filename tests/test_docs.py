@@ -18,8 +18,9 @@ import yaml
 import mambarec as mr
 from mambarec.analysis.comparison import Versus, compare
 from mambarec.analysis.selection import select
+from mambarec.base.commands import COMMANDS
 from mambarec.base.errors import UserError
-from mambarec.cli import COMMANDS, prepare, recommend, report, train
+from mambarec.cli import prepare, recommend, report, train
 from mambarec.config.catalogue import available_datasets, available_models
 from mambarec.config.configurator import Config, override_pairs
 from mambarec.experiments.grid import is_every
@@ -139,8 +140,8 @@ def check(command: str) -> bool:
             assert set(re.findall(r"\w+", "".join(re.findall(r"\.\[(.*?)\]", part)))) <= extras(), command
         elif words[0] == "mambarec" and len(words) > 1:
             assert words[1] in COMMANDS, command
-            _, module, before = COMMANDS[words[1]]
-            understand(module.rpartition(".")[2], [*before, *words[2:]])
+            meant = COMMANDS[words[1]]
+            understand(meant.module.rpartition(".")[2], [*meant.before, *words[2:]])
             return True
         elif words[0] == "python" and len(words) > 1 and words[1] in PROGRAMS:
             understand(PROGRAMS[words[1]], words[2:])

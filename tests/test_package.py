@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mambarec import cli
+from mambarec.base.commands import COMMANDS
 from mambarec.base.places import CODE, PACKAGE
 from mambarec.cli import prepare, train
 
@@ -32,7 +33,7 @@ def test_every_file_that_is_no_module_goes_into_the_wheel():
     assert others == {path for path in included if path.is_file()}
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_shows_its_options(name, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])
@@ -44,7 +45,7 @@ def test_a_command_that_is_not_there_is_a_sentence(capsys):
     assert "error: there is no command 'trian'. Did you mean train?" in capsys.readouterr().err
     assert cli.main([]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in cli.COMMANDS)
+    assert all(name in text for name in COMMANDS)
 
 
 def test_an_option_takes_dashes_or_underscores():

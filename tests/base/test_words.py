@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mambarec.base.words as words
+from mambarec.base.commands import that_train
 from mambarec.base.words import command, command_text, count, duration, guarded, in_python, option, positive, unguarded
 
 
@@ -59,14 +60,13 @@ def test_a_message_names_the_program_to_one_who_started_a_program(monkeypatch):
     assert command("status") == "python report.py runs --unfinished" and command("train") == "python main.py"
 
 
-def test_every_command_has_a_program():
-    from mambarec.cli import COMMANDS
+def test_a_run_records_the_commands_that_train():
+    assert that_train("models") == {"main.py", "mambarec train", "mambarec compare", "mambarec search"}
+    assert that_train("studies") == {"report.py", "mambarec report"}
 
-    assert words._PROGRAMS.keys() == COMMANDS.keys()
 
-
-# Where the source may say the name of a program: what a run recorded, and where the programs are described as such.
-DESCRIBED = ("base/words.py", "analysis/selection.py", "cli/__init__.py", "mmrec/export.py")
+# Where the source may say the name of a program.
+DESCRIBED = ("base/commands.py", "mmrec/export.py")
 
 
 def test_no_message_names_a_program_but_by_command():

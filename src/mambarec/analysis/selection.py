@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mambarec.analysis.records import Record, finished_file, load_records
+from mambarec.base.commands import that_train
 from mambarec.base.errors import RunError
 from mambarec.base.words import command, count, listed
 from mambarec.experiments.experiment import Experiment, experiments_in
@@ -213,18 +214,13 @@ def _record(place: Path, trial: str) -> Record | None:
     return Record.of_run(path.parent) if path.name == "result.json" else Record.of_file(path)
 
 
-# Programs and commands as runs record them.
-_OF_STUDIES = frozenset({"report.py", "mambarec report"})
-_OF_TRAINING = frozenset({"main.py", "mambarec train", "mambarec compare", "mambarec search"})
-
-
 def made_by_study(record: Record, found: Sequence[Experiment]) -> bool:
     """Whether only a study asked for this run: a report made it, and no comparison, grid or search has it in its plan."""
     plans = [plan for plan in found if record.trial in plan.trials]
     if any(not plan.is_study for plan in plans):
         return False
     program = Path((record.environment.get("command") or [""])[0]).name
-    return program in _OF_STUDIES or (bool(plans) and program not in _OF_TRAINING)
+    return program in that_train("studies") or (bool(plans) and program not in that_train("models"))
 
 
 def _say_what_else(

@@ -10,18 +10,8 @@ from contextvars import ContextVar
 from pathlib import Path, PurePath
 from typing import Any
 
-# The commands of `mambarec` that are programs of src/ too, in whose words.
-_PROGRAMS = {
-    "train": "main.py",
-    "compare": "main.py",
-    "search": "main.py --search",
-    "prepare": "prepare.py",
-    "recommend": "recommend.py",
-    "report": "report.py",
-    "runs": "report.py runs",
-    "status": "report.py runs --unfinished",
-    "plugin": "export_plugin.py",
-}
+from mambarec.base.commands import COMMANDS
+
 _STAND_INS = ("NAME", "N", "VALUE", "FILE", "FOLDER", "DIRECTORY")
 # While a function of the Python interface works: what it calls the options that have another name there. Else None.
 _arguments: ContextVar[Mapping[str, str] | None] = ContextVar("arguments", default=None)
@@ -110,8 +100,9 @@ def command(name: str, *words: str) -> str:
     Someone who started a program of src/ reads `python report.py table`.
     """
     started = Path(sys.argv[0]).name if sys.argv and not is_python() else ""
-    program = f"python {_PROGRAMS[name]}" if started in {text.split()[0] for text in _PROGRAMS.values()} else f"mambarec {name}"
-    return " ".join([program, *words])
+    is_program = started in {one.program for one in COMMANDS.values()}
+    typed = ["python", COMMANDS[name].program, *COMMANDS[name].before] if is_program else ["mambarec", name]
+    return " ".join([*typed, *words])
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from pathlib import Path
 from mambarec.analysis.comparison import METRICS, Comparison, compare
 from mambarec.analysis.selection import of_experiment
 from mambarec.analysis.tables import chosen_lines, rendered
+from mambarec.base.commands import COMMANDS
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
 from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command, part_of_one, positive
-from mambarec.cli import COMMANDS
 from mambarec.config.catalogue import available_datasets, available_models, model_folder
 from mambarec.config.configurator import override_pairs
 from mambarec.config.description import described
@@ -166,7 +166,7 @@ def _check_no_command(words: Sequence[str]) -> None:
     """ConfigError where the first word that is no option is the name of a command."""
     if not words or words[0] not in COMMANDS:
         return
-    if words[0] not in ("train", "compare", "search"):
+    if COMMANDS[words[0]].trains != "models":
         raise ConfigError(f"'{words[0]}' is another command: `{command(words[0])}`")
     models = ["-m", "BPR"] if words[0] == "train" else ["-m", "BPR", "MGCN"]
     finished = f". `{command('report', 'table')}` compares finished runs" * (words[0] == "compare")
