@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import mambarec.config.catalogue as catalogue
+from mambarec.base.errors import ConfigError
 from mambarec.cli import recommend as program
 from mambarec.data.dataset import RecDataset
 
@@ -214,6 +215,22 @@ def test_a_boost_multiplies_the_scores_of_new_items_alone(call, make_run, new_it
     factors = np.where(plain["new"], 2.5, 1.0)
     np.testing.assert_allclose(boosted["score"], plain["score"] * factors, rtol=1e-6)
     assert (boosted["score"][~plain["new"]] == plain["score"][~plain["new"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--boost 2", "--boost is for new items"),
+        ("--new-items new --explain", "--explain names reasons"),
+        ("--new-items new --html page.html", "--html shows the data set's items only"),
+        ("--basket 3 --explain", "leave --explain out"),
+        ("--basket ,", "--basket names no item"),
+        ("--html page.html --format csv", "--format is for a table"),
+    ],
+)
+def test_options_that_do_not_go_together_are_said_before_a_run_is_opened(words, message):
+    with pytest.raises(ConfigError, match=message):
+        program.parse(words.split())
 
 
 def test_what_is_wrong_with_new_items_or_a_basket_is_said_and_nothing_is_written(call, make_run, new_items, tmp_path):

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mambarec.base.console import Parser, show
+from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, exit_status
 from mambarec.base.files import write_text
-from mambarec.base.places import RESULTS
-from mambarec.base.words import command, factor, positive
-from mambarec.cli.formats import format_help, format_of
+from mambarec.base.words import command
+from mambarec.cli.recommend_options import parse
 from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
 from mambarec.running.trained import Trained, load_trained
@@ -28,86 +27,10 @@ from mambarec.serving.lists import (
 from mambarec.serving.new_items import Arrivals, best_users, recommend_with_new
 from mambarec.serving.page import N_USERS, Gallery, lists_page
 from mambarec.serving.titles import item_titles, with_titles
-from mambarec.serving.vectors import ENDINGS as VECTORS
 from mambarec.serving.vectors import export_vectors, similar_items
-from mambarec.serving.writers import ENDINGS as TABLES
-from mambarec.serving.writers import FORMATS, write_tables
+from mambarec.serving.writers import write_tables
 
 _LISTED = 20  # unknown ids that are named
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command, `lists` where none is named, and its options."""
-    shared = Parser(add_help=False)
-    shared.add_argument(
-        "--run", type=Path, metavar="DIRECTORY", help="the directory of a finished run, such as results/…/seed…"
-    )
-    shared.add_argument("-m", "--model", metavar="NAME", help="in place of --run: the model of the run")
-    shared.add_argument("-d", "--dataset", metavar="NAME", help="in place of --run: the data set of the run")
-    shared.add_argument("--seed", type=int, metavar="N", help="in place of --run: the seed of the run")
-    settings = "in place of --run: settings of the run, such as n_layers=3"
-    shared.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help=settings)
-    shared.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of the runs (results)")
-    moved = "the folder that holds the data set's folder, if it has moved since the training"
-    shared.add_argument("--data_path", type=Path, metavar="FOLDER", help=moved)
-    table = Parser(add_help=False)
-    table.add_argument(
-        "-k",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="the length of a list: items for a user or an item, users for `audience` (20)",
-    )
-    table.add_argument("--format", choices=FORMATS, help=format_help("csv"))
-    table.add_argument("--output", type=Path, metavar="FILE", help="write the table to this file (the console)")
-    table.add_argument("--titles", action="store_true", help="show the titles of the items, from items.csv")
-
-    parser = Parser(
-        description="Recommend with a finished run: lists for users, similar items, vectors.",
-        epilog=f"Without COMMAND, it is lists. `{command('recommend', 'COMMAND', '-h')}` shows the options of a command.",
-    )
-    parser.add_version()
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    lists = commands.add_parser("lists", parents=[shared, table], help="recommend items to users", allow_abbrev=False)
-    who = lists.add_mutually_exclusive_group()
-    who.add_argument("--user", nargs="+", metavar="ID", help="these users, by their ids (the users of the test split)")
-    who.add_argument("--users", type=Path, metavar="FILE", help="the users in this file, an id on each line")
-    who.add_argument("--all", action="store_true", help="all users who have a training pair")
-    who.add_argument("--basket", metavar="ID,…", help="a new user who has these items")
-    lists.add_argument("--include-seen", action="store_true", help="recommend also what the user already had in training")
-    reasons = (
-        "name N items that the user already had as the reasons, for each modality: those nearest to the recommended item (1)"
-    )
-    lists.add_argument("--explain", type=positive, nargs="?", const=1, default=0, metavar="N", help=reasons)
-    page = "write one page that can be read offline: each user's history, recommendations and reasons"
-    lists.add_argument("--html", type=Path, metavar="FILE", help=page)
-    pictures = "the folder of the pictures for --html; a picture is named by the original id of its item"
-    lists.add_argument("--images", type=Path, metavar="FOLDER", help=pictures)
-
-    new = f"a folder of items that came after the training; `{command('prepare', 'items')}` makes it"
-    lists.add_argument("--new-items", type=Path, metavar="FOLDER", help=f"recommend new items too: {new}")
-    boost = f"multiply the scores of new items by X; `{command('report', 'cold')}` says which X validation chooses (1)"
-    lists.add_argument("--boost", type=factor, metavar="X", help=boost)
-
-    audience = commands.add_parser("audience", parents=[shared, table], help="find users for a new item", allow_abbrev=False)
-    audience.add_argument("--new-items", type=Path, required=True, metavar="FOLDER", help=new)
-    audience.add_argument("--item", required=True, metavar="ID", help="the id of the new item")
-
-    similar = commands.add_parser("similar", parents=[shared, table], help="find the items nearest to one", allow_abbrev=False)
-    similar.add_argument("--item", required=True, metavar="ID", help="the id of the item")
-
-    export = commands.add_parser("export", parents=[shared], help="write the vectors of users and items", allow_abbrev=False)
-    export.add_argument("--format", choices=("npz", "faiss"), help=format_help("npz", "file"))
-    export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file for the vectors")
-    named = arguments[:1] and (arguments[0] in commands.choices or arguments[0] in ("-h", "--help", "--version"))
-    options = parser.parse_args(arguments if named else ["lists", *arguments])
-    if options.command == "lists" and options.images and not options.html:
-        lists.error("--images is for --html: name a file for the page too")
-    endings, usual = (VECTORS, "npz") if options.command == "export" else (TABLES, "csv")
-    if options.format and getattr(options, "html", None) and not options.output:
-        raise ConfigError("--format is for a table, and --html writes a page: name a file for the table by --output")
-    options.format = format_of(options.output, options.format, endings, usual)
-    return options
 
 
 def directory(options: argparse.Namespace) -> Path:
@@ -150,7 +73,6 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
     if options.basket is not None:
         _write_basket(options, trained, shown)
         return
-    _check_new_items(options)
     users = _users(options, trained.dataset)
     if options.html:
         _write_page(options, trained, users, titles)
@@ -190,32 +112,11 @@ def _write_page(options: argparse.Namespace, trained: Trained, users: np.ndarray
         show(f"the page shows the first {len(some):,} of {len(users):,} users; name others with --user", file=sys.stderr)
 
 
-def _check_new_items(options: argparse.Namespace) -> None:
-    if options.boost and not options.new_items:
-        raise ConfigError("--boost is for new items: name their folder with --new-items, or leave it out")
-    if options.new_items and options.explain:
-        raise ConfigError("--explain names reasons for the data set's items only; leave it or --new-items out")
-    if options.new_items and options.html:
-        raise ConfigError("--html shows the data set's items only; leave it or --new-items out")
-
-
 def _write_basket(options: argparse.Namespace, trained: Trained, titles: pd.Series | None) -> None:
     """Write what is recommended to a new user who has the items of --basket."""
-    others = (
-        ("--new-items", options.new_items),
-        ("--boost", options.boost),
-        ("--explain", options.explain),
-        ("--html", options.html),
-    )
-    idle = [name for name, given in others if given]
-    if idle:
-        raise ConfigError(f"--basket writes a table of the data set's items, without reasons; leave {idle[0]} out")
-    items = [one.strip() for one in options.basket.split(",") if one.strip()]
-    if not items:
-        raise ConfigError("--basket names no item; expected ids with commas between them")
-    table = recommend_to_basket(trained, items, options.k, options.include_seen)
+    table = recommend_to_basket(trained, options.basket, options.k, options.include_seen)
     n_rows = write_tables([with_titles(table, titles)], options.format, options.output)
-    show(f"{n_rows:,} recommendations for a basket of {len(items)}", file=sys.stderr)
+    show(f"{n_rows:,} recommendations for a basket of {len(options.basket)}", file=sys.stderr)
 
 
 def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarray, titles: pd.Series | None) -> int:
