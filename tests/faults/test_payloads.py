@@ -14,10 +14,10 @@ from faults.fuzzing import unlisted
 from mambarec.analysis.html import report
 from mambarec.analysis.records import Record
 from mambarec.base.bounded import read_arrays
+from mambarec.base.cells import guarded, unguarded
 from mambarec.base.console import printable
 from mambarec.base.errors import ConfigError, RunError, UserError, exit_status
 from mambarec.base.logger import get_logger, log_to
-from mambarec.base.words import guarded, unguarded
 from mambarec.cli import prepare
 from mambarec.cli import train as program
 from mambarec.config.yaml_files import parse_value, read_yaml

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mambarec.base.cells import guarded_frame
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing, write_text
-from mambarec.base.words import guarded_frame
 
 WIDTH = 3.3  # inches, a column of a two-column paper
 DARK = "-dark"  # ends the name of the form for dark pages

@@ -10,8 +10,9 @@ from statistics import mean
 
 from mambarec.analysis.comparison import METRICS, TESTED, Comparison, Entry
 from mambarec.analysis.fairness import BUDGET_KEYS
+from mambarec.base.cells import guarded
 from mambarec.base.errors import ConfigError
-from mambarec.base.words import count, guarded, is_python, listed, seeds_text, value_text
+from mambarec.base.words import count, is_python, listed, seeds_text, value_text
 
 CAPPED = "†"
 

@@ -1,4 +1,4 @@
-"""Numbers as the programs read and write them: options of the command line, counts and durations in messages."""
+"""What messages say: commands, options and arguments in the reader's words, counts and durations. And numbers of options."""
 
 import argparse
 import re
@@ -15,29 +15,6 @@ from mambarec.base.commands import COMMANDS
 _STAND_INS = ("NAME", "N", "VALUE", "FILE", "FOLDER", "DIRECTORY")
 # While a function of the Python interface works: what it calls the options that have another name there. Else None.
 _arguments: ContextVar[Mapping[str, str] | None] = ContextVar("arguments", default=None)
-# What a spreadsheet takes for a formula. Of the last three signs a word, a number or a handle does no harm: -abc, +49, @name.
-_FORMULA = re.compile(r"[=\t\r\n＝]|[-+@＋－＠].*[^\w.-]", re.DOTALL)
-FORMULA_SIGNS = "=\t\r\n＝-+@＋－＠"  # with which a formula can begin
-
-
-def guarded(text: str) -> str:
-    """A text for a cell of a CSV: where a spreadsheet would run it as a formula, or it has such an apostrophe, with one before.
-
-    `unguarded` takes it away again.
-    """
-    return f"'{text}" if text.startswith("'") or _FORMULA.match(text) else text
-
-
-def unguarded(text: str) -> str:
-    """What `guarded` was given. An apostrophe before anything else, as in 'tis, stays."""
-    return text[1:] if text.startswith("'") and text[1:2] and text[1] in FORMULA_SIGNS + "'" else text
-
-
-def guarded_frame(frame: Any) -> Any:
-    """A pandas table with every text in its columns `guarded`."""
-    words = frame.select_dtypes(include=["string", "object"]).columns
-    texts = {name: frame[name].map(lambda value: guarded(value) if isinstance(value, str) else value) for name in words}
-    return frame.assign(**texts)
 
 
 def positive(text: str) -> int:

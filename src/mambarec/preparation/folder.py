@@ -12,11 +12,12 @@ import filelock
 import yaml
 
 import mambarec.config.catalogue as catalogue
+from mambarec.base.cells import FORMULA_SIGNS
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
-from mambarec.base.words import FORMULA_SIGNS, command, option
+from mambarec.base.words import command, option
 from mambarec.config.keys import FEATURE_KEY
 from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.preparation.engine import Engine, quoted

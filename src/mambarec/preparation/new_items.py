@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from mambarec.base.cells import guarded
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, guarded, option
+from mambarec.base.words import command, option
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.id_maps import read_table
 from mambarec.preparation.features.backbones import load_backbone

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
+from mambarec.base.cells import unguarded
 from mambarec.base.errors import DataError
 from mambarec.base.text import trimmed_text
-from mambarec.base.words import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mambarec.base.words import unguarded
+from mambarec.base.cells import unguarded
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import read_table
 from mambarec.serving.identifiers import item_identifiers

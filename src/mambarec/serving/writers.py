@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import pandas as pd
 
+from mambarec.base.cells import guarded_frame
 from mambarec.base.console import printable
 from mambarec.base.errors import ConfigError
 from mambarec.base.extras import optional
 from mambarec.base.files import placed
-from mambarec.base.words import guarded_frame
 
 FORMATS = ("csv", "jsonl", "parquet")
 ENDINGS = {f".{form}": form for form in FORMATS}

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mambarec.base.bounded import array_head, read_json
+from mambarec.base.cells import guarded_frame
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import guarded_frame
 from mambarec.data.encoders import record_encoder
 from mambarec.preparation.features.vectors import fill_by_mean
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from mambarec.base.cells import unguarded
 from mambarec.base.errors import DataError
-from mambarec.base.words import command, unguarded
+from mambarec.base.words import command
 from mambarec.data.id_maps import read_table
 
 FILE = "items.csv"

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from mambarec.base.cells import guarded_frame
 from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.files import mapped
-from mambarec.base.words import guarded_frame
 from mambarec.preparation.readers.ids import unmatched
 from mambarec.preparation.report import Report
 
