@@ -6,7 +6,6 @@ Every function raises a UserError (mambarec.base.errors). Its message names the 
 
 import argparse
 import io
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, wraps
@@ -22,6 +21,7 @@ from mambarec.analysis.comparison import Comparison
 from mambarec.analysis.tables import all_tables, rendered
 from mambarec.base import arguments
 from mambarec.base.bounded import first_line
+from mambarec.base.console import Parser
 from mambarec.base.errors import ConfigError, DataError, RunError, explained, told_as
 from mambarec.base.extras import optional
 from mambarec.base.files import real
@@ -439,14 +439,12 @@ def prepare_table(
     tables = {"interactions": interactions, **({} if items is None else {"items": items})}
     given = {"dataset": name, "user_column": user_column, "item_column": item_column}
     words = [f"--{key}={arguments.word(key if key != 'dataset' else 'name', value)}" for key, value in given.items()]
-    for key, value in options.items():
-        words += _word(key, arguments.plain(key, value))
+    parser = preparing.parsers(["table"])[1]["table"]
     with tempfile.TemporaryDirectory(prefix="mambarec-") as folder:
         files = {key: _file(table, Path(folder), key) for key, table in tables.items()}
-        try:
-            asked = preparing.parse(["table", *words, *(f"--{key}={path}" for key, path in files.items())])
-        except argparse.ArgumentError as error:
-            raise ConfigError(_in_python(str(error))) from None
+        asked = parser.parse_args([*words, *(f"--{key}={path}" for key, path in files.items())])
+        for key, value in options.items():
+            _set(asked, parser, key, arguments.plain(key, value))
         asked.text_columns = arguments.words("text_columns", text_columns, least=0)
         asked.columns = arguments.words("columns", columns, least=0) or None
         asked.names = {path: key for key, path in files.items() if isinstance(tables[key], pd.DataFrame)}
@@ -455,27 +453,28 @@ def prepare_table(
     return Path(asked.data_path) / name
 
 
-def _word(key: str, value: Any) -> list[str]:
-    """An option as the command takes it; nothing for what is not set."""
-    if key in ("dataset", "help"):
+def _set(asked: argparse.Namespace, parser: Parser, key: str, value: Any) -> None:
+    """Give an option of a command its value; ConfigError where there is no such option, or it takes no such value."""
+    action = parser.option(key)
+    if action is None or key in ("dataset", "help"):
         raise ConfigError(f"there is no argument {key}")
-    if isinstance(value, list | dict):
+    if value is None or value is False:  # as if it were left out
+        return
+    if action.nargs == 0:
+        value = arguments.flag(key, value)
+    elif isinstance(value, list | dict | bool):
         raise arguments.refused(key, value, "one value")
-    return [] if value is None or value is False else [f"--{key}"] if value is True else [f"--{key}={value}"]
-
-
-def _in_python(text: str) -> str:
-    """What argparse says of an option, as a sentence on the argument and its value."""
-    text = re.sub(r"^argument (?:-\w/)?--([\w-]+).*?: ", lambda found: option(found[1]), text)
-    for theirs, ours in (
-        (r"unrecognized arguments: --([\w-]+).*", r"there is no argument \1"),
-        (r"invalid choice: (.*) \(choose from (.*)\)", r"\1; expected one of \2"),
-        (r"invalid \w+ value: (.*)", r"\1; expected a whole number"),
-        (r"ignored explicit argument (.*)", r"\1; expected True or False"),
-        (r"expected one argument", "True; expected a value"),
-    ):
-        text = re.sub(theirs, ours, text, flags=re.DOTALL)
-    return text
+    elif action.choices:
+        value = arguments.one_of(key, value, action.choices)
+    else:
+        kind: Any = action.type or str
+        try:
+            value = kind(str(value))
+        except argparse.ArgumentTypeError as error:
+            raise ConfigError(f"{option(key)}{error}") from None
+        except ValueError:
+            raise arguments.refused(key, value, "a whole number") from None
+    setattr(asked, action.dest, value)
 
 
 def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> Path:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import IO, NoReturn
 
 from mambarec.base.places import version
-from mambarec.base.words import is_python
 
 # Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
 _OBEYED = re.compile(
@@ -33,7 +32,7 @@ def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None =
 class Parser(argparse.ArgumentParser):
     """argparse's, with options that take dashes or underscores, and errors that are one `printable` line.
 
-    The errors repeat words of the command line. For a function of the Python interface they are argparse.ArgumentError.
+    The errors repeat words of the command line.
     """
 
     def add_version(self) -> None:
@@ -51,6 +50,10 @@ class Parser(argparse.ArgumentParser):
             return word
         declared = {known.replace("_", "-"): known for known in self._option_string_actions}
         return declared.get(name.replace("_", "-"), name) + equals + value
+
+    def option(self, name: str) -> argparse.Action | None:
+        """The option of this name, with dashes or underscores; None where there is none."""
+        return self._option_string_actions.get(self._spelled(f"--{name}"))
 
     def check_no_stray_word(self, words: Sequence[str]) -> None:
         """An error where a word stands behind an option that has all its values, as `--jobs 2 3`.
@@ -77,8 +80,6 @@ class Parser(argparse.ArgumentParser):
         return [name for name in (*self._option_string_actions, *others) if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
-        if is_python():
-            raise argparse.ArgumentError(None, message)
         if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
             near = difflib.get_close_matches(unknown[1], self._known(), n=1, cutoff=0.7)
             message += f"; did you mean '{near[0]}'?" if near else ""

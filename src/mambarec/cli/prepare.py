@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from collections.abc import Mapping, Sequence
 
 from mambarec.base.console import Parser
 from mambarec.base.errors import exit_status
@@ -21,16 +22,21 @@ COMMANDS = {
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    parser, _ = parsers([name for name in COMMANDS if name in arguments[:1]] or list(COMMANDS))
+    return parser.parse_args(arguments)
+
+
+def parsers(names: Sequence[str]) -> tuple[Parser, Mapping[str, Parser]]:
+    """The parser of all words, and by name those of the commands that are asked for."""
     parser = Parser(
         description="From raw data to a data set, its features, and what is wrong with it.",
         epilog=f"`{command('prepare', 'COMMAND', '-h')}` shows the options of a command.",
     )
     parser.add_version()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    named = [name for name in COMMANDS if name in arguments[:1]]
-    for name in named or COMMANDS:
+    for name in names:
         importlib.import_module(COMMANDS[name]).add_parser(commands)
-    return parser.parse_args(arguments)
+    return parser, commands.choices
 
 
 def main(arguments: list[str]) -> int:
