@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mambarec.base.errors import ConfigError
@@ -50,7 +51,7 @@ class Order:
         if mistake := self._contradiction():
             raise ConfigError(mistake)
 
-    @property
+    @cached_property
     def overrides(self) -> dict[str, Any]:
         """The configuration keys of the trials: those given, and their `threads`."""
         return with_threads(self.given, self.jobs, self.engine)
