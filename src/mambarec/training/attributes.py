@@ -34,7 +34,7 @@ class Attributes:
                     found[name] = _detached(value)
             elif name not in self._plain or self._plain[name] != value:
                 found[name] = value
-        return {name: value for name, value in found.items() if self._may_have(name, value)}
+        return found
 
     def restore(self, values: Any) -> None:
         """Give the model what `changed` returned; ValueError where this is of something else."""
@@ -49,13 +49,8 @@ class Attributes:
 
     def _own(self) -> list[tuple[str, Any]]:
         """The attributes that a checkpoint can hold. NumPy's numbers are Python's there, where these are the same."""
-        found = []
-        for name, value in vars(self.model).items():
-            if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_):
-                value = value.item()
-            if name not in _OF_TORCH and (type(value) in _PLAIN or (type(value) is Tensor and not value.is_inference())):
-                found.append((name, value))
-        return found
+        own = [(name, _as_pythons(value)) for name, value in vars(self.model).items()]
+        return [(name, value) for name, value in own if self._may_have(name, value)]
 
     def _is_in_the_state(self, value: Tensor) -> bool:
         """Whether a tensor shares its memory with a parameter or buffer, as one does that an embedding was made of."""
@@ -66,9 +61,16 @@ class Attributes:
         return value.untyped_storage().data_ptr() in held
 
     def _may_have(self, name: Any, value: Any) -> bool:
-        if not isinstance(name, str) or name in _OF_TORCH or not (type(value) in _PLAIN or type(value) is Tensor):
+        """Whether a checkpoint can hold this value, and the name means nothing else in the model's class."""
+        if not isinstance(name, str) or name in _OF_TORCH:
+            return False
+        if type(value) not in _PLAIN and (type(value) is not Tensor or value.is_inference()):
             return False
         return not hasattr(type(self.model), name) or type(getattr(type(self.model), name)) in _PLAIN
+
+
+def _as_pythons(value: Any) -> Any:
+    return value.item() if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_) else value
 
 
 def _detached(value: Tensor) -> Tensor:
