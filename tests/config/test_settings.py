@@ -12,7 +12,7 @@ from mambarec.base.settings import Settings, checked, key, like, takes_list
 from mambarec.config.catalogue import available_models, declared_settings, model_files, model_yamls
 from mambarec.config.configurator import Config, override_pairs
 from mambarec.config.description import of_model
-from mambarec.config.keys import RunSettings
+from mambarec.config.keys import RunSettings, modality_of
 from mambarec.config.yaml_files import read_yaml
 from mambarec.mmrec.plugins import load_model_class
 
@@ -209,3 +209,8 @@ def test_a_key_that_it_reads_and_does_not_declare_is_an_error(blend, make_loader
 def test_a_declaration_that_cannot_be_imported_is_named(blend, line, error, words):
     with pytest.raises(error, match=words):
         blend(code=f"{line}\n{BLEND}")
+
+
+def test_a_key_of_a_feature_file_names_its_modality():
+    keys = ["vision_feature_file", "text_feature_file", "audio_feature_file", "_feature_file", "text_feature_files", "visual"]
+    assert [modality_of(key) for key in keys] == ["visual", "text", "audio", None, None, None]

@@ -15,13 +15,12 @@ from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import listed, option, seeds_text, value_text
 from mambarec.config.identity import identity_names
-from mambarec.config.keys import keys_with
+from mambarec.config.keys import keys_with, modality_of
 
 # How long a run trains and which of its epochs is kept: no search may choose among values of these.
 BUDGET_KEYS = keys_with("budget", "selection")
 # What is computed of a trained model, which changes nothing in it.
 EVALUATION_KEYS = set(keys_with("evaluation"))
-_FEATURE_SUFFIX = "_feature_file"
 _COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label")  # of the .inter file: they say which split is read
 
 Point = Mapping[int, Record]  # the runs of one setting, by seed
@@ -46,7 +45,7 @@ def identity(record: Record) -> dict[str, Any]:
     """The settings that say which model this is, by key: those of IDENTITY_KEYS, of its YAML, and its feature files."""
     settings, defaults = record.settings(), record.defaults()
     declared = [*(defaults.get("model_identity") or []), *(record.config.get("model_identity") or [])]
-    features = [key for key in settings if key.endswith(_FEATURE_SUFFIX)]
+    features = [key for key in settings if modality_of(key)]
     keys = dict.fromkeys([*identity_names(declared, settings), *features])
     found = {key: settings.get(key, defaults.get(key)) for key in keys if key in settings or key in defaults}
     modalities = found.get("modalities")
@@ -239,13 +238,12 @@ def _features_text(record: Record) -> str:
     """Which feature files a run reads, as a text. Another name of the interactions makes another text too."""
     keys = ["is_multimodal_model", "end2end", "modalities", "inter_file_name"]
     settings = record.settings()
-    return str({key: settings.get(key) for key in [*keys, *sorted(one for one in settings if one.endswith(_FEATURE_SUFFIX))]})
+    return str({key: settings.get(key) for key in [*keys, *sorted(one for one in settings if modality_of(one))]})
 
 
 def _declared_modalities(settings: Mapping[str, Any]) -> set[str]:
-    """The modalities for which the data set has a feature file; MMRec's key vision_feature_file makes 'visual'."""
-    names = [key.removesuffix(_FEATURE_SUFFIX) for key, value in settings.items() if key.endswith(_FEATURE_SUFFIX) and value]
-    return {"visual" if name == "vision" else name for name in names}
+    """The modalities for which the data set has a feature file."""
+    return {modality for key, value in settings.items() if (modality := modality_of(key)) and value}
 
 
 def _value_text(key: str, value: Any) -> str:

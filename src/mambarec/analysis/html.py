@@ -35,7 +35,7 @@ from mambarec.base.pages import content_hash, templates
 from mambarec.base.places import DATA
 from mambarec.base.words import command_text, duration
 from mambarec.config.configurator import Config
-from mambarec.config.keys import NEUTRAL_KEYS, keys_with
+from mambarec.config.keys import NEUTRAL_KEYS, keys_with, modality_of
 from mambarec.data.dataset import SPLITS, RecDataset
 from mambarec.experiments.summary import failed_alike
 
@@ -366,7 +366,7 @@ def _facts(runs: Sequence[Run], comparison: Comparison) -> list[tuple[str, str]]
 def _dataset(records: Sequence[Record]) -> RecDataset | None:
     """The very data that the runs read, from where they read it or from data/; None where it is in neither."""
     record = max(records, key=lambda one: len(one.environment.get("data_files", {})))
-    keys = [key for key in record.config if key in _DATA_KEYS or key.endswith("_feature_file")]
+    keys = [key for key in record.config if key in _DATA_KEYS or modality_of(key)]
     given = {key: record.config[key] for key in keys if record.config[key] is not None}
     for path in (record.config.get("data_path"), DATA):
         try:

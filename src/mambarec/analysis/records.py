@@ -23,7 +23,7 @@ from mambarec.base.errors import RunError
 from mambarec.base.files import is_intact, replacing, sealed
 from mambarec.base.words import command
 from mambarec.config.catalogue import config_file, model_yamls, shared_yaml, tuned_budget, tuned_file
-from mambarec.config.keys import FEATURE_KEY, NEUTRAL_KEYS, keys_with
+from mambarec.config.keys import NEUTRAL_KEYS, keys_with, modality_of
 from mambarec.config.yaml_files import read_yaml
 from mambarec.running.directory import RunDirectory
 
@@ -200,7 +200,7 @@ def _per_user(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.n
 def undeclared(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, None]:
     """None for each feature file among `values` that the data set did not declare yet when a run with `config` was made."""
     reads_features = config.get("is_multimodal_model") and not config.get("end2end")
-    return {key: None for key in values if reads_features and key not in config and FEATURE_KEY.fullmatch(key)}
+    return {key: None for key in values if reads_features and key not in config and modality_of(key)}
 
 
 @cache

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from mambarec.base.settings import Settings, key, other_names, roles_of
 
-FEATURE_KEY = re.compile(r"\w+_feature_file")  # any modality may be declared, so any such key is known
+_FEATURE_SUFFIX = "_feature_file"
+FEATURE_KEY = re.compile(rf"\w+{_FEATURE_SUFFIX}")  # any modality may be declared, so any such key is known
 # Keys that MMRec's YAMLs of data sets have. Only models of MMRec's own form read them here.
 IGNORED_OF_MMREC = frozenset({"RATING_FIELD", "TIME_FIELD", "user_graph_dict_file", "item_graph_dict_file"})
 LARGEST = 2**53  # of a whole number; as many bits as JSON keeps everywhere
@@ -211,6 +212,17 @@ def keys_with(*roles: str) -> list[str]:
 
 
 NEUTRAL_KEYS = frozenset(keys_with("neutral"))
+
+
+def modality_of(key: str) -> str | None:
+    """The modality whose features a key such as text_feature_file names; None for a key of another form.
+
+    MMRec's key of the visual modality is vision_feature_file.
+    """
+    name = key.removesuffix(_FEATURE_SUFFIX)
+    if name in ("", key):
+        return None
+    return "visual" if name == "vision" else name
 
 
 def nearest_key(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -21,15 +21,13 @@ from mambarec.base.places import MODELS
 from mambarec.base.words import command, option
 from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
+from mambarec.config.keys import modality_of
 from mambarec.data.interactions import SPLITS, read_interactions, sentences_on_shared_pairs
 from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
 
-_FEATURE_SUFFIX = "_feature_file"
 # The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
 _TOO_LARGE = dict.fromkeys("iu", "float32 rounds larger whole numbers") | {"f": "the squares of larger numbers overflow there"}
-_MMREC_MODALITY = {"vision": "visual"}  # MMRec's key is vision_feature_file, its modality v_feat
-
 _SMALLEST = 1e-15  # of a table's largest number, unless all are 0
 
 
@@ -57,11 +55,7 @@ class RecDataset:
         self.path = self.folder / config["inter_file_name"]
         self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self.notes: list[str] = []
-        self.feature_keys = {
-            _MMREC_MODALITY.get(stem, stem): key
-            for key in config
-            if (stem := key.removesuffix(_FEATURE_SUFFIX)) != key and config[key]
-        }
+        self.feature_keys = {modality: key for key in config if (modality := modality_of(key)) and config[key]}
         self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
 
         if not self.path.exists():

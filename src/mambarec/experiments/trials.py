@@ -15,7 +15,7 @@ from mambarec.base.logger import get_logger
 from mambarec.base.stopping import stop
 from mambarec.base.words import count, duration, option
 from mambarec.config.configurator import Config
-from mambarec.config.keys import keys_with
+from mambarec.config.keys import keys_with, modality_of
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.grid import describe
 from mambarec.running.directory import RunDirectory
@@ -102,7 +102,7 @@ def prepare(
 
 def opened(config: Config, datasets: dict[str, RecDataset]) -> RecDataset:
     """The data set of a configuration, read once for all that read the same of it. datasets: as in `prepare`."""
-    read = str([(key, config[key]) for key in config if key.endswith("_feature_file") or key in _DATA_KEYS])
+    read = str([(key, config[key]) for key in config if modality_of(key) or key in _DATA_KEYS])
     if read not in datasets:
         datasets[read] = open_dataset(config)
     return datasets[read]

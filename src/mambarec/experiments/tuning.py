@@ -19,7 +19,7 @@ from mambarec.base.words import count, seeds_text
 from mambarec.config.catalogue import TUNED_BUDGET, tuned_budget, tuned_file
 from mambarec.config.configurator import Axis, Config
 from mambarec.config.identity import identity_names
-from mambarec.config.keys import RunSettings, keys_with
+from mambarec.config.keys import RunSettings, keys_with, modality_of
 from mambarec.experiments.grid import by_model, by_point, plan, varied
 from mambarec.experiments.trials import Outcome, Trial
 
@@ -40,7 +40,7 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
             )
     defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
     for config in defaults:
-        features = [key for key in config if key.endswith("_feature_file")]
+        features = [key for key in config if modality_of(key)]
         fixed = {*_identity(config), *features} - _APART
         single = {key: value for key, value in given.items() if not isinstance(value, Axis)}
         fixed |= {*_identity(config.at(**single))} & {*single} - _APART

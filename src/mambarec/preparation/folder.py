@@ -18,7 +18,7 @@ from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
 from mambarec.base.words import command, option
-from mambarec.config.keys import FEATURE_KEY
+from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
@@ -133,7 +133,7 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
 
 def _is_stale(key: str, value: Any, wanted: Mapping[str, str]) -> bool:
     """Whether a line of a YAML names a file or a column that the new folder does not have."""
-    return value != wanted.get(key) if key in COLUMNS else bool(FEATURE_KEY.fullmatch(key)) and value not in wanted.values()
+    return value != wanted.get(key) if key in COLUMNS else modality_of(key) is not None and value not in wanted.values()
 
 
 def _edited(text: str, stale: Sequence[str], kept: Mapping[str, Any], added: Mapping[str, str]) -> str:

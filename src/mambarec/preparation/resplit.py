@@ -18,7 +18,7 @@ from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.places import DATA
 from mambarec.base.words import command, option
-from mambarec.config.keys import FEATURE_KEY
+from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import read_yaml
 from mambarec.data import encoders
 from mambarec.data.dataset import is_graph
@@ -123,7 +123,7 @@ def is_split_of(target: Path, folder: Path) -> bool:
 def _kept_files(folder: Path, described: Mapping[str, Any]) -> list[Path]:
     """The files that do not depend on the split: all but pairs and graphs, and features in folders below, with their masks."""
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    named = [folder / str(value) for key, value in described.items() if FEATURE_KEY.fullmatch(key) and value]
+    named = [folder / str(value) for key, value in described.items() if modality_of(key) and value]
     inside = [one for one in named if one.is_relative_to(folder) and ".." not in one.parts]
     below = [file for one in inside for file in (one, mask_file(one)) if file.is_file()]
     return [file for file in dict.fromkeys([*files, *below]) if file.suffix != ".inter" and not is_graph(file)]

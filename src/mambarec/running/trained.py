@@ -18,7 +18,7 @@ from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, ModelError, RunError
 from mambarec.base.words import option, resumed
 from mambarec.config.configurator import Config
-from mambarec.config.keys import keys_with
+from mambarec.config.keys import keys_with, modality_of
 from mambarec.data.dataloader import EvalDataLoader, user_batches
 from mambarec.data.dataset import RecDataset
 from mambarec.evaluation.topk_evaluator import TopKEvaluator, best_items, masked_scores, representations_once
@@ -145,7 +145,7 @@ def read_config(directory: RunDirectory, overrides: Mapping[str, Any]) -> Config
     except ConfigError as error:
         raise RunError(f"{directory.path} does not fit this version: {error}. {_versions(directory)}") from error
     for key in set(config) - set(stored):
-        if key.endswith("_feature_file"):  # a modality that the data set declares only now
+        if modality_of(key):  # a modality that the data set declares only now
             config[key] = None
     return config
 
