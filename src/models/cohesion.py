@@ -10,39 +10,24 @@ U users, I items, B batch, E training pairs, D embedding_size, M modalities.
 """
 
 import math
-from typing import Literal
 
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.graph import SparseGraph, draw_pairs, normalized_adjacency
-from mambarec.nn.preference import PreferenceNet, PreferenceRecommender
-from mambarec.nn.user_graph import UserGraph
+from mambarec.nn.preference import PreferenceNet, PreferenceRecommender, PreferenceSettings
+from mambarec.nn.user_graph import UserGraph, UserGraphSettings
 
 
-class COHESIONSettings(Settings):
+class COHESIONSettings(PreferenceSettings, UserGraphSettings):
     """The keys of COHESION."""
 
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
     num_layer: int = key("Layers of the user-item graph.", ge=0, le=1000)
-    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
-    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
-    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
-    user_graph_k: int = key("Neighbours of a user in the user-user graph.", gt=0, le=10**6)
-    user_graph_pad: Literal["none", "resample"] = key(
-        "Lists of fewer neighbours than user_graph_k stay short (none), or are extended at random in each epoch (resample)."
-    )
     dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
     train_id: bool = key("Whether the net of the ids is trained.")
-    evaluate_on: Literal["parameters", "last_forward"] = key(
-        "Which vectors are scored: those of the parameters, or those of the last training step."
-    )
-    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class COHESION(PreferenceRecommender):

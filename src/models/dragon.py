@@ -9,37 +9,20 @@ U users, I items, B batch, D embedding_size, M modalities.
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambarec.base.settings import Settings, key
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.preference import PreferenceRecommender
-from mambarec.nn.user_graph import UserGraph
+from mambarec.nn.preference import PreferenceRecommender, PreferenceSettings
+from mambarec.nn.user_graph import UserGraph, UserGraphSettings
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
 
 
-class DRAGONSettings(Settings):
+class DRAGONSettings(PreferenceSettings, UserGraphSettings):
     """The keys of DRAGON."""
-
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
-    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
-    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
-    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
-    user_graph_k: int = key("Neighbours of a user in the user-user graph.", gt=0, le=10**6)
-    user_graph_pad: Literal["none", "resample"] = key(
-        "Lists of fewer neighbours than user_graph_k stay short (none), or are extended at random in each epoch (resample)."
-    )
-    evaluate_on: Literal["parameters", "last_forward"] = key(
-        "Which vectors are scored: those of the parameters, or those of the last training step."
-    )
-    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class DRAGON(PreferenceRecommender):

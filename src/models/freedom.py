@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambarec.base.settings import key
-from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.nn.abstract_recommender import FeatureDimSettings, GeneralRecommender
 from mambarec.nn.graph import (
+    FrozenItemGraphSettings,
     SparseGraph,
     draw_pairs,
     frozen_item_graph,
@@ -33,16 +34,10 @@ from mambarec.nn.sampled import (
 )
 
 
-class FREEDOMSettings(NewItemSettings, SampledSettings):
+class FREEDOMSettings(FeatureDimSettings, FrozenItemGraphSettings, NewItemSettings, SampledSettings):
     """The keys of FREEDOM."""
 
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
     n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
-    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
-    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
-    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
     dropout: float = key("Share of the training pairs that an epoch's graph leaves out.", ge=0, lt=1)
     reg_weight: float = key("Weight of the projected features' own BPR.", ge=0)
 

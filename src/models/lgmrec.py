@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
-from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.base.settings import key
+from mambarec.nn.abstract_recommender import FeatureDimSettings, GeneralRecommender
 from mambarec.nn.alignment import distinct, info_nce
 from mambarec.nn.graph import SparseGraph, normalized_adjacency, propagate_mean
 from mambarec.nn.loss import EmbLoss, bpr_logistic
@@ -21,12 +21,9 @@ from mambarec.nn.loss import EmbLoss, bpr_logistic
 TEMPERATURE = 0.2  # of the Gumbel-softmax and of the contrast; fixed in the authors' code
 
 
-class LGMRecSettings(Settings):
+class LGMRecSettings(FeatureDimSettings):
     """The keys of LGMRec."""
 
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
     n_ui_layers: int = key("Layers of the user-item graph for the id embeddings.", ge=0, le=1000)
     n_mm_layers: int = key("Layers of the user-item graph for the features.", ge=0, le=1000)
     n_hyper_layer: int = key("Layers of the hypergraphs.", gt=0, le=1000)

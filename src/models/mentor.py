@@ -15,24 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
+from mambarec.base.settings import key
 from mambarec.nn.alignment import info_nce
 from mambarec.nn.loss import bpr_logistic
 from mambarec.nn.perturbation import perturb
-from mambarec.nn.preference import PreferenceNet, PreferenceRecommender
+from mambarec.nn.preference import PreferenceNet, PreferenceRecommender, PreferenceSettings
 
 N_LAYERS = 2  # over the user-item graph; fixed in the authors' code
 
 
-class MENTORSettings(Settings):
+class MENTORSettings(PreferenceSettings):
     """The keys of MENTOR."""
 
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
-    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
-    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
-    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
     align_weight: float = key("Weight of the distance between the views' variances and means.", ge=0)
     feature_mask: Literal["constant", "trained"] = key("Whether the masked features are trained.")
     mask_weight_f: float = key("Weight of the masked features.", ge=0)
@@ -40,10 +34,6 @@ class MENTORSettings(Settings):
     mask_weight_g: float = key("Weight of the contrast between the noisy views.", ge=0)
     temp: float = key("Temperature of the contrast between the noisy views.", gt=0)
     noise: float = key("Length of the noise on a vector.", ge=0)
-    evaluate_on: Literal["parameters", "last_forward"] = key(
-        "Which vectors are scored: those of the parameters, or those of the last training step."
-    )
-    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class MENTOR(PreferenceRecommender):

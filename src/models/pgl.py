@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.base.settings import Settings, key
-from mambarec.nn.abstract_recommender import GeneralRecommender
+from mambarec.base.settings import key
+from mambarec.nn.abstract_recommender import FeatureDimSettings, GeneralRecommender
 from mambarec.nn.alignment import info_nce, unit
 from mambarec.nn.graph import (
+    FrozenItemGraphSettings,
     SparseGraph,
     draw_pairs,
     frozen_item_graph,
@@ -33,19 +34,13 @@ SMALLEST = 1e-3  # entries of that graph below it are 0
 TEMPERATURE = 0.2  # of the contrast
 
 
-class PGLSettings(Settings):
+class PGLSettings(FeatureDimSettings, FrozenItemGraphSettings):
     """The keys of PGL."""
 
-    feat_embed_dim: int | None = key(
-        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
-    )
     mode: Literal["local", "global"] = key(
         "The graph in training. local: drawn in each epoch. global: made of the largest singular values."
     )
     n_ui_layers: int = key("Layers of the user-item graph.", ge=0, le=1000)
-    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
-    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
-    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
     dropout: float = key("Share of each vector that the contrast drops.", ge=0, lt=1)
     reg_weight: float = key("Weight of the contrastive loss.", ge=0)
     train_features: bool = key("Whether the raw item features are trained too.")

@@ -6,7 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.new_items import NewItemVectors, at_length
+
+
+class FeatureDimSettings(Settings):
+    """The key that `GeneralRecommender.feature_dim` reads."""
+
+    feat_embed_dim: int | None = key(
+        "Width of the projected features. null: embedding_size, which it must equal.", gt=0, le=2**16
+    )
 
 
 class GeneralRecommender(nn.Module):

@@ -10,8 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.neighbours import nearest_neighbours
 from mambarec.nn.precision import in_float32
+
+
+class FrozenItemGraphSettings(Settings):
+    """The keys of models that add layers over `frozen_item_graph`."""
+
+    n_mm_layers: int = key("Layers of the item-item graph.", ge=0, le=1000)
+    knn_k: int = key("Neighbours of an item in the item-item graph.", gt=0, le=10**6)
+    mm_image_weight: float = key("Weight of the visual item-item graph. The other modalities share the rest.", ge=0, le=1)
 
 
 class SparseGraph(nn.Module):

@@ -1,12 +1,24 @@
 """What DRAGON, MENTOR and COHESION share: nets that start from preferences and features, and whose vectors are scored."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambarec.nn.abstract_recommender import GeneralRecommender
-from mambarec.nn.graph import SparseGraph, frozen_item_graph, normalized_adjacency
+from mambarec.base.settings import key
+from mambarec.nn.abstract_recommender import FeatureDimSettings, GeneralRecommender
+from mambarec.nn.graph import FrozenItemGraphSettings, SparseGraph, frozen_item_graph, normalized_adjacency
 from mambarec.nn.loss import mean_square
+
+
+class PreferenceSettings(FeatureDimSettings, FrozenItemGraphSettings):
+    """The keys of the three models."""
+
+    evaluate_on: Literal["parameters", "last_forward"] = key(
+        "Which vectors are scored: those of the parameters, or those of the last training step."
+    )
+    reg_weight: float = key("Weight of the penalty on large parameters (L2).", ge=0)
 
 
 class PreferenceNet(nn.Module):

@@ -1,11 +1,23 @@
 """The user-user graph of DRAGON and COHESION: each user's neighbours are those who share most training items with them."""
 
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from mambarec.base.settings import Settings, key
 from mambarec.nn.graph import SparseGraph, most_shared
+
+
+class UserGraphSettings(Settings):
+    """The keys of models with a user-user graph."""
+
+    user_graph_k: int = key("Neighbours of a user in the user-user graph.", gt=0, le=10**6)
+    user_graph_pad: Literal["none", "resample"] = key(
+        "Lists of fewer neighbours than user_graph_k stay short (none), or are extended at random in each epoch (resample)."
+    )
 
 
 class UserGraph(nn.Module):
