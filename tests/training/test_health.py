@@ -11,7 +11,7 @@ from torch import nn
 
 from mambarec.base.errors import ModelError
 from mambarec.evaluation.topk_evaluator import best_items
-from mambarec.nn.graph import SparseGraph
+from mambarec.nn.graph import EdgeGraph, SparseGraph
 from mambarec.running.run import run
 from mambarec.training.health import feature_warnings, graph_warnings, score_warnings, training_warnings, vector_warnings
 
@@ -46,8 +46,9 @@ def test_a_graph_without_an_edge_is_said():
     model.full = SparseGraph(sp.identity(4).tocsr())
     assert graph_warnings(model) == []
     model.empty = SparseGraph(sp.csr_matrix((4, 4)))
+    model.edges = EdgeGraph(sp.csr_matrix((4, 4)))
     model.register_buffer("adjacency", torch.zeros(4, 4).to_sparse())
-    assert [line.split()[2] for line in graph_warnings(model)] == ["adjacency", "empty"]
+    assert [line.split()[2] for line in graph_warnings(model)] == ["adjacency", "empty", "edges"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ class SparseGraph(nn.Module):
         self._register("forward", matrix.tocsr())
         self._register("backward", matrix.T.tocsr())
 
+    @property
+    def n_edges(self) -> int:
+        """How many entries the matrix has."""
+        return len(self._forward_columns)
+
     def _register(self, direction: str, csr: sp.csr_matrix) -> None:
         csr.sort_indices()
         parts = {"offsets": csr.indptr, "columns": csr.indices, "values": csr.data.astype(np.float32)}
@@ -127,6 +132,11 @@ class EdgeGraph(nn.Module):
             "order": by_column.data,  # of the edges, column by column
         }
         self._register({name: torch.from_numpy(part) for name, part in parts.items()})
+
+    @property
+    def n_edges(self) -> int:
+        """E, how many edges there are."""
+        return len(self._rows_neighbours)
 
     def _register(self, parts: dict[str, Tensor]) -> None:
         for name, part in parts.items():
@@ -365,19 +375,18 @@ def frozen_item_graph(
 ) -> sp.csr_matrix:
     """Weighted sum of the modalities' nearest-neighbour graphs, each row of which holds 1 / k at k items. CSR (I, I).
 
-    FREEDOM's item graph (arXiv 2211.06924). The visual one weighs visual_weight, the others share the rest. Unweighted edges
-    over sqrt(out-degree of both ends) are 1 / k, as every out-degree is k. masks: modality -> bool (I,); items where one is
-    false have no edge in that modality.
+    FREEDOM's item graph (arXiv 2211.06924). The weights are those of `graph_shares`. Unweighted edges over sqrt(out-degree of
+    both ends) are 1 / k, as every out-degree is k. masks: modality -> bool (I,); items where one is false have no edge in that
+    modality.
     """
-    graphs = {modality: neighbour_graph(table, k, (masks or {}).get(modality)) for modality, table in features.items()}
-    if "visual" not in graphs or len(graphs) == 1:
-        return sp.csr_matrix(sum(graphs.values()) / len(graphs))
-    visual = graphs.pop("visual")
-    return sp.csr_matrix(visual_weight * visual + (1 - visual_weight) * sum(graphs.values()) / len(graphs))
+    shares = graph_shares(features, visual_weight)
+    order = sorted(features, key=lambda modality: modality == "visual")  # it is added last, which decides the last bit
+    graphs = (shares[modality] * neighbour_graph(features[modality], k, (masks or {}).get(modality)) for modality in order)
+    return sp.csr_matrix(sum(graphs))
 
 
 def graph_shares(modalities: Iterable[str], visual_weight: float) -> dict[str, float]:
-    """What each modality's graph weighs in frozen_item_graph."""
+    """What each modality's graph weighs in frozen_item_graph: the visual one visual_weight. The others share the rest."""
     names = list(modalities)
     if "visual" not in names or len(names) == 1:
         return dict.fromkeys(names, 1 / len(names))

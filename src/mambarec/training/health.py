@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambarec.nn.graph import EdgeGraph, SparseGraph
+
 SAME_ROWS = 0.5  # share of items with the features of another item; pictures of Amazon's products repeat, fewer than this
 ZERO_ROWS = 0.5  # share of items without any feature but zeros
 SAME_COLUMNS = 0.5  # share of features with one value for all items
 STILL = 10  # evaluations without any change; few users may give the same value for some
 ONE_WAY = 0.999  # length of the mean of all items' directions, 1 when they are one
 _ROWS = 8192  # of a table that are looked at
-_SPARSE_PARTS = ("_forward_columns", "_rows_neighbours")  # buffers of the graphs of mambarec.nn.graph, an element an edge
+_SPARSE = (torch.sparse_coo, torch.sparse_csr)  # layouts
 
 
 def feature_warnings(features: Mapping[str, Tensor]) -> list[str]:
@@ -46,12 +48,11 @@ def feature_warnings(features: Mapping[str, Tensor]) -> list[str]:
 def graph_warnings(model: nn.Module) -> list[str]:
     """Of a model before training: graphs without an edge."""
     lines = []
-    for name, buffer in model.named_buffers():
-        owner, _, part = name.rpartition(".")
-        is_sparse = buffer.layout in (torch.sparse_coo, torch.sparse_csr)
-        n_edges = buffer._nnz() if is_sparse else buffer.numel() if part in _SPARSE_PARTS else 1
-        if not n_edges:
-            lines.append(f"the graph {owner or name} of the model has no edge, so it passes nothing on")
+    for name, module in model.named_modules():
+        empty = [name] if isinstance(module, SparseGraph | EdgeGraph) and not module.n_edges else []
+        buffers = module.named_buffers(recurse=False)
+        empty += [name or own for own, buffer in buffers if buffer.layout in _SPARSE and not buffer._nnz()]
+        lines += [f"the graph {graph} of the model has no edge, so it passes nothing on" for graph in empty]
     return lines
 
 
