@@ -24,6 +24,7 @@ from mambarec.analysis.tables import (
     tuned_sentences,
     unusual_sentences,
 )
+from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.words import count, value_text
 from mambarec.config.catalogue import available_models
@@ -172,7 +173,7 @@ def rows_alone(records: Sequence[Record], dataset: str, figures: Sequence[Figure
         try:
             found = compare(group, split=[key for key in varied if any(key in record.config for record in group)])
         except RunError as error:
-            unshown.append(Unshown(label, group[0], str(error).splitlines()[0].rstrip(":")))
+            unshown.append(Unshown(label, group[0], first_line(error).rstrip(":")))
             continue
         (entry,) = found.entries.values()
         notes += found.notes

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mambarec.base.bounded import first_line
 from mambarec.base.errors import ModelError, UserError
 
 _LIBRARIES = {"site-packages", "dist-packages", Path(traceback.__file__).parent.name}  # folders whose files nobody here wrote
@@ -20,9 +21,8 @@ def contract(model: str, point: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines()
-        said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        raise ModelError(f"{model}.{point} raised {said}{_where(error)}") from error
+        words = f": {first_line(error)}" if str(error).strip() else ""
+        raise ModelError(f"{model}.{point} raised {type(error).__name__}{words}{_where(error)}") from error
 
 
 def is_refusal(error: BaseException | None) -> bool:

@@ -75,6 +75,12 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode(errors="backslashreplace"))
 
 
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sealed(archive: bytes) -> bytes:
     """A zip archive, such as an .npz, with the SHA-256 of all before it as its comment; readers of archives pass over that."""
     body = archive[:-2] + len(_seal(b"")).to_bytes(2, "little")  # an archive without a comment ends with its length, 0

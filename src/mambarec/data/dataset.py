@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 
 from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
+from mambarec.base.files import file_digest
 from mambarec.base.places import MODELS
 from mambarec.base.words import command, option
 from mambarec.config.catalogue import code_files
@@ -245,7 +246,7 @@ class RecDataset:
         """Name and hash of the content of every file that the run reads: interactions and item features."""
         masks = self._mask_files(self.modalities)
         paths = [self.path, *(self.feature_files[modality] for modality in self.modalities), *masks.values()]
-        return [(path.name, _digest(path)) for path in paths if path.exists()]
+        return [(path.name, file_digest(path)) for path in paths if path.exists()]
 
     @staticmethod
     def graph_file(config: Config, kind: str) -> str:
@@ -259,7 +260,7 @@ class RecDataset:
         code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(config.model_file)]
         kinds = [kind for kind in ("user", "item") if any(f"{kind}_graph_dict_file" in text for text in code)]
         names = [self.graph_file(config, kind) for kind in kinds]
-        return {name: _digest(self.folder / name) for name in names if (self.folder / name).exists()}
+        return {name: file_digest(self.folder / name) for name in names if (self.folder / name).exists()}
 
     @property
     def fingerprint(self) -> str:
@@ -372,8 +373,3 @@ class RecDataset:
                 f"{self.iid_field} is {self.n_items - 1})"
             )
         return table
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from mambarec.base.bounded import first_line
 from mambarec.base.errors import DataError, explained
 from mambarec.base.extras import optional
 from mambarec.base.files import replacing_folder
@@ -145,7 +146,7 @@ def _collect(ray: Any, task: Any, trial: Trial) -> Outcome:
     except ray.exceptions.RayTaskError as error:
         return Outcome(trial, error=f"{type(error.cause).__name__}: {error.cause}")
     except ray.exceptions.RayError as error:
-        return Outcome(trial, error=f"lost by the cluster: {str(error).splitlines()[0]}")
+        return Outcome(trial, error=f"lost by the cluster: {first_line(error)}")
     has_ended = outcome.result or outcome.pruned is not None
     if files and (has_ended or not RunDirectory(trial.path).is_stopped):  # a failure takes no checkpoint away
         try:
@@ -207,7 +208,7 @@ def _work_together(trial: Trial, data: list[Any], marker: str, workers: int, gpu
             trainer.fit()
         except _ray().train.TrainingFailedError as error:
             said = [line.partition("RuntimeError: ")[2] for line in str(error).splitlines() if "RuntimeError: " in line]
-            return Outcome(trial, error=(said or [f"lost by the cluster: {str(error).splitlines()[0]}"])[-1]), None
+            return Outcome(trial, error=(said or [f"lost by the cluster: {first_line(error)}"])[-1]), None
     return attempt(trial), None  # a finished run gives its result
 
 

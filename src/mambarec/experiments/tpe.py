@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from mambarec.base.bounded import first_line
 from mambarec.base.extras import optional
 from mambarec.base.logger import get_logger
 from mambarec.base.words import option
@@ -147,8 +148,7 @@ class _Record:
             yield
         except self.failures as error:
             self.study = None
-            reason = str(error).strip().splitlines()[0]
-            get_logger().warning("%s cannot be written (%s). The search goes on without it", self.path, reason)
+            get_logger().warning("%s cannot be written (%s). The search goes on without it", self.path, first_line(error))
 
 
 def _in_order(values: Sequence[Any]) -> list[Any]:

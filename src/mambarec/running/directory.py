@@ -27,7 +27,7 @@ from mambarec.base.bounded import ARRAYS, TEXT, first_line, parse_json, read_arr
 from mambarec.base.console import show
 from mambarec.base.equality import identical
 from mambarec.base.errors import RunError
-from mambarec.base.files import naming, placed, replacing, write_text
+from mambarec.base.files import file_digest, naming, placed, replacing, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import option
 from mambarec.running import schema
@@ -103,7 +103,7 @@ class RunDirectory:
                     save(file)
             digests = self._digests()
             for name, place in zip(files, places, strict=True):
-                digests[name] = [_digest(place), *digests.get(name, [])[:1]]
+                digests[name] = [file_digest(place), *digests.get(name, [])[:1]]
             if CHECKPOINT in files:
                 digests[OLDER] = [*digests[CHECKPOINT][1:], *digests.get(OLDER, [])[:1]]
             self._write_manifest(digests)
@@ -140,7 +140,7 @@ class RunDirectory:
         self._check_best(result)
         text = json.dumps(result, indent=2) + "\n"
         digests = {name: [self._checked(name)] for name in self._names() if name not in (_METRICS, _RESULT, OLDER)}
-        digests[_METRICS] = [_digest(self.file(_METRICS))]
+        digests[_METRICS] = [file_digest(self.file(_METRICS))]
         digests[_RESULT] = [hashlib.sha256(text.encode()).hexdigest()]
         self._write_manifest(digests)
         write_text(self.file(_RESULT), text)
@@ -374,7 +374,7 @@ class RunDirectory:
     def _checked(self, name: str) -> str:
         """The SHA-256 of a file; RunError when it is missing, or is not what the manifest says."""
         with naming(self.file(name)):
-            return self._compared(name, _digest(self.file(name)) if self.file(name).exists() else None)
+            return self._compared(name, file_digest(self.file(name)) if self.file(name).exists() else None)
 
     def _content(self, name: str, limit: int) -> bytes:
         """The content of a file of at most `limit` bytes; RunError as `_checked`."""
@@ -405,7 +405,7 @@ class RunDirectory:
     def _adopt(self) -> None:
         """Begin the manifest of a run that was stopped before runs had one."""
         _say_unchecked(self.path)
-        self._write_manifest({name: [_digest(self.file(name))] for name in self._names() if name != _METRICS})
+        self._write_manifest({name: [file_digest(self.file(name))] for name in self._names() if name != _METRICS})
 
 
 @contextmanager
@@ -427,11 +427,6 @@ def _cause_of_torch() -> Iterator[None]:
         if isinstance(error.__context__, OSError | KeyboardInterrupt):
             raise error.__context__ from None
         raise
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sealed(files: dict[str, list[str]]) -> dict[str, Any]:
