@@ -200,8 +200,6 @@ def read_experiment(path: Path) -> Experiment | None:
         named = [*plan.trials, *plan.pruned]
         if any(len(parts := trial.split("/")) != 3 or not all(map(_NAME.fullmatch, parts)) for trial in named):
             raise ValueError("a trial is DATASET/MODEL/RUN")
-        if not isinstance(plan.pruned, dict) or not all(type(epochs) is int for epochs in plan.pruned.values()):
-            raise ValueError("pruned names the epochs of each run")
         if strange := [
             one for one in named if (parts := one.split("/"))[0] not in plan.datasets or parts[1] not in plan.models
         ]:
