@@ -41,18 +41,23 @@ def _same_form(expected: Any, found: Any, place: str) -> None:
         elif same and place.endswith("optimizer, state"):  # one that has not begun has none
             same = all(isinstance(one, Mapping) and all(map(_is_state, one.values())) for one in found.values())
         elif same:
-            same = all(isinstance(one, int | float) and not isinstance(one, bool) for one in found.values())
+            same = all(_is_whole(one) or isinstance(one, float) for one in found.values())
     elif isinstance(expected, list | tuple):
         same = isinstance(found, list | tuple) and len(found) == len(expected)
         for number, (part, other) in enumerate(zip(expected, found, strict=True) if same else ()):
             _same_form(part, other, f"{place}, {number}")
-    elif isinstance(expected, int | float) and not isinstance(expected, bool):
-        same = isinstance(found, int | float) and not isinstance(found, bool) and found == found
-        same = same and isinstance(found, int) >= isinstance(expected, int)
+    elif _is_whole(expected):
+        same = _is_whole(found)
+    elif isinstance(expected, float):
+        same = _is_whole(found) or (isinstance(found, float) and not math.isnan(found))
     else:
         same = type(found) is type(expected)
     if not same:
         raise ValueError(f"{place} is of another form than in this training")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_state(value: Any) -> bool:

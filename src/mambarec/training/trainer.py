@@ -88,7 +88,7 @@ class Trainer:
         self.records: bool = config["cuda_graphs"] and self.trains and self._can_record()
         if self.trains:
             self.optimizer = self._build_optimizer()
-            self._prepare_for_recording()
+            self._declare_capturable()
             decay, span = config["learning_rate_scheduler"]
             self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: decay ** (epoch / span))
 
@@ -120,8 +120,8 @@ class Trainer:
         get_logger().warning("cuda_graphs has no effect: %s", reason)
         return False
 
-    def _prepare_for_recording(self) -> None:
-        """Of Adam CUDA graphs ask that it be declared capturable, which changes nothing of its fused form."""
+    def _declare_capturable(self) -> None:
+        """On a GPU, declare the optimiser capturable, as CUDA graphs ask of Adam. This changes nothing of its fused form."""
         for group in self.optimizer.param_groups:
             if "capturable" in group and self.device.type == "cuda":
                 group["capturable"] = True
@@ -270,7 +270,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.trains:
             self.optimizer.load_state_dict(state["optimizer"])
-            self._prepare_for_recording()
+            self._declare_capturable()
             self.scheduler.load_state_dict(state["scheduler"])
         self._restore_generators(state["generators"])
 
