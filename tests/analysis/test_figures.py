@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mambarec.analysis.figures import Axis, Panel, Picture, bars, lines
+from mambarec.analysis.figures import Panel, Picture, XAxis, bars, lines
 
 pytest.importorskip("matplotlib", reason="figures need the extra [report]")
 
@@ -46,7 +46,7 @@ def picture(draw, table):
 def test_lines_with_long_names_are_not_cut(n_rows, label):
     names = LONG[-n_rows:]
     table = pd.DataFrame([{"model": name, "x": x, "y": x * 0.01} for name in names for x in (1, 2, 5)])
-    drawn = picture(lambda: lines(table, Axis("x", label), [Panel("test pairs found", {"y": ""})], by="model"), table)
+    drawn = picture(lambda: lines(table, XAxis("x", label), [Panel("test pairs found", {"y": ""})], by="model"), table)
     assert cut_off(drawn) == []
 
 

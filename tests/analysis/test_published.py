@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from mambarec.analysis.comparison import METRICS
-from mambarec.analysis.published import FILE, FROM_GRAPHS, SPLITS, Figure, known_figures, published_figures, published_table
+from mambarec.analysis.published import (
+    FILE,
+    FROM_GRAPHS,
+    PUBLISHED_SPLITS,
+    Figure,
+    known_figures,
+    published_figures,
+    published_table,
+)
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import report
@@ -14,7 +22,7 @@ from mambarec.config.catalogue import available_models
 from mambarec.running.directory import RunDirectory
 from mambarec.running.run import run
 
-USERS = SPLITS["baby", "MMRec"].test_users
+USERS = PUBLISHED_SPLITS["baby", "MMRec"].test_users
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "ledger"
 
 
@@ -46,7 +54,9 @@ def test_every_published_figure_is_complete_and_stands_once():
     figures = published_figures()
     assert len(figures) > 200
     assert len({(one.dataset, *one.row, one.metric, one.source) for one in figures}) == len(figures)
-    assert all(0 < one.value < 1 and (one.dataset, one.split) in SPLITS and one.selected_on == "test" for one in figures)
+    assert all(
+        0 < one.value < 1 and (one.dataset, one.split) in PUBLISHED_SPLITS and one.selected_on == "test" for one in figures
+    )
     assert {one.model for one in figures} <= set(available_models())
     mambarec = [one.value for one in figures if one.row == ("MambaRec", "") and one.metric == "recall@20"]
     assert mambarec == [0.1013, 0.1147, 0.0996]

@@ -13,7 +13,7 @@ import pandas as pd
 from mambarec.analysis.breakdown import COLD, N_GROUPS, SMALLEST, by_item_popularity, by_user_activity, coverage
 from mambarec.analysis.comparison import Entry, compare
 from mambarec.analysis.fairness import check_computed
-from mambarec.analysis.figures import Axis, Panel, Picture, bars, lines, metric_name, over_seeds
+from mambarec.analysis.figures import Panel, Picture, XAxis, bars, lines, metric_name, over_seeds
 from mambarec.analysis.missing import missing_modality
 from mambarec.analysis.records import Record
 from mambarec.base.errors import RunError
@@ -47,8 +47,8 @@ def draw_breakdown(
     """The three pictures, from their numbers. seeds: of which runs they are, in words."""
     panel = [Panel(metric_name(RECALL), {RECALL: ""}, from_zero=True)]
     share = Panel(f"share of the\nlists of {K}", {"share_of_lists": ""}, from_zero=True)
-    users_axis = Axis("group", "training pairs of a user", ticks="pairs of a user")
-    items_axis = Axis("group", "training pairs of an item", ticks="pairs of an item")
+    users_axis = XAxis("group", "training pairs of a user", ticks="pairs of a user")
+    items_axis = XAxis("group", "training pairs of an item", ticks="pairs of an item")
     by_user, by_item = _with_ticks(activity, "pairs of a user"), _with_ticks(popularity, "pairs of an item")
     n_users, n_items = activity["group"].nunique(), (popularity["group"].unique() != COLD).sum()
     about, line = _about(seeds), f"{dataset}, test, {seeds}"
@@ -121,7 +121,7 @@ def draw_missing(table: pd.DataFrame, modalities: Sequence[str], dataset: str, s
     ]
     return Picture(
         "missing",
-        lambda: lines(table, Axis("percent", "items without the modality (%)"), panels, by="model"),
+        lambda: lines(table, XAxis("percent", "items without the modality (%)"), panels, by="model"),
         table,
         f"Recall@{K} on test of {dataset} when a share of the items loses one modality. Such an item gets the mean of all "
         f"items' features in place of its own. All models lose the same items. The models are used as they were saved "
@@ -174,7 +174,7 @@ def trained_missing_pictures(runs: Sequence[Masked], seed: int = 0) -> list[Pict
     return [
         Picture(
             "missing-trained",
-            lambda: lines(table, Axis("percent", "items without the modality (%)"), panels, by="model"),
+            lambda: lines(table, XAxis("percent", "items without the modality (%)"), panels, by="model"),
             table,
             f"Recall@{K} on test of {dataset} when a share of the items lacks one modality. Trained with masks: the items "
             "lacked it in training already, took no part in its item graph and its alignment, and the key missing says what "

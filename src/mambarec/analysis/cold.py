@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mambarec.analysis.breakdown import quantile_groups
 from mambarec.analysis.comparison import ALPHA
-from mambarec.analysis.figures import Axis, Panel, Picture, lines, metric_name, over_seeds
+from mambarec.analysis.figures import Panel, Picture, XAxis, lines, metric_name, over_seeds
 from mambarec.analysis.significance import Paired, holm, paired
 from mambarec.analysis.studies import Point
 from mambarec.analysis.tables import Cell, Table
@@ -310,7 +310,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
             Picture(
                 "cold-neighbours",
                 lambda: lines(
-                    number, Axis("neighbours", "training items that a new item is linked to", log=10), panel, by="model"
+                    number, XAxis("neighbours", "training items that a new item is linked to", log=10), panel, by="model"
                 ),
                 number,
                 f"Recall@{K} of new items on test of {dataset}, by how many training items link each of them in each modality. "
@@ -329,7 +329,7 @@ def cold_pictures(rows: Sequence[Row], dataset: str) -> list[Picture]:
                 share = one.hits[of_pair == group].mean()
                 parts.append({"model": row.point.label, "group": group, "similarity": f"{mean:.2f}", f"recall@{K}": share})
     near = over_seeds(pd.DataFrame(parts), ["group", "similarity"], [f"recall@{K}"])
-    axis = Axis("group", "cosine to the nearest training item (mean of each fifth)", ticks="similarity")
+    axis = XAxis("group", "cosine to the nearest training item (mean of each fifth)", ticks="similarity")
     shown = [Panel("test pairs found", {f"recall@{K}": ""}, from_zero=True)]
     pictures.append(
         Picture(

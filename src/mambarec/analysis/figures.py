@@ -90,7 +90,7 @@ _METRICS = {"recall": "Recall", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "hit
 
 
 @dataclass(frozen=True)
-class Axis:
+class XAxis:
     """What lies on the x axis: a column of the table, and how it is shown. log: the base of a logarithmic axis, 0 for none."""
 
     column: str
@@ -233,7 +233,7 @@ def _round_values(highest: float) -> list[float]:
 
 
 @styled
-def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None = None) -> Any:
+def lines(table: pd.DataFrame, x: XAxis, panels: Sequence[Panel], by: str | None = None) -> Any:
     """Lines over x, a panel under the other; a line per column of the panel, or per value of the table's column `by`.
 
     The value of x where a column `is_default` is true is marked.
@@ -284,7 +284,7 @@ def lines(table: pd.DataFrame, x: Axis, panels: Sequence[Panel], by: str | None 
     return figure
 
 
-def _show_x(axes: Any, table: pd.DataFrame, x: Axis) -> None:
+def _show_x(axes: Any, table: pd.DataFrame, x: XAxis) -> None:
     """Scale, and ticks at the values of the table alone, the default among them named."""
     if x.log:
         axes.set_xscale("log", base=x.log)

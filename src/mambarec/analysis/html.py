@@ -50,7 +50,7 @@ _SRCSET_SAFE = _URI_SAFE.replace(" ", "").replace(",", "")  # which separate the
 
 
 @dataclass(frozen=True)
-class Run:
+class ShownRun:
     """What the page says of one run. differing: (key, value, default) where the YAMLs say otherwise; None if none is known."""
 
     label: str
@@ -83,7 +83,7 @@ class Answer:
     ranking: Ranking
     tables: list[Table]
     facts: list[tuple[str, str]]
-    runs: list[Run]
+    runs: list[ShownRun]
 
 
 def answer(
@@ -221,7 +221,7 @@ def _templates() -> Environment:
 Key = tuple[str, str, int]  # model, settings, seed
 
 
-def _runs(records: Sequence[Record], comparison: Comparison) -> list[Run]:
+def _runs(records: Sequence[Record], comparison: Comparison) -> list[ShownRun]:
     """Each run once, in the table's order of rows; the runs that the table shows before the others of the row."""
     chosen = {_key(record) for entry in comparison.entries.values() for record in entry.records}
     unique = {_key(record): record for record in records}
@@ -232,7 +232,7 @@ def _runs(records: Sequence[Record], comparison: Comparison) -> list[Run]:
     labels = _labels(unique, defaults)
     order = sorted(unique, key=lambda key: (rows.get(key, len(rows)), key not in chosen, _natural(labels[key])))
     return [
-        Run(labels[key], record, key in chosen, _command(record), _differing(record.config, defaults[record.model]))
+        ShownRun(labels[key], record, key in chosen, _command(record), _differing(record.config, defaults[record.model]))
         for key in order
         for record in [unique[key]]
     ]
@@ -292,7 +292,7 @@ def _defaults(model: str, dataset: str) -> dict[str, Any] | None:
         return None
 
 
-def _curve(run: Run) -> dict[str, Any]:
+def _curve(run: ShownRun) -> dict[str, Any]:
     record = run.record
     return _drawn(run.label, record.model, run.is_chosen, record.valid_metric, record.result["best_epoch"], record.epochs)
 
@@ -335,7 +335,7 @@ def _rounded(value: float | None) -> float | None:
 # head and foot
 
 
-def _facts(runs: Sequence[Run], comparison: Comparison) -> list[tuple[str, str]]:
+def _facts(runs: Sequence[ShownRun], comparison: Comparison) -> list[tuple[str, str]]:
     """What heads the page: the data set, as far as its files are there, and how much was compared."""
     records = [run.record for run in runs]
     entries = list(comparison.entries.values())
@@ -378,7 +378,7 @@ def _dataset(records: Sequence[Record]) -> RecDataset | None:
     return None
 
 
-def _environments(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
+def _environments(runs: Sequence[ShownRun]) -> list[tuple[str, list[tuple[str, int]]]]:
     """Versions, machines and data: the values of each, the most frequent first, and how many runs have them."""
     found: dict[str, Counter[str]] = {}
     for environment in (run.record.environment for run in runs):

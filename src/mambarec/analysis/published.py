@@ -52,7 +52,7 @@ class Split:
 
 
 AMAZON = {"visual": 4096, "text": 384}
-SPLITS = {
+PUBLISHED_SPLITS = {
     ("baby", "MMRec"): Split(19_445, AMAZON),
     ("sports", "MMRec"): Split(35_598, AMAZON),
     ("clothing", "MMRec"): Split(39_387, AMAZON),
@@ -253,7 +253,7 @@ def _features(record: Record, widths: Mapping[str, int]) -> str:
 
 def _explanations(figure: Figure, entry: Entry, figures: Sequence[Figure]) -> list[str]:
     """Words of _LEGEND that may explain how far an entry is from a figure."""
-    record, split = entry.records[0], SPLITS.get((figure.dataset, figure.split))
+    record, split = entry.records[0], PUBLISHED_SPLITS.get((figure.dataset, figure.split))
     is_lower = entry.mean(figure.metric) < figure.value
     features = _features(record, split.widths) if split else ""
     layers = [word.split("=") for word in figure.layers.split()]
@@ -346,7 +346,7 @@ def _notes(found: Comparison, explained: Sequence[str], figures: Sequence[Figure
             *budget_sentences(found),
             "Every run stopped early.",
         ]
-        split = SPLITS.get((dataset, figures[0].split))
+        split = PUBLISHED_SPLITS.get((dataset, figures[0].split))
         read = {_features(entry.records[0], split.widths) for entry in found.entries.values()} if split else set()
         if "graph features" in read:
             parts.append(

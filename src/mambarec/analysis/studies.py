@@ -10,12 +10,11 @@ from functools import partial
 from typing import Any
 
 from mambarec.analysis.comparison import METRICS
-from mambarec.analysis.figures import Axis, Panel, bars, heat_map, lines, metric_name
+from mambarec.analysis.figures import Panel, XAxis, bars, heat_map, lines, metric_name
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError
 from mambarec.base.words import listed
-from mambarec.config import configurator
-from mambarec.config.configurator import Config
+from mambarec.config.configurator import Axis, Config
 from mambarec.running.run import open_dataset
 
 MODEL = "MambaRec"
@@ -100,7 +99,7 @@ def keep_free(given: Mapping[str, Any], keys: Iterable[str], who: str) -> None:
         if key in given:
             raise ConfigError(f"--{key}: {who} sets {key} itself; leave it out")
     for key, value in given.items():
-        if isinstance(value, configurator.Axis) and key != "seed":
+        if isinstance(value, Axis) and key != "seed":
             raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {list(value)}")
 
 
@@ -231,7 +230,7 @@ STUDIES = {
         "The weight of the contrast in the loss varies (key cl_loss).",
         ("cl_loss",),
         _contrast_weights,
-        partial(lines, x=Axis("cl_loss", _WORDS["cl_loss"], log=10), panels=_METRIC_PANELS),
+        partial(lines, x=XAxis("cl_loss", _WORDS["cl_loss"], log=10), panels=_METRIC_PANELS),
     ),
     "mmd-reduction": Study(
         "MambaRec by the weight of the MMD and the reduction of the features",
@@ -250,7 +249,7 @@ STUDIES = {
         _factors,
         partial(
             lines,
-            x=Axis("reduction_factor", _WORDS["reduction_factor"], log=2),
+            x=XAxis("reduction_factor", _WORDS["reduction_factor"], log=2),
             panels=[_METRIC_PANELS[0], *_COST_PANELS],
         ),
     ),
