@@ -35,7 +35,7 @@ def test_other_data_are_named(make_config, stopped, toy):
     file = toy / "toy.inter"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
-    assert "it has data other files" in said(run(make_config("BPR", epochs=6), resume=True))
+    assert "it has other data files" in said(run(make_config("BPR", epochs=6), resume=True))
 
 
 def test_without_resume_only_the_machine_counts(make_config, stopped):
@@ -50,4 +50,10 @@ def test_the_points_of_a_grid_do_not_name_each_other(make_config, stopped):
 
 def test_a_finished_run_is_not_named(make_config):
     run(make_config("BPR", epochs=1))
-    assert said(run(make_config("BPR", epochs=1, threads=2), resume=True)) == ""
+    text = "this is a new run: no run of this model, data set and seed was stopped"
+    assert text in said(run(make_config("BPR", epochs=1, threads=2), resume=True))
+
+
+def test_a_run_that_takes_over_the_epochs_of_another_is_not_new(make_config, stopped):
+    result = run(make_config("BPR", epochs=7), resume=True)
+    assert said(result) == "" and f"goes on from {stopped}" in Path(result["directory"], "train.log").read_text()

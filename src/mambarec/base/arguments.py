@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mambarec.base.errors import ConfigError
+from mambarec.base.places import at_home
 
 _LONGEST = 80  # characters of a value in a message
 _T = TypeVar("_T")
@@ -72,7 +73,7 @@ def place(name: str, value: Any) -> Path:
     """The path of a file or a folder."""
     if not isinstance(value, str | PurePath) or not str(value) or "\0" in str(value):
         raise refused(name, value, "a path")
-    return Path(value)
+    return at_home(value)
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:

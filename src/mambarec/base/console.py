@@ -6,9 +6,10 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from typing import IO, NoReturn
+from pathlib import Path
+from typing import IO, Any, NoReturn
 
-from mambarec.base.places import version
+from mambarec.base.places import at_home, version
 
 # Control characters but the line feed and the tab, marks that turn the direction of writing, invisible tags, lone surrogates.
 _OBEYED = re.compile(
@@ -35,13 +36,26 @@ class Parser(argparse.ArgumentParser):
     The errors repeat words of the command line.
     """
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.register("type", Path, at_home)  # of the options whose type is Path
+
     def add_version(self) -> None:
         """Add the option --version."""
         self.add_argument("--version", action="version", version=f"mambarec {version()}", help="show the version, and exit")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([self._spelled(word) for word in words], namespace)
+        words = [self._spelled(word) for word in (sys.argv[1:] if args is None else args)]
+        self._check_given_once(words)
+        return super().parse_known_args(words, namespace)
+
+    def _check_given_once(self, words: Sequence[str]) -> None:
+        """An error where an option that takes several values is given twice: argparse would forget the first ones."""
+        named = [self._option_string_actions.get(word.partition("=")[0]) for word in words]
+        several = [action for action in named if isinstance(action, argparse._StoreAction) and action.nargs in ("+", "*")]
+        if twice := next((action for action in several if several.count(action) > 1), None):
+            name = twice.option_strings[-1]
+            self.error(f"{name} is given twice: give all values behind one {name}")
 
     def _spelled(self, word: str) -> str:
         """An option as it was declared, where the word differs from it by dashes and underscores alone."""

@@ -7,13 +7,22 @@ the folder that the environment variable MAMBAREC_HOME names. Without it they ar
 import os
 from configparser import ConfigParser
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
+
+
+def at_home(path: str | PurePath) -> Path:
+    """The path with the user's folder in place of a leading '~', which a shell does not always put there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of a user who is not known
+        return Path(path)
+
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parents[1] if (PACKAGE.parent / "models" / "mambarec.py").exists() else None
 CODE = PACKAGE.parent if CHECKOUT else PACKAGE
 CONFIGS, MODELS = CODE / "configs", CODE / "models"
-HOME = Path(os.environ.get("MAMBAREC_HOME") or CHECKOUT or Path.cwd()).resolve()
+HOME = at_home(os.environ.get("MAMBAREC_HOME") or CHECKOUT or Path.cwd()).resolve()
 DATA, RESULTS = HOME / "data", HOME / "results"
 ANCHOR = HOME / "src"  # relative paths in YAMLs start here, which need not exist: ../data/ is the user's data/
 

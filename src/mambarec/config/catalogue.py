@@ -17,7 +17,7 @@ from typing import Any
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, shown
+from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, at_home, shown
 from mambarec.base.settings import Settings
 from mambarec.base.words import command, is_python, option
 from mambarec.config.keys import MirrorGradientSettings, RunSettings
@@ -88,7 +88,7 @@ def model_folder(overrides: Mapping[str, Any]) -> Path | None:
         return None
     if not isinstance(folder, str):
         raise ConfigError(f"model_path={folder!r}; expected one folder")
-    place = real((Path.cwd() if given else ANCHOR) / folder)
+    place = real((Path.cwd() if given else ANCHOR) / at_home(folder))
     if not place.is_dir():
         raise ConfigError(f"model_path: {place} is no folder; name the one with the models' files, such as MMRec's src/models")
     if not any(map(_class_in, place.glob("*.py"))) and not any(place.glob("*.yaml")):

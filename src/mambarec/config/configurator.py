@@ -21,7 +21,7 @@ import torch
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR
+from mambarec.base.places import ANCHOR, at_home
 from mambarec.base.settings import Settings, checked, later, like, only_with, takes_list
 from mambarec.base.words import command, decimal_hint, is_python, option
 from mambarec.config.catalogue import (
@@ -386,7 +386,7 @@ class Config(Mapping):
         """Make paths absolute: those of the YAMLs start at `ANCHOR`, those of the command line at the current directory."""
         for key in ("data_path", "results_dir"):
             anchor = Path.cwd() if self._source[key] == _GIVEN else ANCHOR
-            self._values[key] = f"{real(anchor / self._values[key])}/"
+            self._values[key] = f"{real(anchor / at_home(self._values[key]))}/"
 
     def _check_evaluation(self) -> None:
         names = [name.lower() for name in self._values["metrics"]]

@@ -10,6 +10,7 @@ from mambarec.config.keys import NEUTRAL_KEYS
 from mambarec.running.directory import RunDirectory
 
 _OF_PLACE = ("threads", "device", "data", "graphs")  # what a run's name has from the machine and the files
+_OTHER_FILES = {"data": "other data files", "graphs": "other graph files", "model_code": "another file of the model"}
 
 
 def nearest_stopped(config: Config, directory: RunDirectory, here: Mapping[str, Any], asked: bool) -> list[str]:
@@ -27,14 +28,14 @@ def nearest_stopped(config: Config, directory: RunDirectory, here: Mapping[str, 
         if differences and (asked or differences.keys() <= set(_OF_PLACE)):
             found.append((len(differences), other.path.name, other, differences))
     if not found:
-        return []
+        return ["this is a new run: no run of this model, data set and seed was stopped"] if asked else []
     _, name, other, differences = min(found, key=lambda one: one[:2])
-    values = ", ".join(f"{key} {value}" for key, value in differences.items())
-    return [f"this is a new run. The stopped run {name} ({count(other.n_epochs(), 'epoch')}) is not the same: it has {values}"]
+    has = ", ".join(_OTHER_FILES.get(key, f"{key} {value}") for key, value in differences.items())
+    return [f"this is a new run. The stopped run {name} ({count(other.n_epochs(), 'epoch')}) is not the same: it has {has}"]
 
 
 def _differences(config: Config, other: RunDirectory, here: Mapping[str, Any]) -> dict[str, str]:
-    """What another run has in place of this one's settings, threads, device and data; empty where it cannot be read."""
+    """What another run has in place of this one's settings, threads, device and files; empty where it cannot be read."""
     try:
         settings, there = other.settings(), other.read_json("environment.json")
     except (RunError, OSError):
@@ -46,4 +47,4 @@ def _differences(config: Config, other: RunDirectory, here: Mapping[str, Any]) -
     found |= {key: value_text(value) for key, (value, ours) in kinds.items() if value != ours}
     if there.get("threads") != here["threads"]:
         found["threads"] = str(there.get("threads"))
-    return found | {key: "other files" for key in ("data", "graphs") if (there.get(key) or None) != (here[key] or None)}
+    return found | {key: "" for key in ("data", "graphs") if (there.get(key) or None) != (here[key] or None)}

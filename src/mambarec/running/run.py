@@ -180,7 +180,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
         before = None
         if not directory.is_stopped:
             notes, before = _beginning(config, dataset, directory, wish.extend)
-            if before is None and not wish.restart:
+            if not directory.is_stopped and not wish.restart:  # it has taken over no checkpoint
                 notes += nearest_stopped(config, directory, surroundings, asked=wish.resume)
         with log_to(directory.file("train.log")):
             for line in [*_opening(config, processes, dataset, directory, trainer.cap), *notes]:
