@@ -228,6 +228,11 @@ def test_the_ablations_switch_off_what_they_name():
     }
 
 
+def test_with_one_modality_there_is_no_point_without_global_alignment():
+    (obstacle,) = [obstacle for _, obstacle in points("ablation", {"text": 384}).values() if obstacle]
+    assert obstacle == "the data set has one modality, so the full model has no global alignment either"
+
+
 @pytest.mark.parametrize(
     ("width", "shapes"),
     [(48, [None, [12, 2, 2], [3, 4, 4], [1, 1, 48]]), (16, [None, [4, 2, 2], [1, 4, 4], [1, 1, 16]]), (1, [None])],

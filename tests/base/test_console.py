@@ -1,4 +1,4 @@
-"""The options of the programs: what is given twice, and paths of the user's folder."""
+"""The options of the programs: values that are given apart, and paths of the user's folder."""
 
 from pathlib import Path
 
@@ -6,22 +6,14 @@ import pytest
 
 from mambarec.base.console import Parser
 from mambarec.base.errors import ConfigError
-from mambarec.cli import recommend
+from mambarec.cli import recommend, report
 
 
-def test_an_option_of_several_values_is_given_once(capsys):
-    with pytest.raises(SystemExit) as end:
-        recommend.parse(["--user", "A", "--user", "B"])
-    assert end.value.code == 2
-    assert "error: --user is given twice: give all values behind one --user." in capsys.readouterr().err
-
-
-def test_of_other_options_the_last_counts_as_everywhere():
-    parser = Parser()
-    parser.add_argument("--k", type=int)
-    parser.add_argument("--where", nargs="+", action="append")
-    found = parser.parse_args(["--k", "1", "--k=2", "--where", "a=1", "--where", "b=2"])
-    assert (found.k, found.where) == (2, [["a=1"], ["b=2"]])
+def test_users_and_conditions_that_are_given_apart_are_taken_together():
+    assert recommend.parse(["--user", "A", "--user", "B", "C"]).user == ["A", "B", "C"]
+    assert recommend.parse(["--where", "a=1", "--where", "b=2"]).where == ["a=1", "b=2"]
+    for _ in range(2):  # the defaults stay as they are
+        assert report.parse(["table", "--where", "a=1", "--where", "b=2"]).where == ["a=1", "b=2"]
 
 
 def test_a_path_may_begin_in_the_users_folder(monkeypatch, tmp_path):

@@ -247,6 +247,7 @@ def test_the_command_searches_trains_the_yaml_too_and_keeps_the_best(toy, tmp_pa
         (["--save-best"], "--save-best needs several settings to choose from"),
         (["--search-budget", "5", "--seed", "1", "2"], "--search-budget 5 needs several settings to choose from"),
         (["--reg_weight", "1", "2", "--save-best", "--tuned"], "--save-best finds the tuned values; leave --tuned out"),
+        (["--search", "--reg_weight", "0.1"], "there is nothing to search: the search space of BPR has one point here"),
         (["--tuned"], "there is no "),
         (["--jobs", "2"], "--jobs 2 runs several trials side by side, and this is one run; leave it out"),
     ],

@@ -58,3 +58,10 @@ def test_a_damaged_run_near_the_root_is_named(make_config, monkeypatch):
     monkeypatch.chdir(made.parent)
     with pytest.raises(RunError, match=r"result\.json"):
         choose_run([Path(made.name)], ["BPR"])
+
+
+def test_a_run_that_left_no_checkpoint_has_nothing_saved(stopped):
+    for name in ("checkpoint.pt", "checkpoint.older.pt"):
+        (stopped / name).unlink(missing_ok=True)
+    (found,) = find_runs([stopped])
+    assert (found.state(), found.progress()) == ("stopped", "nothing saved yet: it starts anew")

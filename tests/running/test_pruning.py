@@ -140,7 +140,7 @@ def test_the_table_says_how_many_were_pruned_and_after_how_many_epochs(command, 
     assert plan.finished and plan.pruned and plan.settings["pruner"] == "median"
     found = select([place], Wanted())
     (note,) = found.notes
-    assert f"BPR {len(plan.pruned)} (after " in note and "have no result" not in note
+    assert f"{len(plan.pruned)} more of BPR (after " in note and "have no result" not in note
     assert note in compare(found.records, notes=found.notes).notes
     kept = tmp_path / "kept"
     for record in found.records:

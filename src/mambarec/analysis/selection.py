@@ -198,11 +198,11 @@ def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
         each = [epochs for trial, epochs in early.items() if trial.rpartition("/")[0] == name]
         dataset, model = name.split("/")
         where = f" on {dataset}" if len(plan.datasets) > 1 else ""
-        texts.append(f"{model}{where} {len(each)} (after {listed([str(n) for n in sorted(set(each))])} epochs)")
+        texts.append(f"{len(each)} more of {model}{where} (after {listed([str(n) for n in sorted(set(each))])} epochs)")
     pruner = plan.settings.get("pruner", "a")
     return (
-        f"The search {plan.name} pruned settings of {listed(texts)} with Optuna's {pruner} pruner. They count as tried, and no "
-        "row shows them."
+        f"Pruned by the search {plan.name}, with Optuna's {pruner} pruner: {listed(texts)}. These settings were tried too. "
+        "No row, no number of settings and no cost here contains them."
     )
 
 

@@ -45,17 +45,8 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"mambarec {version()}", help="show the version, and exit")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
-        words = [self._spelled(word) for word in (sys.argv[1:] if args is None else args)]
-        self._check_given_once(words)
-        return super().parse_known_args(words, namespace)
-
-    def _check_given_once(self, words: Sequence[str]) -> None:
-        """An error where an option that takes several values is given twice: argparse would forget the first ones."""
-        named = [self._option_string_actions.get(word.partition("=")[0]) for word in words]
-        several = [action for action in named if isinstance(action, argparse._StoreAction) and action.nargs in ("+", "*")]
-        if twice := next((action for action in several if several.count(action) > 1), None):
-            name = twice.option_strings[-1]
-            self.error(f"{name} is given twice: give all values behind one {name}")
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._spelled(word) for word in words], namespace)
 
     def _spelled(self, word: str) -> str:
         """An option as it was declared, where the word differs from it by dashes and underscores alone."""

@@ -224,6 +224,10 @@ def import_model(name: str, path: Path) -> ModuleType:
         missing = (error.name or "").split(".")[0]
         if missing in ("common", "models", "utils"):
             raise
+        if path.with_name(f"{missing}.py").is_file():
+            raise ConfigError(
+                f"{name}: {path} imports {missing}, a file beside it. Write `from models.{missing} import …`, as in MMRec"
+            ) from error
         package = _PACKAGES.get(missing, missing)
         raise ConfigError(f"{name}: {path} imports {missing}, which is not installed: pip install {package}") from error
 

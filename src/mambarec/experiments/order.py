@@ -7,7 +7,7 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import is_python, option
+from mambarec.base.words import command, is_python, option
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import threads_each
@@ -91,6 +91,11 @@ class Order:
         if asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
             search = "" if is_python() else "--search, or "
             raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
+        if self.search and not asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
+            one = f"the search space of {configs[0]['model']} has one point here"
+            raise ConfigError(
+                f"there is nothing to search: {one}. Leave a key of it free, or train one run: {command('train')}"
+            )
         if len(configs) == 1:
             self._check_one_run()
         models = list(dict.fromkeys(config["model"] for config in configs))

@@ -70,6 +70,9 @@ def _search(
             point = next(one for one in points if one not in outcomes and one not in asked)
             study.enqueue_trial({key: axes[key].index(value) for key, value in zip(keys, point, strict=True)})
             asked[point] = study.ask(distributions)
+        last = len(outcomes) + len(asked)
+        which = f"point {last}" if len(asked) == 1 else f"points {len(outcomes) + 1} to {last}"
+        get_logger().info("%s: %s of %d", name, which, min(budget, len(points)))
         judges = {point: Judge.of(trial, first["valid_metric"], pruner) for point, trial in asked.items() if pruner != "none"}
         for point, done in _run(points, list(asked), judges, spared, run).items():
             outcomes[point] = done

@@ -81,7 +81,11 @@ class FoundRun(Described):
             rows = RunDirectory(self.path).metrics()
         except RunError as error:
             return str(error)
-        return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}" if rows else "no epoch ended yet"
+        if not rows:
+            return "no epoch ended yet"
+        if not RunDirectory(self.path).is_stopped and not _in_use(self.path):
+            return "nothing saved yet: it starts anew"
+        return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}"
 
 
 def check_places(places: Iterable[Path]) -> None:

@@ -224,6 +224,8 @@ def _opening(config: Config, processes: Processes, dataset: RecDataset, director
     yield f"device {config['device']}, {count(torch.get_num_threads(), 'CPU thread')}, seed {config['seed']}"
     if processes.size > 1:
         yield f"trained by {processes.size} processes"
+    if config["tuned"]:
+        yield f"values of {config['tuned']}"
     yield f"{directory.path}"
     yield _when_it_ends(config, cap)
 
