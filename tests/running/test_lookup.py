@@ -65,3 +65,17 @@ def test_a_run_that_left_no_checkpoint_has_nothing_saved(stopped):
         (stopped / name).unlink(missing_ok=True)
     (found,) = find_runs([stopped])
     assert (found.state(), found.progress()) == ("stopped", "nothing saved yet: it starts anew")
+
+
+def test_runs_with_the_same_settings_are_told_apart_by_threads_and_data(make_config, toy):
+    run(make_config("BPR"))
+    run(make_config("BPR", threads=2))
+    file = toy / "toy.inter"
+    head, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([head, *reversed(lines)]) + "\n")
+    run(make_config("BPR"))
+    with pytest.raises(RunError) as error:
+        choose_run([Path(make_config("BPR")["results_dir"])])
+    told = [line.partition(": ")[2] for line in str(error.value).splitlines() if line.startswith("  ")]
+    assert sorted(line.partition(",")[0] for line in told) == ["threads=1", "threads=1", "threads=2"]
+    assert [", data " in line for line in sorted(told)] == [True, True, False] and len(set(told)) == 3

@@ -192,17 +192,39 @@ def say_damaged(path: Path, error: RunError) -> None:
 
 
 def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
-    """A line per run: its directory, and the settings in which it differs from the others."""
+    """A line per run: its directory, and the settings in which it differs from the others.
+
+    Of runs that have the same settings, the line says the threads and the data, where these differ.
+    """
     texts = {id(run): {key: json.dumps(value) for key, value in run.config.items()} for run in runs}
     keys = dict.fromkeys(key for run in runs for key in run.config if key not in _ALIKE)
     differing = [key for key in keys if len({texts[id(run)].get(key) for run in runs}) > 1]
     if "device" in differing and "use_gpu" in differing:
         differing.remove("use_gpu")
-    lines = []
-    for run in runs:
-        settings = " ".join(f"{key}={value_text(run.config.get(key))}" for key in differing)
-        lines.append(f"  {run.path}" + (f": {settings}" if settings else ""))
-    return lines
+    settings = [" ".join(f"{key}={value_text(run.config.get(key))}" for key in differing) for run in runs]
+    alike = [[other for other, text in zip(runs, settings, strict=True) if text == own] for own in settings]
+    words = [
+        [*filter(None, [own]), *_surroundings(run, others)] for run, own, others in zip(runs, settings, alike, strict=True)
+    ]
+    return [f"  {run.path}" + (f": {', '.join(some)}" if some else "") for run, some in zip(runs, words, strict=True)]
+
+
+def _surroundings(run: FoundRun, others: Sequence[FoundRun]) -> list[str]:
+    """Threads and data of a run, as far as they are not those of all the others."""
+    recorded = {id(one): _environment(one) for one in others}
+    named = (("threads", "with threads {}"), ("data", "data {:.8}"))
+    return [
+        text.format(recorded[id(run)].get(key, "unknown"))
+        for key, text in named
+        if len({str(one.get(key)) for one in recorded.values()}) > 1
+    ]
+
+
+def _environment(run: FoundRun) -> dict[str, Any]:
+    """What environment.json holds; empty where it cannot be read."""
+    with suppress(RunError, OSError):
+        return RunDirectory(run.path).read_json("environment.json")
+    return {}
 
 
 def parse_where(where: Sequence[str] | Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
