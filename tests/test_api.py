@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mambarec as mr
 from mambarec.base.errors import ConfigError, DataError, RunError, UserError
@@ -262,6 +263,47 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_argument(name, argument, tm
         named = rf"\b{argument}=|'{argument}'|^{argument}: |^{argument} takes |no argument {argument}\b"
         assert re.search(named, text) and "command line" not in text and "--" not in text, (value, text)
         assert len(text) < 700 and not (tmp_path / "results").exists(), text
+
+
+def test_the_package_has_every_error_that_a_call_can_raise():
+    kinds = {mr.ConfigError, mr.DataError, mr.RunError, mr.ModelError}
+    assert all(issubclass(kind, mr.UserError) for kind in kinds) and mr.UserError is UserError
+    assert {"UserError", *(kind.__name__ for kind in kinds)} <= set(dir(mr))
+
+
+class Blend(torch.nn.Module):
+    """A model that is defined where it is used."""
+
+
+@pytest.mark.parametrize("model", [Blend, Blend()])
+def test_a_class_in_place_of_a_name_is_told_to_be_a_file(model):
+    told = r"=Blend is a class; expected the name of a model\. Save the class as blend\.py .* 'Blend' and model_path=FOLDER"
+    for call in (lambda: mr.train(model, "demo"), lambda: mr.compare(["BPR", model], "demo"), lambda: mr.search(model)):
+        with pytest.raises(ConfigError, match=told):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: mr.train("BPR", jobs=2), r"jobs=2 is an argument of mr\.compare\(\) and mr\.search\(\), and not of mr\.train"),
+        (lambda: mr.compare("BPR", budget=2), r"budget=2 is an argument of mr\.search\(\), and not of mr\.compare\(\)"),
+        (lambda: mr.search("BPR", budgt=2), "there is no argument or key 'budgt'; did you mean 'budget'"),
+        (lambda: mr.train("BPR", restrat=True), "there is no argument or key 'restrat'; did you mean 'restart'"),
+    ],
+)
+def test_an_argument_that_is_no_key_is_told_apart(call, text):
+    with pytest.raises(ConfigError, match=text):
+        call()
+
+
+def test_a_name_that_is_given_twice_is_refused(places):
+    for given in ({"seeds": [1, 2, 1]}, {"seeds": (np.int64(1), 1)}, {"dataset": ["toy", "toy"]}, {"models": ["BPR", "BPR"]}):
+        (argument,) = given
+        with pytest.raises(ConfigError, match=f"^{argument} names (1|toy|BPR) twice$"):
+            mr.compare(**{"models": ["BPR", "VBPR"], "dataset": "toy", **given}, **places)
+    with pytest.raises(ConfigError, match="seeds names 0 twice"):
+        mr.search("BPR", "toy", seeds=[0, 0], **places)
 
 
 def test_numpy_and_paths_are_taken_as_python_has_them(places):

@@ -1,10 +1,12 @@
 """The Python interface, in the words of the command line: `import mambarec as mr; run = mr.train("MambaRec", "demo")`.
 
-Every function raises a UserError (mambarec.base.errors). Its message names the argument and says what to do. The command line's
+Every function raises a UserError, such as a ConfigError. Its message names the argument and says what to do. The command line's
 `--mmd_weight 0.1` is `mmd_weight=0.1` here. Several values are a list, and make a grid. One name is as good as a list of it.
 """
 
 import argparse
+import difflib
+import inspect
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -28,9 +30,10 @@ from mambarec.base.files import real
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
 from mambarec.base.settings import checked
-from mambarec.base.words import in_python, option
+from mambarec.base.words import in_python, listed, option
 from mambarec.cli import prepare as preparing
 from mambarec.cli.train import compared
+from mambarec.config.catalogue import keys_owners, model_folder
 from mambarec.config.configurator import Axis
 from mambarec.config.keys import RunSettings
 from mambarec.data.dataset import RecDataset
@@ -243,8 +246,9 @@ def train(model: str = "MambaRec", dataset: str = "demo", *, restart: bool = Fal
 
     It raises ConfigError for a key or a value that cannot be used, DataError for the data, and RunError if the training failed.
     """
-    models, datasets = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
+    models, datasets = [arguments.word("model", _by_name("model", model))], [arguments.word("dataset", dataset)]
     restart, given = arguments.flag("restart", restart), _keys(settings)
+    _check_no_argument("train", given)
     configs = plan(models, datasets, given)
     values = [config.plain() for config in configs]
     if several := [key for key in values[0] if any(one[key] != values[0][key] for one in values)]:
@@ -281,9 +285,10 @@ def compare(
 
     It raises the errors of `train`. RunError names every trial that failed.
     """
-    names, datasets = arguments.words("models", models), arguments.words("dataset", dataset)
+    names = arguments.distinct("models", arguments.words("models", _by_name("models", models)))
+    datasets = arguments.distinct("dataset", arguments.words("dataset", dataset))
     row = None if reference is None else arguments.word("reference", reference)
-    return _table(names, datasets, seeds, settings, name, jobs, restart, reference=row)
+    return _table("compare", names, datasets, seeds, settings, name, jobs, restart, reference=row)
 
 
 @_public(**{"search-budget": "budget"})
@@ -308,11 +313,36 @@ def search(
 
     The other arguments are as in `compare`, but `seeds` is 1.
     """
-    names = [arguments.word("model", model)], [arguments.word("dataset", dataset)]
+    names = [arguments.word("model", _by_name("model", model))], [arguments.word("dataset", dataset)]
     asked: dict[str, Any] = {"search": "wide" if arguments.flag("wide", wide) else True}
     asked["sampler"] = arguments.one_of("sampler", sampler, SAMPLERS)
     asked["budget"] = None if budget is None else arguments.whole("budget", budget, 1)
-    return _table(*names, seeds, settings, name, jobs, restart, **asked)
+    return _table("search", *names, seeds, settings, name, jobs, restart, **asked)
+
+
+def _by_name(argument: str, value: Any) -> Any:
+    """The value, unless it is a class or an object of one where the name of a model belongs."""
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, type | torch.nn.Module):
+            name = (one if isinstance(one, type) else type(one)).__name__  # of an object's class
+            raise ConfigError(
+                f"{argument}={name} is a class; expected the name of a model. Save the class as {name.lower()}.py in a folder, "
+                f"and give the name {name!r} and {option('model_path', 'FOLDER')} (docs/plugin.md)"
+            )
+    return value
+
+
+def _check_no_argument(function: str, settings: Mapping[str, Any]) -> None:
+    """ConfigError for a setting that is an argument of another function, or nearly one of this, and no model's key."""
+    takes = {one.__name__: [*inspect.signature(one).parameters][:-1] for one in (train, compare, search)}
+    for key, value in settings.items():
+        others = [f"mr.{name}()" for name, names in takes.items() if key in names]
+        near = difflib.get_close_matches(key, takes[function], n=1, cutoff=0.8)
+        if key in RunSettings.model_fields or not (others or near) or keys_owners(key, model_folder(settings)):
+            continue
+        if others:
+            raise ConfigError(f"{option(key, value)} is an argument of {listed(others)}, and not of mr.{function}()")
+        raise ConfigError(f"there is no argument or key '{key}'; did you mean '{near[0]}'?")
 
 
 def _keys(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,12 +352,13 @@ def _keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     return keys | {key: value[0] if len(value) == 1 else Axis(value) for key, value in several.items()}
 
 
-def _table(models, datasets, seeds, settings, name, jobs, restart, **asked) -> Table:
-    """The table of a comparison or a search. asked: the other fields of its Order, checked."""
+def _table(function, models, datasets, seeds, settings, name, jobs, restart, **asked) -> Table:
+    """The table of a comparison or a search, the function of this name. asked: the other fields of its Order, checked."""
     for key, argument in (("model", "models"), ("seed", "seeds")):
         if key in settings:
             raise ConfigError(f"{option(key, settings[key])}: give {argument}= in its place")
-    asked["given"] = _keys({**settings, "seed": arguments.wholes("seeds", seeds, 0)})
+    asked["given"] = _keys({**settings, "seed": arguments.distinct("seeds", arguments.wholes("seeds", seeds, 0))})
+    _check_no_argument(function, asked["given"])
     asked["jobs"], asked["restart"] = arguments.whole("jobs", jobs, 1), arguments.flag("restart", restart)
     order = Order(models, datasets, name=None if name is None else arguments.word("name", name), **asked)
     read: dict[str, RecDataset] = {}

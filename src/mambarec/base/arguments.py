@@ -49,6 +49,14 @@ def wholes(name: str, value: Any, least: int) -> list[int]:
     return [whole(name, one, least) for one in _several(name, value, expected, int | np.integer)]
 
 
+def distinct(name: str, values: list[_T]) -> list[_T]:
+    """Values of which none is given twice: a second one would be passed over."""
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ConfigError(f"{name} names {twice[0]} twice")
+    return values
+
+
 def identifier(name: str, value: Any, expected: str = "an id, a word or a whole number") -> str:
     """The id of a user or an item, as a text."""
     if not isinstance(value, str | int | np.integer) or isinstance(value, bool):
