@@ -64,6 +64,38 @@ def test_a_run_recommends_by_the_ids_and_titles_of_the_data(places, toy):
             call()
 
 
+@pytest.fixture
+def named(toy):
+    """The toy data with maps of ids: u0 … u47 and i0 … i63."""
+    for kind, n in (("u", 48), ("i", 64)):
+        pd.DataFrame({"original": [f"{kind}{i}" for i in range(n)], "number": range(n)}).to_csv(
+            toy / f"{kind}_id_mapping.csv", index=False
+        )
+
+
+def test_vectors_and_scores_have_the_ids_of_the_data(places, named):
+    run = mr.train("BPR", "toy", **places)
+    users, items = run.vectors()
+    assert users.shape == (48, 8) and items.shape == (64, 8) and set(users.dtypes) == {np.dtype("float32")}
+    assert users.index.tolist() == [f"u{i}" for i in range(48)] and (users.index.name, items.index.name) == ("user", "item")
+    scores = run.scores(["u7", "u1"])
+    assert scores.index.tolist() == ["u7", "u1"] and scores.columns.tolist() == items.index.tolist()
+    assert np.allclose(scores, users.loc[scores.index] @ items.T, atol=1e-6)
+    best = run.recommend("u7", k=3, include_seen=True)
+    assert scores.loc["u7"].nlargest(3).index.tolist() == best["item"].tolist()
+    assert np.allclose(scores.loc["u7", best["item"]], best["score"])
+    pd.testing.assert_frame_equal(run.scores("u1"), scores.loc[["u1"]])
+    with pytest.raises(DataError, match="no user 'nobody'"):
+        run.scores(["u1", "nobody"])
+
+
+def test_a_model_without_vectors_has_scores(places):
+    run = mr.train("Pop", "toy", **places)
+    assert run.scores([1, 2]).shape == (2, 64) and run.scores(1).index.tolist() == [1]
+    with pytest.raises(RunError, match=r"Pop has no representations.*only scores, so there are no vectors"):
+        run.vectors()
+
+
 def test_runs_are_found_by_a_key_that_is_not_set(places):
     mr.train("BPR", "toy", **places)
     assert len(mr.runs("toy", results=places["results_dir"], clip_grad_norm=None)) == 1
@@ -223,6 +255,7 @@ REFUSED = {
     },
     "Run": {"directory": PLACE},
     "Run.recommend": {"users": IDS, "k": [*COUNT, 0], "include_seen": FLAG, "reasons": COUNT},
+    "Run.scores": {"users": [*IDS, None]},
     "Run.similar": {"item": [*IDS, None, ["a"], ("a",)], "k": [*COUNT, 0]},
 }
 # Settings of `train`, `compare` and `search`.

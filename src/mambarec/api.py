@@ -140,13 +140,40 @@ class Run(Described):
         """
         k, reasons = arguments.whole("k", k, 1), arguments.whole("reasons", reasons, 0)
         include_seen = arguments.flag("include_seen", include_seen)
+        numbers = self._numbers(users)
+        frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
+        return with_titles(pd.concat(frames, ignore_index=True), self._titles)
+
+    def _numbers(self, users: Ids | None) -> np.ndarray:
+        """The numbers (N,) of users, or of those of the test split. A warning names those of whom the model knows nothing."""
         names = None if users is None else arguments.identifiers("users", users)
         dataset = self.trained.dataset
         numbers = lists.evaluated_users(dataset) if names is None else user_identifiers(dataset).numbers(names)
         if strangers := lists.about_strangers(dataset, numbers):
             get_logger().warning("%s", strangers)
-        frames = list(lists.recommend(self.trained, numbers, k, include_seen, reasons))
-        return with_titles(pd.concat(frames, ignore_index=True), self._titles)
+        return numbers
+
+    @_public()
+    def scores(self, users: Ids) -> pd.DataFrame:
+        """The scores of users for all items: a row for each user, a column for each item.
+
+        Index and columns are original ids. The higher a score, the better the item fits. The items that a user already had are
+        there too. The scores of two models, or of two users, have no common scale.
+
+        It raises DataError for a user who is not in the data. `users`: original ids, one or several.
+        """
+        names = arguments.identifiers("users", users)
+        return lists.score_table(self.trained, self._numbers(names))
+
+    @_public()
+    def vectors(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The vectors of users (U, D) and of items (I, D), float32. Their inner products are the scores.
+
+        Each is a DataFrame with a row for each user or item, indexed by original id.
+
+        It raises RunError for a model whose scores are no inner products of vectors, such as Pop and ItemKNN.
+        """
+        return vectors.vector_tables(self.trained)
 
     @_public()
     def similar(self, item: str | int, k: int = 10) -> pd.DataFrame:

@@ -62,6 +62,10 @@ class Identifiers:
         names = pd.array(self.names, dtype="string")
         return names.take(np.where(numbers < 0, -1, self._places[numbers]), allow_fill=True)
 
+    def index(self, numbers: np.ndarray) -> pd.Index:
+        """The ids of some numbers (N,) as an index, called 'user' or 'item'."""
+        return pd.Index(self.of(numbers), name=self.kind)
+
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """The numbers (N,) of some ids, int64; -1 for an id that is not known."""
         if self.names is None:

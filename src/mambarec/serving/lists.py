@@ -84,6 +84,20 @@ def recommend(
 
 
 @torch.no_grad()
+def score_table(trained: Trained, users: np.ndarray) -> pd.DataFrame:
+    """The scores (N, I) of users for all items that occur in some split, those that a user had among them.
+
+    users: (N,) numbers. The index and the columns are original ids.
+    """
+    dataset, blocks = trained.dataset, []
+    user_ids, item_ids = user_identifiers(dataset), item_identifiers(dataset)
+    with representations_once(trained.model):
+        for batch in user_batches(dataset, users, trained.config, hide_seen=False):
+            blocks.append(masked_scores(trained.model, batch, dataset)[:, item_ids.present].cpu().numpy())
+    return pd.DataFrame(np.concatenate(blocks), index=user_ids.index(users), columns=item_ids.index(item_ids.present))
+
+
+@torch.no_grad()
 def recommend_to_basket(trained: Trained, items: Sequence[str], k: int, include_seen: bool = False) -> pd.DataFrame:
     """The k best items for a user outside the data set who has these items, named by id: columns item, rank, score.
 

@@ -15,7 +15,7 @@ from mambarec.base.files import replacing
 from mambarec.data.dataloader import user_batches
 from mambarec.evaluation.topk_evaluator import masked_scores
 from mambarec.running.trained import ROUNDING, Trained
-from mambarec.serving.identifiers import item_identifiers, user_identifiers
+from mambarec.serving.identifiers import Identifiers, item_identifiers, user_identifiers
 
 ENDINGS = {".npz": "npz", ".faiss": "faiss", ".index": "faiss"}  # of files of vectors
 N_CHECKED = 64  # users whose scores must be the inner products of what is exported
@@ -47,6 +47,17 @@ def inner_products(trained: Trained) -> tuple[Tensor, Tensor] | None:
     scores = masked_scores(model, batch, trained.dataset)[:, present]
     error = (users[batch[0]] @ items[present].T - scores).abs().max()
     return None if error > ROUNDING * scores.abs().max() else (users, items)
+
+
+def vector_tables(trained: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`vectors` of the users and items that occur in some split: (U, D) and (I, D), a row each, indexed by original id."""
+    of_users, of_items = vectors(trained)
+    return _by_id(of_users, user_identifiers(trained.dataset)), _by_id(of_items, item_identifiers(trained.dataset))
+
+
+def _by_id(table: Tensor, ids: Identifiers) -> pd.DataFrame:
+    """The rows of those that occur, of a table with a row for each number."""
+    return pd.DataFrame(table.numpy()[ids.present], index=ids.index(ids.present))
 
 
 def similar_items(trained: Trained, item: str, k: int) -> pd.DataFrame:
