@@ -89,6 +89,24 @@ def test_vectors_and_scores_have_the_ids_of_the_data(places, named):
         run.scores(["u1", "nobody"])
 
 
+def test_the_metrics_of_each_user_have_the_ids_of_the_data(places, named, toy):
+    run = mr.train("BPR", "toy", **places)
+    values = run.per_user()
+    numbers = np.unique(run.trained.dataset.users["test"])
+    assert values.index.tolist() == [f"u{i}" for i in numbers] and values.index.name == "user"
+    assert values.columns.tolist() == run.metrics.index.tolist()
+    assert values.mean().to_dict() == pytest.approx(run.metrics["test"].to_dict())
+    test = dict(zip(run.trained.dataset.users["test"], run.trained.dataset.items["test"], strict=True))  # one item a user
+    lists = run.recommend(k=20).groupby("user")["item"].agg(set)
+    assert all((f"i{test[i]}" in lists[f"u{i}"]) == values.loc[f"u{i}", "recall@20"] for i in numbers)
+    (run.directory / "best.pt").unlink()
+    assert mr.load_run(run.directory).per_user().equals(values)
+    with (toy / "toy.inter").open("a") as file:
+        file.write("47\t0\t1.0\t0\t2\n")
+    with pytest.raises(RunError, match=r"toy\.inter has another content"):
+        run.per_user()
+
+
 def test_a_model_without_vectors_has_scores(places):
     run = mr.train("Pop", "toy", **places)
     assert run.scores([1, 2]).shape == (2, 64) and run.scores(1).index.tolist() == [1]

@@ -45,7 +45,7 @@ from mambarec.experiments.sweep import Sweep
 from mambarec.experiments.trials import prepare, run_trials
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import Described, check_places, choose_run, find_runs, say_damaged
-from mambarec.running.trained import Trained, load_trained
+from mambarec.running.trained import Trained, load_trained, open_run
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
 from mambarec.serving.titles import item_titles, with_titles
@@ -90,7 +90,7 @@ class Run(Described):
 
         data_path: the folder that contains the data set's folder. Give it if the data have moved since the training.
         """
-        self._data_path = None if data_path is None else arguments.place("data_path", data_path)
+        self.data_path = None if data_path is None else arguments.place("data_path", data_path)
         self.directory = real(arguments.place("directory", directory))
         self._files = RunDirectory(self.directory)
         result = self._files.result()
@@ -112,11 +112,25 @@ class Run(Described):
         frame.insert(0, "loss", [row.get("loss", np.nan) for row in rows])
         return frame.assign(**{key: [row.get(key) for row in rows] for key in ("seconds_train", "seconds_eval")})
 
+    @_public()
+    def per_user(self) -> pd.DataFrame:
+        """The test metrics of each user of the test split, at the best epoch: a row for each user, a column for each metric.
+
+        The index is the original ids. The means over the users are those of `metrics`. The values are read from the run's
+        files, and no model is opened.
+
+        It raises RunError if the files are damaged, or if the data are no longer those of the training.
+        """
+        run = open_run(self.directory, self.data_path)
+        values = run.per_user()
+        users = user_identifiers(run.dataset).index(values.pop("users"))
+        return pd.DataFrame(values, index=users)
+
     @cached_property
     @_public()
     def trained(self) -> Trained:
         """The model at its best epoch, with its data. It is opened when it is first needed, and checked against the run."""
-        return load_trained(self.directory, self._data_path)
+        return load_trained(self.directory, self.data_path)
 
     @cached_property
     def _titles(self) -> pd.Series | None:
