@@ -139,7 +139,9 @@ def test_a_comparison_is_a_table_with_figures(places):
     frame = table.to_frame()
     assert frame["model"].tolist() == ["BPR", "VBPR"] and frame["seeds"].tolist() == [2, 2]
     runs = mr.runs("toy", results=places["results_dir"])
-    of_bpr = runs[runs["model"] == "BPR"]["test"]
+    assert "test" not in runs
+    shown = mr.runs("toy", results=places["results_dir"], show_test=True)
+    of_bpr = shown[shown["model"] == "BPR"]["test"]
     assert frame["recall@20"][0] == pytest.approx(of_bpr.mean()) and frame["recall@20 std"][0] == pytest.approx(of_bpr.std())
     assert "BPR" in repr(table) and "<table" in table._repr_html_() and "\\toprule" in table.to_latex()
     assert len(table.runs) == 4 and mr.load_run(table.runs[0].directory).result == table.runs[0].result
@@ -154,12 +156,48 @@ def test_a_search_chooses_on_validation(places):
     assert table.to_frame()["recall@20"][0] == best.result["test"]["recall@20"]
 
 
+def test_the_settings_in_which_runs_differ_are_columns(places):
+    mr.compare(["BPR", "LightGCN"], "toy", seeds=[1, 2], n_layers=[1, 2], **{**places, "epochs": 1})
+    mr.train("Pop", "toy", **places)
+    runs = mr.runs("toy", results=places["results_dir"])
+    assert [*runs] == ["model", "dataset", "seed", "state", "metric", "validation", "n_layers", "directory"]
+    layers = runs.set_index("model")["n_layers"]
+    assert sorted(layers["LightGCN"]) == [1, 1, 2, 2]
+    assert layers.dtype == "Int64" and layers["BPR"].isna().all() and layers[["Pop"]].isna().all()
+    assert "n_layers" not in mr.runs("toy", "BPR", results=places["results_dir"])
+    empty = mr.runs("nothing", results=places["results_dir"])
+    assert [*empty] == ["model", "dataset", "seed", "state", "metric", "validation", "directory"] and empty.empty
+
+
+def test_a_table_has_all_its_points_with_validation_alone(places):
+    table = mr.compare(["LightGCN", "Pop"], "toy", seeds=[1, 2], n_layers=[1, 2], **places)
+    points = table.points()
+    figures = ["seeds", "metric", "validation", "validation std", "pruned", "chosen"]
+    assert [*points] == ["model", "dataset", "n_layers", *figures]
+    assert points["model"].tolist() == ["LightGCN", "LightGCN", "Pop"] and points["seeds"].tolist() == [2, 2, 2]
+    runs = mr.runs("toy", "LightGCN", results=places["results_dir"]).groupby("n_layers")["validation"]
+    own = points[points["model"] == "LightGCN"].set_index("n_layers")
+    assert own["validation"].to_dict() == pytest.approx(runs.mean().to_dict())
+    assert own["validation std"].to_dict() == pytest.approx(runs.std().to_dict())
+    assert own["chosen"].sum() == 1 and own["validation"][own["chosen"]].item() == own["validation"].max()
+    assert points["pruned"].isna().all()
+
+
+def test_a_setting_with_several_entries_is_one_cell(places):
+    points = mr.compare("VBPR", "toy", seeds=1, modalities=[["visual"], ["visual", "text"]], **places).points()
+    assert points["modalities"].tolist() == ["visual", "visual,text"] and points["chosen"].all()  # each is another model
+    assert len(mr.runs("toy", results=places["results_dir"], modalities="visual,text")) == 1
+
+
 def test_a_search_that_prunes_has_the_finished_runs(places):
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     some = {"learning_rate": [10.0**-i for i in range(1, 9)], "epochs": 12, "min_epochs": 1}
     table = mr.search("BPR", "toy", sampler="tpe", budget=12, **{**places, **some})
     states = mr.runs("toy", results=places["results_dir"])["state"]
     assert "pruned" in set(states) and len(table.runs) == (states == "finished").sum()
+    points = table.points()
+    assert len(points) == 12 and points["chosen"].sum() == 1
+    assert points["pruned"].notna().sum() == points["validation"].isna().sum() == (states == "pruned").sum()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +293,13 @@ REFUSED = {
         "restart": FLAG,
     },
     "load_run": {"path": PLACE[1:], "model": ONE[1:], "dataset": ONE[1:], "seed": COUNT[1:], "results": PLACE},
-    "runs": {"dataset": ONE[1:], "model": ONE[1:], "results": PLACE, "epochs": ["999", 0.5, [1, 2], Other()]},
+    "runs": {
+        "dataset": ONE[1:],
+        "model": ONE[1:],
+        "results": PLACE,
+        "show_test": FLAG,
+        "epochs": ["999", 0.5, [1, 2], Other()],
+    },
     "prepare_table": {
         "name": [*ONE, "a/b"],
         "interactions": PLACE,

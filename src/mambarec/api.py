@@ -9,7 +9,7 @@ import difflib
 import inspect
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from mambarec.analysis.comparison import Comparison
+from mambarec.analysis.frames import points_frame, runs_frame
 from mambarec.analysis.tables import all_tables, rendered
 from mambarec.base import arguments
 from mambarec.base.bounded import first_line
@@ -42,7 +43,7 @@ from mambarec.experiments.grid import plan
 from mambarec.experiments.order import SAMPLERS, Order
 from mambarec.experiments.summary import failures
 from mambarec.experiments.sweep import Sweep
-from mambarec.experiments.trials import prepare, run_trials
+from mambarec.experiments.trials import Outcome, prepare, run_trials
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import Described, check_places, choose_run, find_runs, say_damaged
 from mambarec.running.trained import Trained, load_trained, open_run
@@ -230,10 +231,27 @@ class Run(Described):
 
 
 class Table:
-    """Models side by side, on the same seeds, with tests of the reference against the others."""
+    """Models side by side, on the same seeds, with tests of the reference against the others. `runs` are its finished runs."""
 
-    def __init__(self, comparison: Comparison, runs: Iterable[Run]):
-        self.comparison, self.runs = comparison, list(runs)
+    def __init__(self, comparison: Comparison, outcomes: Sequence[Outcome]):
+        """outcomes: those of all trials, of which the comparison shows some."""
+        self.comparison, self._outcomes = comparison, outcomes
+        self.runs = [Run(outcome.trial.path) for outcome in outcomes if outcome.result]
+
+    @_public()
+    def points(self) -> pd.DataFrame:
+        """All settings that were tried: a row for each, with what validation says of it.
+
+        The columns are model, dataset, the settings in which the rows of a model differ, and:
+
+        - seeds: the number of finished runs; validation and validation std: mean and standard deviation of metric over them
+        - pruned: after how many epochs a search gave up the setting; else missing
+        - chosen: whether `to_frame` shows it
+
+        There are no test figures, since test chooses nothing. `to_frame` has those of the chosen settings.
+        """
+        shown = {record.source for entry in self.comparison.entries.values() for record in entry.records}
+        return points_frame(self._outcomes, shown)
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each model and data set: seeds, points of the search, mean and standard deviation of each test metric."""
@@ -414,7 +432,7 @@ def _table(function, models, datasets, seeds, settings, name, jobs, restart, **a
     comparison, problem = compared(outcomes, sweep.experiment, order)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")
-    return Table(comparison, [Run(outcome.trial.path) for outcome in outcomes if outcome.result])
+    return Table(comparison, outcomes)
 
 
 @_public(run="path")
@@ -445,23 +463,25 @@ def load_run(
 
 @_public()
 def runs(
-    dataset: str | None = None, model: str | None = None, *, results: str | Path = RESULTS, **settings: Any
+    dataset: str | None = None,
+    model: str | None = None,
+    *,
+    results: str | Path = RESULTS,
+    show_test: bool = False,
+    **settings: Any,
 ) -> pd.DataFrame:
-    """List the runs that there are.
+    """List the runs that there are, or those with these settings: a row for each run.
 
-    The columns are model, dataset, seed, state, metric, validation, test and directory. metric is the run's valid_metric.
+    The columns are model, dataset, seed, state, metric, validation, then the settings in which runs of one model and data set
+    differ, and directory. metric is the run's valid_metric. A list is written with commas, as in `visual,text`.
+
+    - `show_test`: whether there is a column test. It is left out otherwise, since test figures choose nothing. `run.metrics`
+      has them.
     """
+    show_test = arguments.flag("show_test", show_test)
     asked, place = (_names("model", model), _names("dataset", dataset)), arguments.place("results", results)
     check_places([place])
-    found = find_runs([place], *asked, where=_where(settings), damaged=say_damaged)
-    rows = []
-    for run in found:
-        metric = run.valid_metric
-        figures = {"metric": metric, **{part: (run.result or {}).get(key, {}).get(metric) for part, key in _PARTS.items()}}
-        row = {"model": run.model, "dataset": run.dataset, "seed": run.seed, "state": run.state(), **figures}
-        rows.append({**row, "directory": str(run.path)})
-    columns = ["model", "dataset", "seed", "state", "metric", *_PARTS, "directory"]
-    return pd.DataFrame(rows, columns=columns)
+    return runs_frame(find_runs([place], *asked, where=_where(settings), damaged=say_damaged), show_test)
 
 
 def _names(argument: str, name: str | None) -> list[str]:
@@ -481,9 +501,6 @@ def _where(settings: Mapping[str, Any]) -> dict[str, Any]:
             except ValueError as error:
                 raise ConfigError(f"{option(key, value)}; {error}") from None
     return where
-
-
-_PARTS = {"validation": "valid", "test": "test"}
 
 
 @_public(**{"-d": "name"})

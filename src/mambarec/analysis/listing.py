@@ -1,7 +1,8 @@
 """Lists of runs and of experiments for a terminal, without any test figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mambarec.analysis.fairness import BUDGET_KEYS
 from mambarec.analysis.records import finished_file
@@ -18,9 +19,7 @@ def runs_list(runs: Sequence[FoundRun]) -> str:
     """A line per run: where it lies, its state and epochs, and the settings in which runs of its model differ."""
     varied: dict[str, list[str]] = {}
     for model in {run.model for run in runs}:
-        configs = [run.config for run in runs if run.model == model]
-        keys = dict.fromkeys(key for config in configs for key in config if key not in _SAID)
-        varied[model] = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+        varied[model] = varied_settings([run.config for run in runs if run.model == model])
     rows = [["run", "state", "progress", "settings that differ"]]
     for run in runs:
         settings = " ".join(f"{key}={value_text(run.config.get(key))}" for key in varied[run.model])
@@ -28,6 +27,12 @@ def runs_list(runs: Sequence[FoundRun]) -> str:
     states = [row[1] for row in rows[1:]]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     return "\n".join([*_columns(rows), "", f"{count(len(runs), 'run')}: {', '.join(counts)}"])
+
+
+def varied_settings(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings in which runs differ, but for what is said elsewhere, such as the seed."""
+    keys = dict.fromkeys(key for config in configs for key in config if key not in _SAID)
+    return [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
 
 
 def experiments_list(
