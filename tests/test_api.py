@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import mambarec as mr
 from mambarec.base.errors import ConfigError, DataError, RunError, UserError
@@ -189,10 +190,45 @@ def test_a_setting_with_several_entries_is_one_cell(places):
     assert len(mr.runs("toy", results=places["results_dir"], modalities="visual,text")) == 1
 
 
-def test_a_search_that_prunes_has_the_finished_runs(places):
+def test_a_search_without_a_pruner_trains_all_points_to_their_end(places):
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     some = {"learning_rate": [10.0**-i for i in range(1, 9)], "epochs": 12, "min_epochs": 1}
-    table = mr.search("BPR", "toy", sampler="tpe", budget=12, **{**places, **some})
+    table = mr.search("BPR", "toy", sampler="tpe", pruner="none", budget=12, **{**places, **some})
+    assert len(table.runs) == 12 and table.points()["pruned"].isna().all()
+
+
+def test_a_search_keeps_its_best_settings(places, configs):
+    table = mr.search("BPR", "toy", save_best=True, learning_rate=[0.1, 0.01], reg_weight=[0.1, 0.2], **places)
+    assert table.tuned_files == [configs / "tuned" / "toy" / "BPR.yaml"]
+    assert {"learning_rate", "reg_weight"} <= set(yaml.safe_load(table.tuned_files[0].read_text()))
+    tuned = mr.train("BPR", "toy", seed=1, tuned=True, **places)
+    assert tuned.result["valid"]["recall@20"] == table.points()["validation"].max()
+    assert mr.search("BPR", "toy", budget=2, **places).tuned_files == []
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"pruner": "median"}, "^pruner='median' needs sampler='tpe'$"),
+        ({"save_best": True, "budget": 1}, "^save_best=True needs a budget= above 1"),
+        (
+            {"save_best": True, "epochs": [1, 2]},
+            r"^epochs has several values, .*: save_best=True compares points",
+        ),
+        ({"save_best": True, "modalities": ["text"]}, "^modalities makes another model of VBPR, and save_best=True keeps"),
+    ],
+)
+def test_options_of_a_search_that_do_not_go_together_are_named_as_arguments(places, given, text):
+    with pytest.raises(ConfigError, match=text) as refusal:
+        mr.search("VBPR", "toy", **{**places, **given})
+    assert "--" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("pruner", [None, "median"])
+def test_a_search_that_prunes_has_the_finished_runs(places, pruner):
+    pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    some = {"learning_rate": [10.0**-i for i in range(1, 9)], "epochs": 12, "min_epochs": 1}
+    table = mr.search("BPR", "toy", sampler="tpe", pruner=pruner, budget=12, **{**places, **some})
     states = mr.runs("toy", results=places["results_dir"])["state"]
     assert "pruned" in set(states) and len(table.runs) == (states == "finished").sum()
     points = table.points()
@@ -288,6 +324,8 @@ REFUSED = {
         "wide": FLAG,
         "budget": [*COUNT[1:], 0],
         "sampler": [*ONE, "bayes"],
+        "pruner": [*ONE[1:], "bayes"],
+        "save_best": FLAG,
         "name": ONE[1:],
         "jobs": [*COUNT, 0],
         "restart": FLAG,
@@ -383,6 +421,9 @@ def test_a_class_in_place_of_a_name_is_told_to_be_a_file(model):
     [
         (lambda: mr.train("BPR", jobs=2), r"jobs=2 is an argument of mr\.compare\(\) and mr\.search\(\), and not of mr\.train"),
         (lambda: mr.compare("BPR", budget=2), r"budget=2 is an argument of mr\.search\(\), and not of mr\.compare\(\)"),
+        (lambda: mr.compare("BPR", pruner="none"), r"pruner='none' is an argument of mr\.search\(\), and not of mr\.compare"),
+        (lambda: mr.train("BPR", save_best=True), r"save_best=True is an argument of mr\.search\(\), and not of mr\.train"),
+        (lambda: mr.search("BPR", save_bst=True), "there is no argument or key 'save_bst'; did you mean 'save_best'"),
         (lambda: mr.search("BPR", budgt=2), "there is no argument or key 'budgt'; did you mean 'budget'"),
         (lambda: mr.train("BPR", restrat=True), "there is no argument or key 'restrat'; did you mean 'restart'"),
     ],

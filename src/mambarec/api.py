@@ -46,6 +46,7 @@ from mambarec.experiments.sweep import Sweep
 from mambarec.experiments.trials import Outcome, prepare, run_trials
 from mambarec.running.directory import RunDirectory
 from mambarec.running.lookup import Described, check_places, choose_run, find_runs, say_damaged
+from mambarec.running.pruning import PRUNERS
 from mambarec.running.trained import Trained, load_trained, open_run
 from mambarec.serving import lists, vectors
 from mambarec.serving.identifiers import user_identifiers
@@ -231,11 +232,14 @@ class Run(Described):
 
 
 class Table:
-    """Models side by side, on the same seeds, with tests of the reference against the others. `runs` are its finished runs."""
+    """Models side by side, on the same seeds, with tests of the reference against the others.
 
-    def __init__(self, comparison: Comparison, outcomes: Sequence[Outcome]):
+    `runs` are its finished runs. `tuned_files` are the files that a search with `save_best` wrote.
+    """
+
+    def __init__(self, comparison: Comparison, outcomes: Sequence[Outcome], tuned_files: Sequence[Path] = ()):
         """outcomes: those of all trials, of which the comparison shows some."""
-        self.comparison, self._outcomes = comparison, outcomes
+        self.comparison, self.tuned_files, self._outcomes = comparison, list(tuned_files), outcomes
         self.runs = [Run(outcome.trial.path) for outcome in outcomes if outcome.result]
 
     @_public()
@@ -358,6 +362,8 @@ def search(
     wide: bool = False,
     budget: int | None = None,
     sampler: str = "random",
+    pruner: str | None = None,
+    save_best: bool = False,
     seeds: int | Iterable[int] = 1,
     name: str | None = None,
     jobs: int = 1,
@@ -369,6 +375,9 @@ def search(
     - `wide`: try the grid under `wide_search_space`, which is larger.
     - `budget`: the number of points to try; without it, all.
     - `sampler`: how they are chosen. random, or tpe, which learns from earlier points.
+    - `pruner`: with tpe, the rule that ends hopeless trials early: median, hyperband or none. It is median if it is left out.
+    - `save_best`: whether to keep the best settings on validation, in a YAML that `tuned=True` reads. The table's `tuned_files`
+      name it.
 
     The other arguments are as in `compare`, but `seeds` is 1.
     """
@@ -376,6 +385,8 @@ def search(
     asked: dict[str, Any] = {"search": "wide" if arguments.flag("wide", wide) else True}
     asked["sampler"] = arguments.one_of("sampler", sampler, SAMPLERS)
     asked["budget"] = None if budget is None else arguments.whole("budget", budget, 1)
+    asked["pruner"] = None if pruner is None else arguments.one_of("pruner", pruner, PRUNERS)
+    asked["save_best"] = arguments.flag("save_best", save_best)
     return _table("search", *names, seeds, settings, name, jobs, restart, **asked)
 
 
@@ -432,7 +443,7 @@ def _table(function, models, datasets, seeds, settings, name, jobs, restart, **a
     comparison, problem = compared(outcomes, sweep.experiment, order)
     if comparison is None:
         raise RunError(f"no comparison: {problem}")
-    return Table(comparison, outcomes)
+    return Table(comparison, outcomes, sweep.tuned_files)
 
 
 @_public(run="path")

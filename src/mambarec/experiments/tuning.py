@@ -15,7 +15,7 @@ from mambarec.base.errors import ConfigError, RunError
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.settings import takes_list
-from mambarec.base.words import count, seeds_text
+from mambarec.base.words import count, option, seeds_text
 from mambarec.config.catalogue import TUNED_BUDGET, tuned_budget, tuned_file
 from mambarec.config.configurator import Axis, Config
 from mambarec.config.identity import identity_names
@@ -35,8 +35,8 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
     for key, value in given.items():
         if isinstance(value, Axis) and key in _APART - {"seed"} and not takes_list(RunSettings.model_fields[key]):
             raise ConfigError(
-                f"--{key} has several values, and it is no setting of a model: --save-best compares points of one budget and "
-                "one split. Give one value"
+                f"{option(key).rstrip('=')} has several values, and it is no setting of a model: "
+                f"{option('save-best', True)} compares points of one budget and one split. Give one value"
             )
     defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
     for config in defaults:
@@ -46,8 +46,8 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
         fixed |= {*_identity(config.at(**single))} & {*single} - _APART
         if refused := [key for key in given if key in fixed]:
             raise ConfigError(
-                f"--{refused[0]} makes another model of {config['model']}, and --save-best keeps the settings of the one that "
-                "its YAML describes; leave it out"
+                f"{option(refused[0]).rstrip('=')} makes another model of {config['model']}, and "
+                f"{option('save-best', True)} keeps the settings of the one that its YAML describes; leave it out"
             )
     return defaults
 
@@ -144,7 +144,8 @@ class _Search:
         complete = [point for point in own if len(point) == len(self.seeds) and all(one.result for one in point)]
         if not complete:
             name = f"{self.first['model']} on {self.first['dataset']}"
-            raise RunError(f"--save-best: no setting of {name} was trained to its end with {seeds_text(self.seeds)}")
+            best = option("save-best", True)
+            raise RunError(f"{best}: no setting of {name} was trained to its end with {seeds_text(self.seeds)}")
         of_default = {trial.path for trial in defaults}
         self.default = next((point for point in complete if point[0].trial.path in of_default), None)
         # Of equal ones the YAML's values, else the first.
