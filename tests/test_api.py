@@ -13,6 +13,8 @@ import torch
 import yaml
 
 import mambarec as mr
+from mambarec.analysis.breakdown import by_item_popularity, by_user_activity, coverage
+from mambarec.analysis.missing import missing_modality
 from mambarec.base.errors import ConfigError, DataError, RunError, UserError
 from mambarec.cli.train import main
 from mambarec.experiments.trials import one_after_the_other
@@ -106,6 +108,46 @@ def test_the_metrics_of_each_user_have_the_ids_of_the_data(places, named, toy):
         file.write("47\t0\t1.0\t0\t2\n")
     with pytest.raises(RunError, match=r"toy\.inter has another content"):
         run.per_user()
+
+
+@pytest.mark.parametrize("function", [by_user_activity, by_item_popularity, coverage, missing_modality])
+def test_the_analysis_takes_a_run_a_path_or_several(places, toy, tmp_path, function):
+    run = mr.train("BPR", "toy", **{**places, "epochs": 1})
+    expected = function([run.directory])
+    found = mr.runs("toy", results=places["results_dir"])["directory"]
+    for runs in (run, run.directory, str(run.directory), [run], (str(run.directory),), iter([run]), found):
+        pd.testing.assert_frame_equal(function(runs), expected)
+    assert len(function([run, run.directory])) == 2 * len(expected)
+    for runs in (None, 5, True, [], [None], [5], {"a": 1}, b"a", [b"a"], "", "a\0", Other()):
+        with pytest.raises(ConfigError, match=r"^runs=.*expected .*a run, the directory of one|^runs=.*expected a path$"):
+            function(runs)
+    with pytest.raises(RunError, match="is no run's directory"):
+        function(tmp_path)
+    with pytest.raises(RunError, match="is no run's directory"):
+        function([run, "nowhere"])
+    (tmp_path / "elsewhere").mkdir()
+    toy.rename(tmp_path / "elsewhere" / "toy")
+    pd.testing.assert_frame_equal(function(mr.load_run(run.directory, data_path=tmp_path / "elsewhere")), expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        *((by_user_activity, name) for name in ("n_groups", "smallest")),
+        *((by_item_popularity, name) for name in ("k", "n_groups", "smallest")),
+        (coverage, "k"),
+    ],
+)
+def test_a_wrong_number_is_refused_by_the_analysis(function, argument):
+    for value in (0, -1, 0.5, "5", None, True, [5]):
+        with pytest.raises(ConfigError, match=f"^{argument}=.*; expected a whole number above 0"):
+            function("nowhere", **{argument: value})
+
+
+@pytest.mark.parametrize("shares", [None, "a", 2, [-0.1], [0.5, "a"], [float("nan")]])
+def test_a_wrong_share_is_refused_by_the_analysis(shares):
+    with pytest.raises(ConfigError, match=r"^shares=.*; expected a list of numbers from 0 to 1"):
+        missing_modality("nowhere", shares=shares)
 
 
 def test_a_model_without_vectors_has_scores(places):

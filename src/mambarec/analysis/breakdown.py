@@ -5,14 +5,15 @@ group, and begin with model, dataset, seed and run (its directory).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from mambarec.analysis.given import Runs, run_places
+from mambarec.base import arguments
 from mambarec.base.errors import RunError
 from mambarec.data.dataset import RecDataset
 from mambarec.running.trained import FinishedRun, open_run
@@ -49,14 +50,18 @@ def merged(groups: np.ndarray, sizes: Mapping[int, int], smallest: int = SMALLES
     return np.array([number_of[number] for number in groups.tolist()], dtype=np.int64)
 
 
-def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS, smallest: int = SMALLEST) -> pd.DataFrame:
+def by_user_activity(runs: Runs, n_groups: int = N_GROUPS, smallest: int = SMALLEST) -> pd.DataFrame:
     """Mean test metrics of the test users in quantiles of their number of training pairs.
+
+    runs: a Run, the directory of a finished run, or a list of these. RunError for any other directory, and for data that have
+    changed.
 
     A group with fewer than `smallest` users is merged with its neighbour. Columns beside the run's: group (1 has the fewest
     pairs), users, fewest, most (training pairs of a user), and each metric.
     """
+    n_groups, smallest = _whole("n_groups", n_groups), _whole("smallest", smallest)
     rows = []
-    for run in map(open_run, runs):
+    for run in _opened(runs):
         values = pd.DataFrame(run.per_user()).set_index("users")
         activity = np.bincount(run.dataset.users["train"], minlength=run.dataset.n_users)[values.index]
         groups = quantile_groups(activity, n_groups)
@@ -66,10 +71,10 @@ def by_user_activity(runs: Sequence[str | Path], n_groups: int = N_GROUPS, small
     return pd.DataFrame(rows)
 
 
-def by_item_popularity(
-    runs: Sequence[str | Path], k: int = 20, n_groups: int = N_GROUPS, smallest: int = SMALLEST
-) -> pd.DataFrame:
+def by_item_popularity(runs: Runs, k: int = 20, n_groups: int = N_GROUPS, smallest: int = SMALLEST) -> pd.DataFrame:
     """Test recall of the items in quantiles of their number of training pairs, cold items (none) apart as group 0.
+
+    runs: as in `by_user_activity`.
 
     A group that has relevant pairs of fewer than `smallest` users is merged with its neighbour. Cold items stay apart; with
     fewer such users their recall is NaN. A relevant test pair counts for the group of its item. Columns beside the run's:
@@ -77,8 +82,9 @@ def by_item_popularity(
     among the first k), users (who have such pairs), recall@k (the mean over these users of their hits in the group / their
     pairs in it; NaN without pairs) and share_of_lists (of all places in the lists, those that the group has).
     """
+    k, n_groups, smallest = _whole("k", k), _whole("n_groups", n_groups), _whole("smallest", smallest)
     rows = []
-    for run in map(open_run, runs):
+    for run in _opened(runs):
         dataset, lists = run.dataset, _lists(run, k)
         popularity = np.bincount(dataset.items["train"], minlength=dataset.n_items)
         groups = np.full(dataset.n_items, -1)
@@ -105,14 +111,17 @@ def by_item_popularity(
     return pd.DataFrame(rows)
 
 
-def coverage(runs: Sequence[str | Path], k: int = 20) -> pd.DataFrame:
+def coverage(runs: Runs, k: int = 20) -> pd.DataFrame:
     """How much of the catalogue the test users' lists of k show, and how evenly.
+
+    runs: as in `by_user_activity`. RunError where a run recorded shorter lists.
 
     Columns beside the run's: items, recommended (items in at least one list), coverage@k (their share), gini@k (of how often
     each item is in a list, items never shown included: 0 when all are equally often, towards 1 when few take all).
     """
+    k = _whole("k", k)
     rows = []
-    for run in map(open_run, runs):
+    for run in _opened(runs):
         _, topk = _lists(run, k)
         counts = np.bincount(topk[topk >= 0], minlength=run.dataset.n_items)[run.dataset.present_items]
         shown = int((counts > 0).sum())
@@ -125,6 +134,15 @@ def gini(counts: np.ndarray) -> float:
     """Gini coefficient of counts (N,) >= 0 whose sum is above 0: sum_i (2i - N - 1) x_i / (N sum x), x ascending, i from 1."""
     ascending, n = np.sort(counts), len(counts)
     return float(((2 * np.arange(1, n + 1) - n - 1) * ascending).sum() / (n * ascending.sum()))
+
+
+def _opened(runs: Runs) -> Iterator[FinishedRun]:
+    """The records of runs, one after the other."""
+    return (open_run(*place) for place in run_places(runs))
+
+
+def _whole(name: str, value: int) -> int:
+    return arguments.whole(name, value, 1)
 
 
 def _members(groups: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -16,7 +16,7 @@ reads no features is what it was, by construction, and is not computed.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mambarec.analysis.given import Runs, run_places
+from mambarec.base import arguments
 from mambarec.base.errors import RunError
 from mambarec.config.configurator import Config
 from mambarec.data.dataloader import EvalDataLoader
@@ -38,16 +40,19 @@ from mambarec.running.trained import Trained, best_state, build_model, load_stat
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def missing_modality(runs: Sequence[str | Path], shares: Sequence[float] = SHARES, seed: int = 0) -> pd.DataFrame:
+def missing_modality(runs: Runs, shares: Iterable[float] = SHARES, seed: int = 0) -> pd.DataFrame:
     """Test metrics as a share of the items loses one modality, for each modality that the data set declares.
+
+    runs: a Run, the directory of a finished run, or a list of these. RunError for any other directory, for data that have
+    changed, and for a model to which an item without features means nothing. shares: of the items, 0 to 1.
 
     The items are the first of one order drawn from `seed`, so a larger share includes a smaller one, and all runs and
     modalities on a data set lose the same. Columns: model, dataset, seed, run, modality, read (whether the run reads it; if
     not, the figures are the run's own), share, items (how many lose it), and each test metric.
     """
-    rows = []
-    for path in runs:
-        trained = load_trained(path)
+    seed, shares, rows = arguments.whole("seed", seed, 0), _checked(shares), []
+    for place in run_places(runs):
+        trained = load_trained(*place)
         order = np.random.default_rng(seed).permutation(trained.dataset.present_items)
         own = (trained.directory.result() or {})["test"]
         for modality in trained.dataset.feature_keys:
@@ -58,6 +63,14 @@ def missing_modality(runs: Sequence[str | Path], shares: Sequence[float] = SHARE
                 about = {"modality": modality, "read": read, "share": share, "items": len(missing)}
                 rows.append(trained.name | about | metrics)
     return pd.DataFrame(rows)
+
+
+def _checked(shares: Iterable[float]) -> list[float]:
+    """The shares; ConfigError where they are no numbers from 0 to 1."""
+    found = list(shares) if isinstance(shares, Iterable) else [shares]
+    if not all(isinstance(share, float | int | np.floating) and 0 <= share <= 1 for share in found):
+        raise arguments.refused("shares", shares, "a list of numbers from 0 to 1")
+    return found
 
 
 def metrics_without(trained: Trained, modality: str, missing: np.ndarray) -> dict[str, float]:
