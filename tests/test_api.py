@@ -1,7 +1,9 @@
 """The Python interface: the same runs and figures as the command line's, as objects that a notebook shows."""
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import mambarec as mr
 from mambarec.analysis.breakdown import by_item_popularity, by_user_activity, coverage
 from mambarec.analysis.missing import missing_modality
 from mambarec.base.errors import ConfigError, DataError, RunError, UserError
+from mambarec.cli import recommend
 from mambarec.cli.train import main
 from mambarec.experiments.trials import one_after_the_other
 
@@ -157,6 +160,21 @@ def test_a_model_without_vectors_has_scores(places):
         run.vectors()
 
 
+def test_unknown_users_and_reasons_differ_from_the_command_line_as_the_page_says(places, capsys):
+    run = mr.train("VBPR", "toy", **places)
+    words = ["--run", str(run.directory), "-k", "2", "--user", "1", "nobody", "--explain", "2"]
+    capsys.readouterr()
+    assert recommend.main(words) == 0
+    said = capsys.readouterr()
+    assert "no such users: nobody" in said.err
+    with pytest.raises(mr.DataError, match="there is no user 'nobody'"):
+        run.recommend(["1", "nobody"], k=2, reasons=2)
+    of_command = pd.read_csv(io.StringIO(said.out))
+    assert [*of_command] == [*run.recommend("1", k=2, reasons=2)] and "visual_seen_2" in of_command
+    page = (SRC.parent / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    assert "| `reasons=2` | `--explain 2` |" in page and "names and skips it" in page
+
+
 def test_runs_are_found_by_a_key_that_is_not_set(places):
     mr.train("BPR", "toy", **places)
     assert len(mr.runs("toy", results=places["results_dir"], clip_grad_norm=None)) == 1
@@ -190,6 +208,40 @@ def test_a_comparison_is_a_table_with_figures(places):
     assert len(table.runs) == 4 and mr.load_run(table.runs[0].directory).result == table.runs[0].result
     chosen = mr.load_run(model="VBPR", dataset="toy", seed=2, results=places["results_dir"])
     assert chosen.config["model"] == "VBPR" and chosen.config["seed"] == 2
+
+
+def test_a_table_is_drawn_as_a_bar_for_each_model(places):
+    pytest.importorskip("matplotlib", reason="the extra [report] is not installed")
+    table = mr.compare(["BPR", "VBPR"], "toy", seeds=[1, 2], **places)
+    for metric, figure in (("recall@20", table.plot()), ("ndcg@10", table.plot("NDCG@10", dataset="toy"))):
+        (axes,) = figure.axes
+        assert [one.get_text() for one in axes.get_yticklabels()] == table.to_frame()["model"].tolist()
+        bars, errors = axes.containers[1], axes.containers[0]
+        assert [bar.get_width() for bar in bars] == pytest.approx(table.to_frame()[metric].tolist())
+        (spread,) = errors[2]
+        lengths = [(segment[1][0] - segment[0][0]) / 2 for segment in spread.get_segments()]
+        assert lengths == pytest.approx(table.to_frame()[f"{metric} std"].tolist())
+        assert "toy, test, seeds 1, 2, mean and standard deviation" in figure.get_suptitle()
+        assert figure._repr_png_().startswith(b"\x89PNG") and type(figure) is type(table.runs[0].plot())
+    single = mr.compare(["BPR", "Pop"], "toy", seeds=1, **places).plot()
+    assert len(single.axes[0].containers) == 1 and single.get_suptitle().endswith("toy, test, seed 1")
+
+
+def test_a_table_draws_what_it_has(places, toy, known_toy, configs):
+    pytest.importorskip("matplotlib", reason="the extra [report] is not installed")
+    shutil.copytree(toy, toy.parent / "other")
+    (toy.parent / "other" / "toy.inter").rename(toy.parent / "other" / "other.inter")
+    (configs / "dataset" / "other.yaml").write_text(
+        (configs / "dataset" / "toy.yaml").read_text().replace("toy.inter", "other.inter")
+    )
+    table = mr.compare(["BPR", "VBPR"], ["toy", "other"], seeds=1, **places)
+    assert "other, test, seed 1" in table.plot(dataset="other").get_suptitle()
+    with pytest.raises(ConfigError, match=r"several data sets: give dataset=NAME, one of toy, other"):
+        table.plot()
+    for given in ({"dataset": "nothing"}, {"dataset": 5}, {"metric": "recall@7"}, {"metric": None}, {"metric": ["recall@20"]}):
+        (argument,) = given
+        with pytest.raises(ConfigError, match=f"^{argument}=.*; expected one"):
+            table.plot(**{"dataset": "toy", **given})
 
 
 def test_a_search_chooses_on_validation(places):

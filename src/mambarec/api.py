@@ -7,7 +7,6 @@ Every function raises a UserError, such as a ConfigError. Its message names the 
 import argparse
 import difflib
 import inspect
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, wraps
@@ -20,13 +19,14 @@ import pandas as pd
 import torch
 
 from mambarec.analysis.comparison import Comparison
+from mambarec.analysis.figures import new_figure
 from mambarec.analysis.frames import points_frame, runs_frame
+from mambarec.analysis.model_bars import model_bars
 from mambarec.analysis.tables import all_tables, rendered
 from mambarec.base import arguments
 from mambarec.base.bounded import first_line
 from mambarec.base.console import Parser
 from mambarec.base.errors import ConfigError, DataError, RunError, explained, told_as
-from mambarec.base.extras import optional
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
 from mambarec.base.places import RESULTS
@@ -202,18 +202,8 @@ class Run(Described):
 
     @_public()
     def plot(self):
-        """Draw the loss and the validation metric by epoch, as a matplotlib figure. ConfigError without matplotlib."""
-        drawing = optional("matplotlib.figure", "matplotlib", "report", "Run.plot() needs")
-
-        class Figure(drawing.Figure):
-            """A figure that a notebook shows as a picture, also where pyplot was not imported."""
-
-            def _repr_png_(self) -> bytes:
-                file = io.BytesIO()
-                self.savefig(file, format="png", dpi=100)
-                return file.getvalue()
-
-        figure = Figure(figsize=(7, 2.6), layout="constrained")
+        """Draw the loss and the validation metric by epoch, as a figure of matplotlib. ConfigError without matplotlib."""
+        figure = new_figure(2.6, 7, layout="constrained")
         curves = self.curves[["loss", self.valid_metric]].dropna(axis="columns", how="all")  # Pop and ItemKNN have no loss
         for axis, name in zip(figure.subplots(1, curves.shape[1], squeeze=False)[0], curves, strict=True):
             curve = curves[name].dropna()
@@ -267,6 +257,22 @@ class Table:
                 row[metric], row[f"{metric} std"] = entry.mean(metric), entry.deviation(metric)
             rows.append(row)
         return pd.DataFrame(rows)
+
+    @_public()
+    def plot(self, metric: str = "recall@20", dataset: str | None = None):
+        """Draw a test metric as a figure of matplotlib: a bar for each model, the mean over the seeds, with its deviation.
+
+        `dataset`: which one, if the table has several. ConfigError for another metric or data set, and without matplotlib.
+        """
+        metric, datasets = arguments.word("metric", metric).lower(), self.comparison.datasets
+        if dataset is None and len(datasets) > 1:
+            names = ", ".join(datasets)
+            raise ConfigError(f"the table has several data sets: give {option('dataset', 'NAME')}, one of {names}")
+        name = datasets[0] if dataset is None else arguments.one_of("dataset", dataset, datasets)
+        rows = self.comparison.column(name)
+        computed = [record.result["test"] for row in rows for record in row.records]
+        arguments.one_of("metric", metric, [one for one in computed[0] if all(one in others for others in computed)])
+        return model_bars(rows, metric, self.comparison.seeds[name]).figure
 
     @_public()
     def to_markdown(self) -> str:

@@ -24,6 +24,7 @@ from mambarec.base.extras import optional
 from mambarec.base.files import replacing, write_text
 
 WIDTH = 3.3  # inches, a column of a two-column paper
+_PIXELS = 700  # the width of a figure in a notebook
 DARK = "-dark"  # ends the name of the form for dark pages
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES = ("-", "--", "-.", ":")
@@ -386,12 +387,25 @@ def _entitled(figure: Any, title: str, about: str) -> Any:
     return figure
 
 
-def new_figure(height: float, width: float = WIDTH) -> Any:
-    """An empty figure; its size in inches."""
+def new_figure(height: float, width: float = WIDTH, **options: Any) -> Any:
+    """An empty figure; its size in inches. A notebook shows it as a picture, also where pyplot was not imported."""
+    return _figure_class()(figsize=(width, height), **options)
+
+
+@functools.cache
+def _figure_class() -> Any:
     matplotlib()
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height))
+    class Shown(Figure):
+        """A figure that a notebook shows _PIXELS wide."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=_PIXELS / self.get_figwidth())
+            return file.getvalue()
+
+    return Shown
 
 
 def _deviations(table: pd.DataFrame, column: str) -> pd.Series | None:
