@@ -395,9 +395,9 @@ def new_figure(height: float, width: float = WIDTH, **options: Any) -> Any:
 @functools.cache
 def _figure_class() -> Any:
     matplotlib()
-    from matplotlib.figure import Figure
+    from matplotlib import figure
 
-    class Shown(Figure):
+    class Figure(figure.Figure):
         """A figure that a notebook shows _PIXELS wide."""
 
         def _repr_png_(self) -> bytes:
@@ -405,7 +405,7 @@ def _figure_class() -> Any:
             self.savefig(file, format="png", dpi=_PIXELS / self.get_figwidth())
             return file.getvalue()
 
-    return Shown
+    return Figure
 
 
 def _deviations(table: pd.DataFrame, column: str) -> pd.Series | None:
