@@ -72,7 +72,7 @@ def test_users_without_training_pairs_are_left_out_of_all_or_said(call, make_run
         file.write("49\t0\t1.0\t0\t2\n")
     directory = make_run("BPR")
     status, _, err = call("--run", directory, "--all", "-k", 1, "--output", tmp_path / "lists.csv")
-    assert status == 0 and err == "48 recommendations for 48 users\n1 users without training pairs left out\n"
+    assert status == 0 and err == "48 recommendations for 48 users\n1 user without training pairs left out\n"
     (tmp_path / "ids.txt").write_text("0\n49\n")
     status, _, err = call("--run", directory, "--users", tmp_path / "ids.txt", "-k", 1)
     assert status == 0 and "1 of the users have no training pair: the model knows nothing of them" in err

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -454,6 +455,15 @@ def test_an_empty_yaml_sets_nothing(tmp_path):
     assert read_yaml(tmp_path / "empty.yaml") == {}
 
 
+def test_a_folder_without_a_yaml_is_named_with_the_lines_that_it_needs(configs, toy):
+    shutil.copytree(toy, toy.parent / "hand")
+    (toy.parent / "hand" / "toy.inter").rename(toy.parent / "hand" / "hand.inter")
+    lines = ["'inter_file_name: hand.inter'", "'vision_feature_file: image_feat.npy'", "'text_feature_file: text_feat.npy'"]
+    path = str(configs / "dataset" / "hand.yaml")
+    assert_error(lambda: Config("BPR", "hand", {"data_path": str(toy.parent)}), f"write {path} with the lines", *lines)
+    assert_error(lambda: Config("BPR", "hand"), "there is no data set 'hand'")  # in data/ there is no such folder
+
+
 def test_unknown_models_and_data_sets_list_what_there_is(configs):
     assert_error(lambda: Config("NoSuch", "toy"), "no model 'NoSuch'", "BPR", "LightGCN", "MambaRec")
     assert_error(lambda: Config("BPR", "nosuch"), "no data set 'nosuch'", "baby", "demo", "toy")
@@ -462,6 +472,23 @@ def test_unknown_models_and_data_sets_list_what_there_is(configs):
 
 
 # keys that nothing reads
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("vision_feature_fil: f.npy", "vision_feature_file"),
+        ("vision_feature: f.npy", "vision_feature_file"),
+        ("vision_feat: f.npy", "vision_feature_file"),
+        ("text_features_file: f.npy", "text_feature_file"),
+        ("smell_feature_fil: f.npy", "smell_feature_file"),
+    ],
+)
+@pytest.mark.parametrize("model", ["BPR", "VBPR"])
+def test_a_misspelt_key_of_features_is_an_error(given, add_lines, line, meant, model):
+    add_lines("dataset/toy.yaml", line)
+    expected = f"toy.yaml: {model} has no key '{line.partition(':')[0]}'; did you mean '{meant}'?"
+    assert_error(lambda: given(model=model), expected)
 
 
 def test_a_misspelt_key_of_a_models_yaml_is_an_error(given, add_lines):

@@ -185,7 +185,7 @@ def test_a_file_that_is_not_text_is_an_error(toy, make_config):
 
 
 def test_a_split_that_cannot_be_evaluated_at_all_is_an_error(read):
-    assert_error(lambda: read(table("0\t0\t0", "1\t0\t1", "0\t1\t2")), "toy.inter", "valid split", "1 users without training")
+    assert_error(lambda: read(table("0\t0\t0", "1\t0\t1", "0\t1\t2")), "toy.inter", "valid split", "1 user without training")
 
 
 def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
@@ -200,7 +200,7 @@ def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
 def test_a_run_that_is_older_than_this_rule_can_still_be_opened(read):
     dataset = read(table(*GOOD, "0\t1\t2"), of_finished_run=True)
     assert (0, 1) not in pairs(dataset, "test") and (0, 1) in pairs(dataset, "train")
-    assert dataset.notes == ["1 pairs of validation or test left out of evaluation: they are in training too"]
+    assert dataset.notes == ["1 pair of validation or test left out of evaluation, also in training"]
 
 
 # oddities that are handled and noted
@@ -226,7 +226,7 @@ def test_items_without_training_rows_stay_and_are_counted(read):
     assert dataset.present_items.tolist() == [0, 1, 2, 5] and dataset.absent_items.tolist() == [3, 4]
     assert dataset.notes == [
         "2 item numbers below the largest are in no split; they take no part",
-        "1 items without training pairs: never sampled as negatives, still ranked",
+        "1 item without training pairs: never sampled as negatives, still ranked",
     ]
     assert dataset.summary().startswith("toy: 2 users, 4 items")
     assert pairs(dataset, "test") == [(1, 1), (0, 5)]
@@ -323,9 +323,10 @@ def with_value(value: float) -> np.ndarray:
     [
         (np.ones((63, 3)), ["has 63 rows", "expected 64", "toy.inter", "itemID is 63"]),
         (np.ones((65, 3)), ["has 65 rows", "expected 64"]),
-        (with_value(np.nan), ["row 17", "NaN or Inf"]),
-        (with_value(np.inf), ["row 17", "NaN or Inf"]),
-        (with_value(-np.inf), ["row 17", "NaN or Inf"]),
+        (with_value(np.nan), ["NaN or Inf in 1 of 64 rows, the first is row 17"]),
+        (with_value(np.inf), ["NaN or Inf in 1 of 64 rows, the first is row 17"]),
+        (with_value(-np.inf), ["NaN or Inf in 1 of 64 rows, the first is row 17"]),
+        (np.where(np.eye(64, 3, -17), np.nan, 1), ["NaN or Inf in 3 of 64 rows, the first is row 17", "image_mask.npy"]),
         (with_value(1e38), ["row 17 holds 1e+38", "from -1e+15 to 1e+15", "Scale the features", "overflow"]),
         (np.full((64, 3), 2**25), ["row 0 holds 3.35544e+07", "1.67772e+07", "float32 rounds larger whole numbers"]),
         (np.full((64, 3), 1e-40), ["nothing above 1e-40", "Scale the features"]),

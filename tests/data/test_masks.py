@@ -154,6 +154,26 @@ def test_a_mask_that_is_none_is_refused(make_config, toy, content, message):
         RecDataset(make_config("MGCN")).features()
 
 
+@pytest.mark.parametrize("name", ["visual_mask.npy", "vision_mask.npy", "images_mask.npy"])
+def test_a_mask_that_no_feature_file_goes_with_is_refused_before_a_training(make_config, toy, name):
+    np.save(toy / name, EVEN)
+    with pytest.raises(DataError, match=f"{name} goes with no feature file of toy.yaml.*image_mask.npy for image_feat.npy"):
+        run(make_config("VBPR"))
+    RecDataset(make_config("BPR")).check_features()  # reads no features, and so no mask
+
+
+def test_a_mask_is_named_after_any_feature_file(make_config, toy, configs):
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\naudio_feature_file: wav2vec.npy\n")
+    (toy / "image_feat.npy").rename(toy / "wav2vec.npy")
+    np.save(toy / "audio_mask.npy", EVEN)
+    with pytest.raises(DataError, match=r"audio_mask.npy goes with no .*wav2vec_mask.npy for wav2vec.npy"):
+        RecDataset(make_config("VBPR")).check_features()
+    (toy / "audio_mask.npy").rename(toy / "wav2vec_mask.npy")
+    dataset = RecDataset(make_config("VBPR"))
+    dataset.check_features()
+    assert (dataset.masks()["audio"] == EVEN).all()
+
+
 def test_settings_that_mean_nothing_are_refused(make_config):
     with pytest.raises(ConfigError, match="name the modality"):
         RecDataset(make_config("MGCN", missing_share=0.5)).features()

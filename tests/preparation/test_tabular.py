@@ -471,9 +471,9 @@ def test_check_lists_all_that_is_wrong(call, toy, configs, tmp_path, capsys):
     status, out = check()
     assert status == 1 and out.count("wrong: ") == 4 and "4 problems" in out
     for phrase in (
-        "row 0 holds NaN or Inf",
+        "NaN or Inf in 1 of 64 rows, the first is row 0",
         "has 63 rows; expected 64",
-        "u_id_mapping.csv has 1 rows",
+        "u_id_mapping.csv has 1 row",
         "'same' is there twice",
     ):
         assert phrase in out
@@ -500,6 +500,35 @@ def test_check_reads_interactions_as_a_training_does(toy, check_toy, encoding):
     (toy / "toy.inter").write_bytes(text.encode(encoding))
     status, out = check_toy()
     assert status == 0 and "381 / 48 / 48" in out and "nothing is wrong" in out
+
+
+def test_check_names_what_the_yaml_does_not_name(toy, check_toy, configs):
+    yaml_file = configs / "dataset" / "toy.yaml"
+    yaml_file.write_text("inter_file_name: toy.inter\ntext_feature_file: text_feat.npy\ntaste: 3\n")
+    np.save(toy / "image_mask.npy", np.arange(64) > 2)  # goes with image_feat.npy
+    status, out = check_toy()
+    assert status == 0 and "there are 2 warnings" in out
+    assert "image_feat.npy and image_mask.npy (64 x 24) is not read, since toy.yaml does not name it" in out
+    assert "add the line 'vision_feature_file: image_feat.npy'" in out
+    assert "WARNING: toy.yaml has the key 'taste', which no model of this program reads" in out
+    yaml_file.write_text("inter_file_name: toy.inter\nvision_feature_file: clip.npy\ntext_feature_file: text_feat.npy\n")
+    (toy / "image_feat.npy").rename(toy / "clip.npy")
+    np.save(toy / "image_feat.npy", np.load(toy / "clip.npy"))
+    status, out = check_toy()
+    assert status == 0 and "is not read: the visual features that toy.yaml names are clip.npy" in out
+    (toy / "image_feat.npy").unlink()
+    status, out = check_toy()  # now no feature file goes with the mask
+    assert status == 1 and "image_mask.npy goes with no feature file of toy.yaml" in out
+    assert "clip_mask.npy for clip.npy and text_mask.npy for text_feat.npy" in out
+    yaml_file.write_text("inter_file_name: toy.inter\nvision_feature: clip.npy\n")
+    status, out = check_toy()
+    assert status == 1 and "did you mean 'vision_feature_file'?" in out
+
+
+def test_a_model_that_reads_features_names_those_that_the_yaml_does_not_name(toy, configs, make_config):
+    (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
+    with pytest.raises(DataError, match=r"does not name: add the line 'vision_feature_file: image_feat.npy' and the line"):
+        RecDataset(make_config("VBPR")).check_features()
 
 
 def test_check_warns_where_a_training_does(toy, check_toy):

@@ -172,7 +172,7 @@ def defect(place, toy, kind):
     ("kind", "message"),
     [
         ("width", "image_feat.npy is 23 wide, and the run was trained on features 24 wide: they are of another encoder"),
-        ("rows", "image_feat.npy has 1 rows; expected 2, one per row of items.csv"),
+        ("rows", "image_feat.npy has 1 row; expected 2, one per row of items.csv"),
         ("nan", "row 1 holds NaN or Inf"),
         ("pickle", "pickled objects, which are never loaded"),
         ("cut", "is not as long as its head says"),

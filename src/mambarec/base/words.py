@@ -51,8 +51,8 @@ def _number(text: str, most: float, expected: str) -> float:
 
 
 def count(number: int, thing: str) -> str:
-    """'1 seed', '3 seeds'."""
-    return f"{number} {thing}{'s' * (number != 1)}"
+    """'1 seed', '3 seeds', '1,000 seeds'."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

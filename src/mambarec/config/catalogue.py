@@ -17,9 +17,10 @@ from typing import Any
 from mambarec.base.contract import contract
 from mambarec.base.errors import ConfigError, ModelError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, HOME, MODELS, at_home, shown
+from mambarec.base.places import ANCHOR, CHECKOUT, CONFIGS, DATA, HOME, MODELS, at_home, shown
 from mambarec.base.settings import Settings
-from mambarec.base.words import command, is_python, option
+from mambarec.base.words import command, is_python, listed, option
+from mambarec.config.data_folder import yaml_lines
 from mambarec.config.keys import MirrorGradientSettings, RunSettings
 from mambarec.config.yaml_files import read_yaml
 
@@ -150,8 +151,20 @@ def _imported(file: Path) -> list[str]:
     return [name.partition(".")[0] for name in files]
 
 
-def find_dataset(name: str) -> str:
-    """The name of a data set as its YAML spells it; ConfigError where there is none of this name."""
+def find_dataset(name: str, data: Path = DATA) -> str:
+    """The name of a data set as its YAML spells it; ConfigError where there is none of this name.
+
+    data: the folder of all data sets. One that lies there without a YAML is named with the YAML that it needs.
+    """
+    known = [one.lower() for one in available_datasets()]
+    lines = yaml_lines(data / name) if re.fullmatch(r"\w[\w.-]*", name) and name.lower() not in known else []
+    if lines:
+        path = shown(dataset_folders()[0] / f"{name}.yaml")
+        quoted = [f"'{line}'" for line in lines]
+        raise ConfigError(
+            f"the data set '{name}' has a folder, {shown(data / name)}, and no YAML: write {path} with the "
+            f"line{'s' * (len(lines) > 1)} {listed(quoted)}"
+        )
     return _spelled(name, available_datasets(), "data set", dataset_folders())
 
 

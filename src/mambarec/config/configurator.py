@@ -21,7 +21,7 @@ import torch
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.files import real
-from mambarec.base.places import ANCHOR, at_home
+from mambarec.base.places import ANCHOR, DATA, at_home
 from mambarec.base.settings import Settings, checked, later, like, only_with, takes_list
 from mambarec.base.words import command, decimal_hint, is_python, option
 from mambarec.config.catalogue import (
@@ -46,7 +46,9 @@ from mambarec.config.keys import (
     FeatureFileSettings,
     MirrorGradientSettings,
     RunSettings,
+    is_feature_line,
     keys_with,
+    likely_feature_keys,
     nearest_key,
 )
 from mambarec.config.yaml_files import parse_value, read_yaml
@@ -91,7 +93,8 @@ class Config(Mapping):
         _check_settable(overrides)
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
-        dataset = find_dataset(dataset)
+        data = overrides.get("data_path")
+        dataset = find_dataset(dataset, real(Path.cwd() / at_home(data)) if isinstance(data, str) else DATA)
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
         self._read: set[str] = set()
@@ -319,8 +322,9 @@ class Config(Mapping):
             if self._field(key) or key in IGNORED_OF_MMREC:
                 continue
             is_own = name == f"{model}.yaml"
-            near = nearest_key(key, itertools.chain(*(one.model_fields for one in self._schemas)), 0.8)
-            if is_own or (near and not keys_owners(key, folder)):
+            known = itertools.chain(*(one.model_fields for one in self._schemas), likely_feature_keys(key))
+            is_misspelt = nearest_key(key, known, 0.8) or is_feature_line(key, content[key])
+            if is_own or (is_misspelt and not keys_owners(key, folder)):
                 raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")
 
     def _usable(self, key: str, values: list, default: Any, source: str) -> list:
@@ -374,7 +378,8 @@ class Config(Mapping):
         if owners := keys_owners(key, folder):
             return f"{model} has no key '{key}'; it is a key of {owners}"
         classes = self._schemas[1:] if self._values else self._schemas  # a model's YAML is looked through before any is merged
-        known = sorted({*self._values, *self.axes, *itertools.chain(*(one.model_fields for one in classes))})
+        declared = itertools.chain(*(one.model_fields for one in classes))
+        known = sorted({*self._values, *self.axes, *declared, *likely_feature_keys(key)})
         if is_given:
             known = [name for name in known if name not in _OF_YAMLS | _OF_PROGRAM]
         near = nearest_key(key, known)

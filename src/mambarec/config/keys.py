@@ -48,8 +48,9 @@ class RunSettings(Settings):
     filter_out_cod_start_users: bool = key("Leave users without training rows out of evaluation.", roles="data identity")
     is_multimodal_model: bool = key("false: the model reads no item features.", roles="features identity")
     missing: Literal["mean", "zero", "neighbours"] = key(
-        "What stands in for the features of items without a modality (<modality>_mask.npy): the mean row, zeros, or what their "
-        "neighbours pass on over the training pairs.",
+        "What stands in for the features of items without a modality: the mean row, zeros, or what their neighbours pass on "
+        "over the training pairs. A mask says which items these are. The mask of image_feat.npy is image_mask.npy; of clip.npy "
+        "it is clip_mask.npy. The name comes from the feature file, not from the modality.",
         later="mean",
         roles="features",
     )
@@ -223,6 +224,17 @@ def modality_of(key: str) -> str | None:
     if name in ("", key):
         return None
     return "visual" if name == "vision" else name
+
+
+def likely_feature_keys(key: str) -> list[str]:
+    """The keys of features that a misspelt key such as vision_feature may stand for; none if it is not about features."""
+    words = ["vision", "text", "audio", key.partition("_")[0]]
+    return [f"{word}{_FEATURE_SUFFIX}" for word in words] if "feat" in key.lower() else []
+
+
+def is_feature_line(key: str, value: Any) -> bool:
+    """Whether a line such as 'vision_feat: image_feat.npy' is meant to name features, by a key that names none."""
+    return "feat" in key.lower() and str(value).endswith(".npy") and modality_of(key) is None
 
 
 def nearest_key(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

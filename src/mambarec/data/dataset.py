@@ -19,12 +19,13 @@ from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import file_digest
 from mambarec.base.places import MODELS
-from mambarec.base.words import command, option
+from mambarec.base.words import command, count, listed, option
 from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
+from mambarec.config.data_folder import feature_arrays, feature_line
 from mambarec.config.keys import modality_of
 from mambarec.data.interactions import SPLITS, read_interactions, sentences_on_shared_pairs
-from mambarec.data.missing import drawn_missing, mask_file, read_mask, with_stand_ins
+from mambarec.data.missing import drawn_missing, mask_file, read_mask, stray_masks, with_stand_ins
 
 # The largest numbers in features, by the kind of their type: floats whose squares float32 can add up, and exact integers.
 _LARGEST = {"f": 1e15, "i": 2.0**24, "u": 2.0**24}
@@ -160,11 +161,20 @@ class RecDataset:
             key = "end2end" if self.config["end2end"] else "is_multimodal_model"
             raise ConfigError(f"{key}={self.config[key]} takes the item features away, and the model reads them; leave it out")
         if "modalities" in self.config and reads_some and not self.modalities:
+            there = [feature_line(path.name) for path in feature_arrays(self.folder)]
+            how = f"{self._source('text')}; {self._source('visual')}"
+            how = f"{self.folder} has some that {self.name}.yaml does not name: add {listed(there)}" if there else how
             raise DataError(
-                f"the model reads item features, and the data set {self.name} has none. {self._source('text')}; "
-                f"{self._source('visual')}. Models without features, such as BPR and LightGCN, need none"
+                f"the model reads item features, and the data set {self.name} has none. {how}. Models without features, such "
+                "as BPR and LightGCN, need none"
             )
         self._check_feature_files()
+        if self.modalities and (stray := self.stray_masks()):
+            raise DataError("\n".join(stray))
+
+    def stray_masks(self) -> list[str]:
+        """A sentence for each mask in the folder that no feature file goes with, so that no run would read it."""
+        return stray_masks(self.folder, self.feature_files.values(), f"{self.name}.yaml")
 
     def _check_feature_files(self) -> None:
         missing = [modality for modality in self.modalities if not self.feature_files[modality].exists()]
@@ -231,9 +241,8 @@ class RecDataset:
             if not mask.any():
                 raise ConfigError(f"missing_share={share} leaves no item with {modality}; use less, or leave the modality out")
         for name, mask in masks.items():
-            self._note(
-                int((~mask[self.present_items]).sum()), f"items without {name}; {self.config['missing'] or 'mean'} stands in"
-            )
+            stands_in = self.config["missing"] or "mean"
+            self._note(int((~mask[self.present_items]).sum()), "item", f"without {name}; {stands_in} stands in")
         return {name: mask for name, mask in masks.items() if not mask[self.present_items].all()}
 
     def _mask_files(self, modalities: Iterable[str]) -> dict[str, Path]:
@@ -285,18 +294,18 @@ class RecDataset:
         if (pairs[1:] == pairs[:-1]).any() and not of_finished_run:
             raise DataError("\n".join(sentences_on_shared_pairs(self.path, users, items, labels)))
         first.sort()
-        self._note(len(keys) - len(first), "repeated pairs collapsed")
+        self._note(len(keys) - len(first), "repeated pair", "collapsed")
         users, items, labels, keys = users[first], items[first], labels[first], keys[first]
 
         train = labels == 0
         leaked = ~train & np.isin(keys, keys[train])
-        self._note(leaked.sum(), "pairs of validation or test left out of evaluation: they are in training too")
+        self._note(int(leaked.sum()), "pair", "of validation or test left out of evaluation, also in training")
         trained_users = np.zeros(self.n_users, dtype=bool)
         trained_users[users[train]] = True
         cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])
-        self._note(len(np.unique(users[cold])), "users without training pairs left out of evaluation")
+        self._note(len(np.unique(users[cold])), "user", "without training pairs left out of evaluation")
         self.n_cold_items = len(self.present_items) - len(np.unique(items[train]))
-        self._note(self.n_cold_items, "items without training pairs: never sampled as negatives, still ranked")
+        self._note(self.n_cold_items, "item", "without training pairs: never sampled as negatives, still ranked")
 
         split_users, split_items = {}, {}
         for label, split in enumerate(SPLITS):
@@ -317,11 +326,12 @@ class RecDataset:
             if present[0] == 1 and len(present) == size - 1:
                 self.notes.append(f"{kind}s are numbered from 1; number 0 takes no part")
             else:
-                self._note(size - len(present), f"{kind} numbers below the largest are in no split; they take no part")
+                text = "is in no split; it takes no part" if size - len(present) == 1 else "are in no split; they take no part"
+                self._note(size - len(present), f"{kind} number", f"below the largest {text}")
 
-    def _note(self, count: int, text: str) -> None:
-        if count:
-            self.notes.append(f"{count:,} {text}")
+    def _note(self, number: int, thing: str, text: str) -> None:
+        if number:
+            self.notes.append(f"{count(number, thing)} {text}")
 
     def _read_feature(self, path: Path) -> np.ndarray:
         table = self._open_feature(path, mmap_mode="c")
@@ -330,8 +340,13 @@ class RecDataset:
             bad = ~(largest <= _LARGEST[table.dtype.kind])
             if bad.any():
                 row = int(bad.argmax())
-                if not np.isfinite(table[row]).all():
-                    raise DataError(f"{path}: row {row} holds NaN or Inf; replace it, by the mean row for instance")
+                if (broken := ~np.isfinite(largest)).any():
+                    rows = f"{broken.sum():,} of {count(len(table), 'row')}"
+                    raise DataError(
+                        f"{path}: NaN or Inf in {rows}, the first is row {int(broken.argmax())}. Write numbers there. If "
+                        f"these items have no such features, write zeros, and declare the items by {mask_file(path).name}, a "
+                        "bool array that is false at them; the key 'missing' says what stands in"
+                    )
                 value = table[row][np.abs(table[row].astype(np.float64)).argmax()]
                 raise DataError(
                     f"{path}: row {row} holds {value:g}; expected numbers from {-_LARGEST[table.dtype.kind]:g} to "
@@ -369,7 +384,7 @@ class RecDataset:
             raise DataError(f"{path} cannot be read: {error}") from None
         if len(table) != self.n_items:
             raise DataError(
-                f"{path} has {len(table)} rows; expected {self.n_items}, one per item of {self.path.name} (its largest "
-                f"{self.iid_field} is {self.n_items - 1})"
+                f"{path} has {count(len(table), 'row')}; expected {self.n_items}, one per item of {self.path.name} (its "
+                f"largest {self.iid_field} is {self.n_items - 1})"
             )
         return table

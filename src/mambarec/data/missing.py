@@ -1,10 +1,12 @@
 """Items that lack a modality: which they are, and what stands in for their features.
 
-A data set says which by `<modality>_mask.npy` beside `<modality>_feat.npy`, bool (I,), true where the row is the item's own.
+A data set says which by a mask beside the feature file, bool (I,), true where the row is the item's own. It is named after this
+file: image_mask.npy for image_feat.npy, clip_mask.npy for clip.npy.
 `missing_modality` and `missing_share` let a share of the items lack a modality besides, drawn from `missing_seed`, so that what
 it costs can be measured. I items, D width.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import scipy.sparse as sp
 
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError
+from mambarec.base.words import listed
+from mambarec.config.data_folder import MASK
 
 _ROUNDS = 20  # of the propagation; far items add little more
 
@@ -19,6 +23,20 @@ _ROUNDS = 20  # of the propagation; far items add little more
 def mask_file(features: Path) -> Path:
     """image_feat.npy -> image_mask.npy."""
     return features.with_name(f"{features.stem.removesuffix('_feat')}_mask.npy")
+
+
+def stray_masks(folder: Path, features: Iterable[Path], yaml: str) -> list[str]:
+    """A sentence for each mask in a folder that is named after no feature file, of the YAML or of the folder."""
+    declared = list(features)
+    there = [path for path in folder.glob("*.npy") if not path.name.endswith(MASK)]
+    known = {*declared, *map(mask_file, [*declared, *there])}
+    names = listed([f"{mask_file(path).name} for {path.name}" for path in declared])
+    named = f"A mask is named after its feature file, not after the modality: {names}. Rename it, or remove it"
+    return [
+        f"{path} goes with no feature file of {yaml}, so it would not be read. {named if declared else 'Remove it'}"
+        for path in sorted(folder.glob(f"[!.]*{MASK}"))
+        if path not in known
+    ]
 
 
 def read_mask(path: Path, n_items: int, may_be_empty: bool = False) -> np.ndarray:

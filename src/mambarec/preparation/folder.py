@@ -18,6 +18,7 @@ from mambarec.base.files import replacing_folder, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
 from mambarec.base.words import command, option
+from mambarec.config.data_folder import FEATURES
 from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.preparation.engine import Engine, quoted
@@ -91,13 +92,6 @@ def _copy(engine: Engine, query: str, path: Path, delimiter: str) -> None:
 
 def write_report(folder: Path, report: Report) -> None:
     write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
-
-
-FEATURES = {
-    "image": ("vision_feature_file", "image_feat.npy"),
-    "text": ("text_feature_file", "text_feat.npy"),
-    "audio": ("audio_feature_file", "audio_feat.npy"),
-}
 
 
 # What a YAML says of the columns of a file; a file that is written here has those of overall.yaml.

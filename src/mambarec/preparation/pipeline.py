@@ -152,7 +152,8 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
             has_images = bool(dump.vectors or options.images or known.get("image"))
             kinds = ["image"] * has_images + ["text"] * bool(known["text"])
             n_items = engine.value("SELECT count(*) FROM items")
-            report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
+            if dump.about:
+                report.notes += [f"items with {column}: {count:,} of {n_items:,}" for column, count in known.items()]
             if dump.vectors:
                 dump.vectors(engine, report, temporary)
         shutil.rmtree(spill, ignore_errors=True)

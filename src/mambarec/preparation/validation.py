@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from mambarec.base.console import show
 from mambarec.base.errors import DataError, UserError
 from mambarec.base.words import count
+from mambarec.config.catalogue import config_file, keys_owners
 from mambarec.config.configurator import Config
+from mambarec.config.data_folder import feature_arrays, feature_key, feature_line
+from mambarec.config.keys import IGNORED_OF_MMREC, RunSettings, modality_of
+from mambarec.config.yaml_files import read_yaml
 from mambarec.data.dataloader import EvalDataLoader, TrainDataLoader
 from mambarec.data.dataset import RecDataset
 from mambarec.data.id_maps import numbers_items, read_id_map
@@ -93,6 +97,9 @@ def check(name: str, data_path: Path) -> Findings:
         with findings.collecting():
             _negatives(dataset.config, dataset)
         findings.warnings += topk_warnings(dataset.config, dataset)
+        findings.problems += dataset.stray_masks()
+        _undeclared(dataset, findings)
+        _keys(dataset, findings)
         for modality in dataset.feature_files:
             with findings.collecting():
                 _features(dataset, modality, findings)
@@ -171,11 +178,39 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     findings.notes += [note for note in one.notes if note not in findings.notes]
     findings.warnings += feature_warnings({modality: torch.from_numpy(table)})
     zero = sum(int((~table[start : start + _BLOCK].any(axis=1)).sum()) for start in range(0, len(table), _BLOCK))
-    text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {zero:,} rows of zeros"
+    text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {count(zero, 'row')} of zeros"
     if mask_file(path).exists() and mask_file(path) != path:
         mask = read_mask(mask_file(path), dataset.n_items)
-        text += f", {np.count_nonzero(~mask):,} rows that stand in for missing ones"
+        text += f", {count(int((~mask).sum()), 'row')} of items without the modality"
     findings.figures[modality] = text
+
+
+def _undeclared(dataset: RecDataset, findings: Findings) -> None:
+    """Name the files that may hold features and that the YAML does not name: a warning where it names no others instead."""
+    yaml, declared = f"{dataset.name}.yaml", dataset.feature_files
+    for path, (rows, width) in feature_arrays(dataset.folder).items():
+        if path in declared.values():
+            continue
+        key = feature_key(path.name)
+        if key is None and rows != dataset.n_items:
+            continue  # it may be anything
+        mask = f" and {mask_file(path).name}" if mask_file(path).exists() else ""
+        text = f"{path}{mask} ({rows:,} x {width:,})"
+        if other := declared.get(modality_of(key) or "") if key else None:
+            findings.notes.append(f"{text} is not read: the {modality_of(key)} features that {yaml} names are {other.name}")
+        elif key or not declared:
+            findings.warnings.append(f"{text} is not read, since {yaml} does not name it; add {feature_line(path.name)}")
+        else:
+            findings.notes.append(f"{text} is not read, since {yaml} does not name it")
+
+
+def _keys(dataset: RecDataset, findings: Findings) -> None:
+    """Warn of the keys of the data set's YAML that no model here reads. One that looks like another key is an error before."""
+    path = config_file(f"dataset/{dataset.name}.yaml")
+    for key in read_yaml(path) if path else ():
+        is_known = key in RunSettings.model_fields or key in IGNORED_OF_MMREC or modality_of(key)
+        if not is_known and not keys_owners(key):
+            findings.warnings.append(f"{dataset.name}.yaml has the key '{key}', which no model of this program reads")
 
 
 def _with_one(dataset: RecDataset, modality: str) -> RecDataset:
@@ -196,7 +231,8 @@ def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
     columns = [column for column in frame if numbers_items(frame[column], size, present)]
     if not columns:
         raise DataError(
-            f"{path} has {len(frame):,} rows; expected one for each of the {size:,} {kind}s, with the numbers 0 … {size - 1}"
+            f"{path} has {count(len(frame), 'row')}; expected one for each of {count(size, kind)}, with the numbers 0 … "
+            f"{size - 1}"
         )
     if path.name == ITEMS and "original_id" not in frame:
         return

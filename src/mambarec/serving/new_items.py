@@ -1,8 +1,8 @@
 """Items that arrived after training, recommended from their features by a finished run, beside the items it was trained on.
 
 A folder of new items holds `items.csv`, whose column `original_id` names them, and the feature files of the data set under the
-same names, a row per item; a `<modality>_mask.npy` beside them, bool (N,), is false at items without the modality. `prepare.py
-items` makes such a folder. The model says what vector a new item gets (`for_new_items`); a model whose scores are no inner
+same names, a row per item; a mask beside one of them, bool (N,), is false at items without the modality. `prepare.py items`
+makes such a folder. The model says what vector a new item gets (`for_new_items`); a model whose scores are no inner
 products of vectors gives it the mean of its neighbours' scores, with the weights of nn.new_items.
 
 Items and users pass through in blocks: what is computed of the items lies in a temporary file, so memory does not grow.
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
-from mambarec.base.words import command
+from mambarec.base.words import command, count
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
-from mambarec.data.missing import mask_file, read_mask
+from mambarec.data.missing import mask_file, read_mask, stray_masks
 from mambarec.evaluation.topk_evaluator import best_items, masked_scores, representations_once
 from mambarec.nn.new_items import NEIGHBOURS, Links, TrainingItems
 from mambarec.running.trained import Trained
@@ -52,6 +52,9 @@ class Arrivals:
         self._id_width, self._n = self._read_ids()
         self.known, self.tables = training_items(trained)
         _check_encoders(trained.dataset.folder, folder)
+        names = [folder / path.name for path in trained.dataset.feature_files.values()]
+        if stray := stray_masks(folder, names, f"{trained.dataset.name}.yaml"):
+            raise DataError(stray[0])
         self._files = {m: _Rows(self._file(m), len(self), table.shape[1]) for m, table in self.tables.items()}
         self._masks = {m: mask for m in self.tables if (mask := self._mask(m)) is not None}
         if len(self._masks) == len(self.tables):
@@ -305,7 +308,7 @@ class _Rows:
         if len(self.shape) != 2 or self.dtype.kind not in "fiu" or fortran:
             raise DataError(f"{path}: expected a two-dimensional array of numbers, row by row, found {self.dtype} {self.shape}")
         if self.shape[0] != n:
-            raise DataError(f"{path} has {self.shape[0]:,} rows; expected {n:,}, one per row of {ITEMS}")
+            raise DataError(f"{path} has {count(self.shape[0], 'row')}; expected {n:,}, one per row of {ITEMS}")
         if self.shape[1] != width:
             raise DataError(
                 f"{path} is {self.shape[1]} wide, and the run was trained on features {width} wide: they are of another encoder"
