@@ -17,6 +17,7 @@ def test_items_come_in_the_order_of_their_numbers(tmp_path):
     ("content", "message"),
     [
         ("item_id,original_id\n0,a\n", "has no column 'text'; it has: item_id, original_id"),
+        ("item_id\toriginal_id\ttext\n0\ta\tx\n", r"has '\\t' between its columns; separate them by commas"),
         ("item_id,original_id,text\n", "no rows"),
         ("item_id,original_id,text\n0,a,x\n2,b,x\n", r"row 2: item_id is '2'; expected each of 0 … 1 once"),
         ("item_id,original_id,text\n0,a,x\n0,b,x\n", r"row 2: item_id is '0'"),

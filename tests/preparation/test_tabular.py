@@ -446,6 +446,29 @@ def test_columns_that_seem_swapped_are_noted(call, visits, tmp_path):
     assert status == 0 and "swap them" not in out and "looks like data" not in out
 
 
+@pytest.mark.parametrize(("separator", "named"), [(" ", "blanks"), ("  ", "blanks"), ("^", "'^'"), (":", "':'"), ("~", "'~'")])
+def test_a_separator_that_is_not_known_is_named(call, tmp_path, separator, named):
+    rows = [separator.join((f"u{n % 7}", f"i{n % 5}", "3")) for n in range(40)]
+    path, header = tmp_path / "log.csv", separator.join(("user_id", "item_id", "rating"))
+    path.write_text("\n".join([header, *rows]) + "\n")
+    words = ["table", "--interactions", path, "--user-column", "user_id", "--item-column", "item_id"]
+    status, _, err = call(*words)
+    assert status == 2 and f"log.csv has one column, {header!r}: its fields are separated by {named}. Separate them by" in err
+    path.write_text("\n".join(rows) + "\n")
+    status, _, err = call(*words, "--columns", "user_id,item_id,rating")
+    assert status == 2 and "too few fields" in err and "If the fields have another separator, write a comma, a tab" in err
+
+
+def test_binary_files_are_no_table(call, tmp_path):
+    words = ["--user-column", "user_id", "--item-column", "item_id"]
+    np.save(tmp_path / "log.npy", np.zeros((20, 3)))
+    status, _, err = call("table", "--interactions", tmp_path / "log.npy", *words)
+    assert status == 2 and "log.npy is an array of NumPy. This command reads text and Parquet" in err
+    (tmp_path / "log.csv").write_bytes(np.random.default_rng(0).bytes(5000))
+    status, _, err = call("table", "--interactions", tmp_path / "log.csv", *words)
+    assert status == 2 and "log.csv is no table: it holds binary data" in err
+
+
 def test_a_gz_table_that_is_cut_short_is_an_error(call, visits, tmp_path):
     path = tmp_path / "cut.csv.gz"
     whole = gzip.compress((tmp_path / "visits.csv").read_bytes() * 200)

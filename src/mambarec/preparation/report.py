@@ -13,6 +13,7 @@ NO_DATE = "time is neither a number nor a date"  # a reason
 LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
 _DECIMAL_COMMA = re.compile(r"\b\d+,\d+\b")
+_SEPARATORS = "If the fields have another separator, write a comma, a tab, a semicolon, | or :: between them"
 _LINES = 5  # line numbers that are shown for each reason
 
 
@@ -98,6 +99,7 @@ class Source:
                 "not UTF-8" in self.refused
             )
             hint += ". Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00" * (NO_DATE in self.refused)
+            hint += f". {_SEPARATORS}" * (not self.rows and list(self.refused) == ["too few fields"])
             hint += ". Put fields that contain the separator between quotes" * ("too many fields" in self.refused)
             raise DataError(
                 f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}), "

@@ -1,5 +1,6 @@
 """The items of a prepared data set, as items.csv lists them: number, original id, text, and where the picture is."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,8 @@ def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
         )
     frame = read_table(path, ",")
     missing = [name for name in ("item_id", "original_id", column) if name is not None and name not in frame]
+    if missing and len(frame.columns) == 1 and (other := re.search(r"item_id\"?([\t;|])", frame.columns[0])):
+        raise DataError(f"{path} has {other[1]!r} between its columns; separate them by commas")
     if missing:
         raise DataError(f"{path} has no column '{missing[0]}'; it has: {', '.join(frame.columns)}")
     if frame.empty:

@@ -34,8 +34,12 @@ _OTHERS = {
     b"\xfd7zXZ": "compressed by xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"SQLite format 3": "a database of SQLite",
+    b"\x93NUMPY": "an array of NumPy",
 }
+_NO_TEXT = bytes({*range(32), 127} - {*b"\t\n\v\f\r\x01\x02\x1c\x1d\x1e\x1f"})  # no separators of any program either
+_NO_TEXT_SHARE, _NO_TEXT_LEAST = 0.02, 4  # from which on a file is no text
 _JSON = re.compile(r"\s*(\[\s*)?\{\s*[\"'][^\"']*[\"']\s*:")
+_NAMED = {" ": "blanks", ",": "commas", "\t": "tabs", ";": "semicolons"}
 _SAID = re.compile(rf"\"?sep=([{SEPARATORS}])\"?", re.IGNORECASE)  # the first line that some programs write for Excel
 _ABOVE = 20  # lines among which the header may stand below a title
 _BLOCK = 1 << 22
@@ -82,11 +86,14 @@ class Row(NamedTuple):
 
 
 def check_is_table(path: Path) -> None:
-    """DataError, which says what to do, for a file that holds JSON, an archive or a workbook."""
+    """DataError, which says what to do, for a file that holds JSON, an archive or a workbook, or is no text at all."""
     head = _head(path)
     kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), None)
     if kind:
         raise DataError(f"{path} is {kind}. This command reads text and Parquet; save the table as CSV")
+    n_no_text = len(head) - len(head.translate(None, _NO_TEXT)) if encoding_of(head) == "utf-8" else 0
+    if n_no_text >= max(_NO_TEXT_LEAST, _NO_TEXT_SHARE * len(head)):
+        raise DataError(f"{path} is no table: it holds binary data. This command reads text and Parquet; save the table as CSV")
     if found := _JSON.match(head.decode(encoding_of(head), "replace").removeprefix("\ufeff")):
         lines = "" if found[1] else ", lines=True"
         raise DataError(
@@ -94,6 +101,16 @@ def check_is_table(path: Path) -> None:
             f"`{command('prepare', 'amazon', '--reviews')}` reads reviews of Amazon. Make a CSV of anything else by pandas: "
             f"pandas.read_json({path.name!r}{lines}).to_csv({f'{path.stem}.csv'!r}, index=False)"
         )
+
+
+def separator_hint(names: Sequence[str], wanted: str) -> str:
+    """What is wrong where a header is one column, in whose name there is the wanted one; '' for any other header."""
+    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", names[0]) if len(names) == 1 else None
+    if not found or found[0] == names[0]:
+        return ""
+    separator = re.search(r"[^\w\"']", names[0])
+    by = f"are separated by {_NAMED.get(separator[0], repr(separator[0]))}" if separator else "have no separator"
+    return f"its fields {by}. Separate them by a comma, a tab, a semicolon, | or ::"
 
 
 def find_layout(

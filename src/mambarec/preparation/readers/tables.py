@@ -8,7 +8,16 @@ from mambarec.base.errors import ConfigError, DataError, told_as
 from mambarec.base.text import trimmed_text
 from mambarec.base.words import is_python, option
 from mambarec.preparation.engine import Engine, file_to_read, quoted
-from mambarec.preparation.readers.layout import LINE, Layout, check_is_table, find_layout, first_lines, plain_copy, rows
+from mambarec.preparation.readers.layout import (
+    LINE,
+    Layout,
+    check_is_table,
+    find_layout,
+    first_lines,
+    plain_copy,
+    rows,
+    separator_hint,
+)
 from mambarec.preparation.readers.lines import is_gz
 from mambarec.preparation.report import LISTED, Source
 
@@ -120,6 +129,8 @@ def column(layout: Layout, wanted: str, source: Source, asked_by: str) -> str:
     """The SQL name of a column, text; DataError where the file does not have it, or twice. asked_by: who names it, in words."""
     places = [place for place, name in enumerate(layout.names) if name == wanted]
     if not places:
+        if hint := separator_hint(layout.names, wanted):
+            raise DataError(f"{source.path} has one column, {layout.names[0]!r}: {hint}")
         names = ", ".join(name or "(no name)" for name in layout.names if name != LINE)
         alike = [name for name in layout.names if trimmed_text(name).casefold() == trimmed_text(wanted).casefold()]
         hint = f". Did you mean '{alike[0]}'?" if alike else f". {no_header()}" if is_without_header(layout) else ""
