@@ -15,6 +15,7 @@ COMMANDS = {
     "mmssl": "mambarec.preparation.mmssl",
     "text": "mambarec.preparation.features.text",
     "images": "mambarec.preparation.features.images",
+    "features": "mambarec.preparation.features.precomputed",
     "items": "mambarec.preparation.new_items",
     "resplit": "mambarec.preparation.resplit",
     "check": "mambarec.preparation.validation",

@@ -26,6 +26,14 @@ def record_encoder(folder: Path, kind: str, model: str, weights: str) -> None:
     write_text(folder / FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
+def forget_encoder(folder: Path, kind: str) -> None:
+    """Remove from report.json which encoder made the features of this kind; all else in it stays."""
+    others = {name: one for name, one in read_encoders(folder).items() if name != kind}
+    report = _report(folder)
+    if kind in read_encoders(folder):
+        write_text(folder / FILE, json.dumps(report | {KEY: others}, indent=1, ensure_ascii=False) + "\n")
+
+
 def encoder_text(encoder: Mapping[str, Any]) -> str:
     """'vgg16 (weights 0a1b2c3d4e)'."""
     return f"{encoder['model']} (weights {str(encoder['weights'])[:10]})"

@@ -94,6 +94,11 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / "report.json", json.dumps(report.plain(), indent=1, ensure_ascii=False) + "\n")
 
 
+def feature_file(kind: str) -> tuple[str, str]:
+    """The key and the file of features of a kind: one of FEATURES, or any other word."""
+    return FEATURES.get(kind, (f"{kind}_feature_file", f"{kind}_feat.npy"))
+
+
 # What a YAML says of the columns of a file; a file that is written here has those of overall.yaml.
 COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_separator", "inter_file_name")
 
@@ -101,15 +106,15 @@ COLUMNS = ("USER_ID_FIELD", "ITEM_ID_FIELD", "inter_splitting_label", "field_sep
 def describe(name: str, *modalities: str, anew: bool = False) -> None:
     """Write the YAML of a data set, or add to the one that is there what it does not declare.
 
-    modalities: of FEATURES, those of which the data set has features or can have some. A file that is declared under any key
-    stays declared. anew: the folder has taken the place of another one. Lines that name a file or a column of the old one are
-    removed, and all others stay. ConfigError when the YAML cannot be written.
+    modalities: kinds of `feature_file`, those of which the data set has features or can have some. A file that is declared
+    under any key stays declared. anew: the folder has taken the place of another one. Lines that name a file or a column of the
+    old one are removed, and all others stay. ConfigError when the YAML cannot be written.
     """
     path = catalogue.dataset_folders()[0] / f"{name}.yaml"
     found = catalogue.config_file(f"dataset/{name}.yaml")
     there = read_yaml(found) if found else {}
     text = read_text(found).rstrip("\n") if found else f"# Written by {command('prepare')}."
-    wanted = {"inter_file_name": f"{name}.inter"} | dict(FEATURES[modality] for modality in modalities)
+    wanted = {"inter_file_name": f"{name}.inter"} | dict(map(feature_file, modalities))
     stale = [key for key in there if anew and _is_stale(key, there[key], wanted)]
     kept = {key: value for key, value in there.items() if key not in stale}
     declared = {str(value) for value in kept.values()}

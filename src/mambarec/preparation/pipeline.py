@@ -13,7 +13,8 @@ from pathlib import Path
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, decimal_hint, option, positive
+from mambarec.base.words import command, decimal_hint, listed, option, positive
+from mambarec.config.data_folder import feature_arrays
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
 from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
@@ -133,6 +134,7 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
     )
     with new_folder(folder, options.overwrite) as temporary:
         overwrites = folder.exists()
+        old = [path.name for path in feature_arrays(folder)]
         spill = temporary / "spill"
         with Engine(spill, options.memory, options.threads) as engine:
             engine.run(RAW)
@@ -167,6 +169,11 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
     # Only now, since the old folder needs its lines until the new one is in its place. A public YAML says what its source has.
     describe(name, *kinds, anew=overwrites and name not in PUBLIC)
     _features(options, folder, "image" if known.get("image") else None)
+    if lost := [name for name in old if not (folder / name).exists()]:
+        makes = ", ".join(f"`{command('prepare', kind)}`" for kind in ("features", "text", "images"))
+        get_logger().info(
+            "%s of the old folder: removed with it, since the items have new numbers. Make them again: %s", listed(lost), makes
+        )
 
 
 def _check_encoders(options: argparse.Namespace, known: Mapping[str, int]) -> None:

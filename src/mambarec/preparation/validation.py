@@ -196,8 +196,9 @@ def _undeclared(dataset: RecDataset, findings: Findings) -> None:
             continue  # it may be anything
         mask = f" and {mask_file(path).name}" if mask_file(path).exists() else ""
         text = f"{path}{mask} ({rows:,} x {width:,})"
-        if other := declared.get(modality_of(key) or "") if key else None:
-            findings.notes.append(f"{text} is not read: the {modality_of(key)} features that {yaml} names are {other.name}")
+        modality = modality_of(key) if key else None
+        if other := declared.get(modality or ""):
+            findings.notes.append(f"{text} is not read: the {modality} features that {yaml} names are {other.name}")
         elif key or not declared:
             findings.warnings.append(f"{text} is not read, since {yaml} does not name it; add {feature_line(path.name)}")
         else:

@@ -27,7 +27,7 @@ from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.words import count
-from mambarec.data.encoders import record_encoder
+from mambarec.data.encoders import forget_encoder, record_encoder
 from mambarec.preparation.features.vectors import fill_by_mean
 
 SAVE_SECONDS = 5.0  # between two notes of how many rows are done
@@ -63,8 +63,8 @@ class FeatureFiles:
     ) -> None:
         """Write the features of items with these ids, `width` numbers each.
 
-        made_by: what the rows depend on, fit for JSON, model and weights among it, which go into report.json; rows that a
-        stopped command left are kept when it is the same.
+        made_by: what the rows depend on, fit for JSON; rows that a stopped command left are kept when it is the same. Its model
+        and weights go into report.json; vectors that were made elsewhere have none.
         blocks(start): the features of the items from number `start` on, in order. reason(item): why it has none. DataError
         when no item has one or a vector is not finite, RunError when another process is writing them or the disk is full.
         """
@@ -80,7 +80,10 @@ class FeatureFiles:
                 fill_by_mean(table, mask)
                 missing = np.flatnonzero(~mask)
                 rows = [(item, original_ids[item], reason(item)) for item in missing.tolist()]
-                record_encoder(self.folder, self.modality, str(made_by["model"]), str(made_by["weights"]))
+                if "model" in made_by:
+                    record_encoder(self.folder, self.modality, str(made_by["model"]), str(made_by["weights"]))
+                else:
+                    forget_encoder(self.folder, self.modality)
                 self._finish(table, pd.DataFrame(rows, columns=["item_id", "original_id", "reason"]))
         except filelock.Timeout:
             raise RunError(f"another process is writing {self.table}; wait for it") from None

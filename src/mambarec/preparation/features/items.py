@@ -8,9 +8,31 @@ import pandas as pd
 from mambarec.base.cells import unguarded
 from mambarec.base.errors import DataError
 from mambarec.base.words import command
-from mambarec.data.id_maps import read_table
+from mambarec.data.id_maps import numbers_items, read_id_map, read_table
 
-FILE = "items.csv"
+FILE, ID_MAP = "items.csv", "i_id_mapping.csv"
+
+
+def original_ids(folder: Path) -> tuple[list[str], Path]:
+    """The original ids of a data set's items in the order of their numbers, and the file that has them.
+
+    It is items.csv or, without one, i_id_mapping.csv. DataError where neither has an id for each number.
+    """
+    path = folder / ID_MAP
+    if (folder / FILE).exists() or not path.exists():
+        return read_items(folder)["original_id"].tolist(), folder / FILE
+    frame = read_id_map(path)
+    numbers = [name for name in frame if numbers_items(frame[name], len(frame))]
+    if frame.shape[1] != 2 or not numbers:
+        raise DataError(
+            f"{path} has the columns {', '.join(frame.columns)}; expected two, original id and item number, with each of the "
+            f"numbers 0 … {len(frame) - 1} once"
+        )
+    ordered = frame.assign(number=frame[numbers[-1]].astype("int64")).sort_values("number")
+    ids = ordered[next(name for name in frame if name != numbers[-1])]
+    if ids.duplicated().any():
+        raise DataError(f"{path}: the original id {ids[ids.duplicated()].iloc[0]!r} is there twice")
+    return ids.tolist(), path
 
 
 def read_items(folder: Path, column: str | None = None) -> pd.DataFrame:
