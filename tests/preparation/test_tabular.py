@@ -446,6 +446,39 @@ def test_columns_that_seem_swapped_are_noted(call, visits, tmp_path):
     assert status == 0 and "swap them" not in out and "looks like data" not in out
 
 
+@pytest.mark.parametrize(
+    ("form", "python_form"),
+    [("%d/%m/%Y", "%d/%m/%Y"), ("%d.%m.%y %H:%M", "%d.%m.%y %H:%M"), ("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M %p")],
+)
+def test_dates_of_a_named_form_are_read(call, visits, tmp_path, form, python_form):
+    frame = pd.read_csv(tmp_path / "visits.csv", dtype={"what": "Int64"})
+    days = pd.to_datetime(frame["when"], format="mixed").dt.normalize()
+    frame.assign(when=days.dt.strftime(python_form)).to_csv(tmp_path / "own.csv", index=False)
+    words = ["table", "--interactions", tmp_path / "own.csv", *visits, "--split", "user-time", "--k-core", 3]
+    assert call(*words)[0] == 2  # the year is not first
+    status, _, err = call(*words, "--time-format", form)
+    assert status == 0, err
+    times = pd.read_csv(tmp_path / "data" / "mine" / "mine.inter", sep="\t").timestamp
+    assert sorted(times.unique()) == [pd.Timestamp(f"2024-01-0{day}").timestamp() for day in range(1, 9)]
+
+
+def test_a_form_of_dates_that_is_none_or_fits_none_is_refused(call, visits, tmp_path):
+    words = ["table", "--interactions", tmp_path / "visits.csv", *visits]
+    status, _, err = call(*words, "--time-format", "%d/%m/%Y")
+    assert status == 2 and "time is neither a number nor a date" in err and "--time-format %d/%m/%Y" in err
+    status, _, err = call(*words, "--time-format", "day")
+    assert status == 2 and "--time-format day: expected the parts of a date, such as %d/%m/%Y" in err
+    status, _, err = call(*words, "--time-format", "%Q")
+    assert status == 2 and "--time-format %Q: " in err
+    status, _, err = call(*words[:-2], "--time-format", "%Y")
+    assert status == 2 and "--time-format %Y needs --time-column" in err
+
+
+def test_a_preparation_without_items_says_nothing_of_texts(call, visits, tmp_path):
+    status, out, _ = call("table", "--interactions", tmp_path / "visits.csv", *visits)
+    assert status == 0 and "items with text" not in out
+
+
 @pytest.mark.parametrize(("separator", "named"), [(" ", "blanks"), ("  ", "blanks"), ("^", "'^'"), (":", "':'"), ("~", "'~'")])
 def test_a_separator_that_is_not_known_is_named(call, tmp_path, separator, named):
     rows = [separator.join((f"u{n % 7}", f"i{n % 5}", "3")) for n in range(40)]

@@ -193,7 +193,7 @@ class RecDataset:
             return f"data/README.md says where to get the {modality} features of public data sets"
         words = {"text": ("text", ""), "visual": ("images", " --images FOLDER")}.get(modality)
         if words is None:
-            return "Save a float array with a row for each item there, with numpy.save"
+            return f"`{command('prepare', 'features', '-d', self.name, '--modality', modality)}` makes them of your own vectors"
         return f"`{command('prepare', words[0], '-d', self.name)}{words[1]}` makes the {modality} features"
 
     def declared_features(self) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
 _DECIMAL_COMMA = re.compile(r"\b\d+,\d+\b")
 _SEPARATORS = "If the fields have another separator, write a comma, a tab, a semicolon, | or :: between them"
+_DATES = "Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00, or say their form, such as {}"
 _LINES = 5  # line numbers that are shown for each reason
 
 
@@ -98,7 +99,7 @@ class Source:
             hint += f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
                 "not UTF-8" in self.refused
             )
-            hint += ". Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00" * (NO_DATE in self.refused)
+            hint += f". {_DATES.format(option('time-format', '%d/%m/%Y'))}" * (NO_DATE in self.refused)
             hint += f". {_SEPARATORS}" * (not self.rows and list(self.refused) == ["too few fields"])
             hint += ". Put fields that contain the separator between quotes" * ("too many fields" in self.refused)
             raise DataError(

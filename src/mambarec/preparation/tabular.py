@@ -4,7 +4,7 @@ import argparse
 import codecs
 from pathlib import Path
 
-from mambarec.base.errors import ConfigError
+from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
 from mambarec.base.words import option
 from mambarec.preparation.engine import Engine, quoted
@@ -41,6 +41,8 @@ def add_parser(commands) -> None:
     parser.add_argument("--item-column", required=True, metavar="NAME", help=both)
     parser.add_argument("--rating-column", metavar="NAME", help="the column of ratings (all ratings are 1)")
     parser.add_argument("--time-column", metavar="NAME", help="the column of times, numbers or dates (all times are 0)")
+    form = "how dates are written, if the year is not first, such as %%d/%%m/%%Y or '%%m/%%d/%%Y %%H:%%M'"
+    parser.add_argument("--time-format", metavar="FORMAT", help=form)
     parser.add_argument("--items", type=Path, metavar="FILE", help="a table of items, with their texts or pictures")
     texts = "the columns of --items that together are an item's text, such as title,description"
     parser.add_argument("--text-columns", type=names, default=[], metavar="NAME,…", help=texts)
@@ -84,6 +86,8 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"{option('text-model')} needs texts; name their columns in {option('items')} by {option('text-columns')}"
         )
+    if options.time_format and not options.time_column:
+        raise ConfigError(f"{option('time-format', options.time_format)} needs {option('time-column')}")
     if options.min_rating is not None and not options.rating_column:
         raise ConfigError(f"{option('min-rating')} needs {option('rating-column')}")
 
@@ -151,6 +155,8 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
         unusable |= NO_RATING
     if options.time_column:
         text = column(layout, options.time_column, source, option("time-column"))
+        if options.time_format:
+            text = _dates(engine, text, options.time_format)
         select |= times.columns(text)
         unusable |= times.NO_TIME
     unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
@@ -162,6 +168,19 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
     source.check(options.max_malformed)
     if options.time_column:
         times.settle(engine, source, "raw")
+
+
+def _dates(engine: Engine, text: str, form: str) -> str:
+    """SQL for dates of a form, such as %d/%m/%Y, with the year first; NULL for a text of another form."""
+    parsed = f"try_strptime(trim({{}}), {quoted(form)})"
+    try:
+        engine.run(f"SELECT {parsed.format(quoted(''))}")
+        is_date = engine.value(f"SELECT strftime(TIMESTAMP '2001-02-03', {quoted(form)}) <> {quoted(form)}")
+    except DataError as error:
+        raise ConfigError(f"{option('time-format', form)}: {error}") from None
+    if not is_date:
+        raise ConfigError(f"{option('time-format', form)}: expected the parts of a date, such as %d/%m/%Y")
+    return f"strftime({parsed.format(text)}, '%Y-%m-%d %H:%M:%S.%f')"
 
 
 def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> None:
