@@ -171,7 +171,7 @@ def test_texts_are_joined_and_the_first_of_an_item_counts(call, tmp_path, write)
     found = report(tmp_path)
     assert found["sources"][1]["malformed"] == 1
     assert "meta.json has 3 of the 4 items" in found["notes"]
-    assert found["sources"][1]["notes"] == ["1 further lines about an item; the first that has a text counts"]
+    assert found["sources"][1]["notes"] == ["1 further line about an item; the first that has a text counts"]
 
 
 def test_a_record_that_is_code_is_not_executed(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mambarec.base.errors import DataError
+from mambarec.base.words import count
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.data.sampling import ComplementSampler
@@ -44,7 +45,9 @@ class TrainDataLoader:
             self.sampler = ComplementSampler(users, ranks, dataset.n_users, len(train_items), self.device)
             has_negative = self.sampler.n_free[self.pairs[0]] > 0
             if not has_negative.all():
-                dataset.notes.append(f"{int((~has_negative).sum()):,} pairs of users who have every item left out of training")
+                dataset.notes.append(
+                    f"{count(int((~has_negative).sum()), 'pair')} of users who have every item left out of training"
+                )
                 self.pairs = self.pairs[:, has_negative]
             if not self.pairs.shape[1]:
                 raise DataError(

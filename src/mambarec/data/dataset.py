@@ -278,7 +278,7 @@ class RecDataset:
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
-        sizes = f"{len(self.present_users):,} users, {len(self.present_items):,} items"
+        sizes = f"{count(len(self.present_users), 'user')}, {count(len(self.present_items), 'item')}"
         return f"{self.name}: {sizes}, {counts} train / validation / test pairs"
 
     # reading
