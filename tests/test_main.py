@@ -207,6 +207,9 @@ def test_a_data_set_without_features_says_which_models_need_none(call, toy, conf
     (configs / "dataset" / "toy.yaml").write_text("inter_file_name: toy.inter\n")
     status, _, err = call("-m", "MambaRec")
     assert status == 2 and "error: the model reads item features, and the data set toy has none" in err
+    assert "has some that toy.yaml does not name: add the line 'vision_feature_file: image_feat.npy'" in err
+    for file in ("image_feat.npy", "text_feat.npy"):
+        (toy / file).unlink()
     (toy / "items.csv").write_text("item_id,original_id,text\n")  # as `prepare table` writes it
     status, _, err = call("-m", "VBPR")
     assert status == 2 and "`mambarec prepare text -d toy` makes the text features" in err

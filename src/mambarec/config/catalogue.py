@@ -157,7 +157,7 @@ def find_dataset(name: str, data: Path = DATA) -> str:
     data: the folder of all data sets. One that lies there without a YAML is named with the YAML that it needs.
     """
     known = [one.lower() for one in available_datasets()]
-    lines = yaml_lines(data / name) if re.fullmatch(r"\w[\w.-]*", name) and name.lower() not in known else []
+    lines = yaml_lines(data / name) if re.fullmatch(r"\w[\w.-]{,99}", name) and name.lower() not in known else []
     if lines:
         path = shown(dataset_folders()[0] / f"{name}.yaml")
         quoted = [f"'{line}'" for line in lines]

@@ -94,7 +94,8 @@ class Config(Mapping):
         folder = model_folder(overrides)
         model, self.model_file = find_model(model, folder)
         data = overrides.get("data_path")
-        dataset = find_dataset(dataset, real(Path.cwd() / at_home(data)) if isinstance(data, str) else DATA)
+        given = isinstance(data, str) and "\0" not in data  # what is no path is an error below
+        dataset = find_dataset(dataset, real(Path.cwd() / at_home(f"{data}")) if given else DATA)
         self._values: dict[str, Any] = {}
         self._source: dict[str, str] = {}
         self._read: set[str] = set()

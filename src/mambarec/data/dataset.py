@@ -162,7 +162,8 @@ class RecDataset:
             raise ConfigError(f"{key}={self.config[key]} takes the item features away, and the model reads them; leave it out")
         if "modalities" in self.config and reads_some and not self.modalities:
             there = [feature_line(path.name) for path in feature_arrays(self.folder)]
-            how = f"{self._source('text')}; {self._source('visual')}"
+            own = f"`{command('prepare', 'features', '-d', self.name)}` takes vectors of your own"
+            how = f"{self._source('text')}; {self._source('visual')}; {own}"
             how = f"{self.folder} has some that {self.name}.yaml does not name: add {listed(there)}" if there else how
             raise DataError(
                 f"the model reads item features, and the data set {self.name} has none. {how}. Models without features, such "
