@@ -97,7 +97,8 @@ def test_the_index_of_a_frame_is_the_column_of_ids(call, data, tmp_path):
 def test_columns_are_named(call, data, tmp_path):
     frame_of("columns").assign(title="a b").set_index("title").to_csv(tmp_path / "own.csv")
     status, _, err = call("--vectors", tmp_path / "own.csv", "--id-column", "id")
-    assert status == 2 and "no number, the first is line 2, of 'B5'" in err and "--vector-columns" in err
+    assert status == 2 and "no number, the first is line 2, of 'B5'" in err
+    assert "ids are read from the column 'id', and all others are the vector, unless --id-column and --vector-columns" in err
     words = ["--id-column", "id", "--vector-columns", "v0,v1,v2,v3,v4"]
     status, _, err = call("--vectors", tmp_path / "own.csv", *words)
     assert status == 0, err

@@ -147,6 +147,8 @@ def defect(place, toy, kind):
         np.save(place / "image_feat.npy", np.array([{}], dtype=object))
     elif kind == "cut":
         (place / "image_feat.npy").write_bytes((place / "image_feat.npy").read_bytes()[:-8])
+    elif kind == "mask":
+        np.save(place / "visual_mask.npy", np.array([True, False]))
     elif kind == "none":
         (place / "text_feat.npy").unlink()
     elif kind == "empty":
@@ -176,6 +178,7 @@ def defect(place, toy, kind):
         ("nan", "row 1 holds NaN or Inf"),
         ("pickle", "pickled objects, which are never loaded"),
         ("cut", "is not as long as its head says"),
+        ("mask", r"visual_mask.npy goes with no feature file of toy.yaml.*image_mask.npy for image_feat.npy"),
         ("none", "text_feat.npy cannot be read: No such file"),
         ("empty", "items.csv does not exist; expected the ids of the new items"),
         ("header", "has no row; expected one for each new item"),

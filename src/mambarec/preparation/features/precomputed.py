@@ -152,7 +152,7 @@ def _table(
         vector = f"[TRY_CAST(part AS DOUBLE) FOR part IN regexp_extract_all({texts[0]}, '[^\\s,;()\\[\\]]+')]"
     load(engine, source, "given", layout, {"name": ids, "vector": vector})
     source.check(0)
-    _check_numbers(engine, source)
+    _check_numbers(engine, source, id_column)
     table = mapped(spill / "vectors.npy", np.float32, (source.rows, engine.value("SELECT len(vector) FROM given LIMIT 1")))
     found: list[str] = []
     for start in range(0, source.rows, _BLOCK):
@@ -163,15 +163,19 @@ def _table(
     return Vectors(found, table, source)
 
 
-def _check_numbers(engine: Engine, source: Source) -> None:
-    """DataError where a vector in the table `given` lacks a number, or has another width than most."""
+def _check_numbers(engine: Engine, source: Source, id_column: str) -> None:
+    """DataError where a vector in the table `given` lacks a number, or has another width than most.
+
+    id_column: where the ids were read from.
+    """
     broken = "coalesce(list_sum([CASE WHEN isfinite(one) THEN 0 ELSE 1 END FOR one IN vector]), 1) > 0"
     n_broken, place, name = engine.run(f"SELECT count(*), min(rowid), arg_min(name, rowid) FROM given WHERE {broken}")[0]
     if n_broken:
         raise DataError(
             f"{source.path}: {count(n_broken, 'row')} with a place that is empty, NaN, Inf or no number, the first is "
-            f"{_line(source, place)}, of '{name}'. Leave the rows of items without a vector out: their mask says so. If not "
-            f"all columns are the vector, name those that are by {option('vector-columns')}"
+            f"{_line(source, place)}, of '{name}'. Leave the rows of items without a vector out: their mask says so. The "
+            f"ids are read from the column '{id_column}', and all others are the vector, unless {option('id-column')} and "
+            f"{option('vector-columns')} name them"
         )
     widths = engine.run("SELECT len(vector), count(*), min(rowid) FROM given GROUP BY 1 ORDER BY 2 DESC, 3")
     if len(widths) > 1:
