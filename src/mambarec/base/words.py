@@ -51,7 +51,12 @@ def _number(text: str, most: float, expected: str) -> float:
 
 
 def count(number: int, thing: str) -> str:
-    """'1 seed', '3 seeds', '1,000 seeds'."""
+    """'1 seed', '3 seeds', '1000 epochs'."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def amount(number: int, thing: str) -> str:
+    """As `count`, for numbers that may be large: '19,445 users'."""
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, exit_status
 from mambarec.base.files import write_text
-from mambarec.base.words import command, count
+from mambarec.base.words import amount, command
 from mambarec.cli.recommend_options import parse
 from mambarec.data.dataset import RecDataset
 from mambarec.running.lookup import choose_run
@@ -78,10 +78,10 @@ def run(options: argparse.Namespace, trained: Trained) -> None:
         _write_page(options, trained, users, titles)
     if options.output or not options.html:
         n_rows = _write_lists(options, trained, users, shown)
-        show(f"{count(n_rows, 'recommendation')} for {count(len(users), 'user')}", file=sys.stderr)
+        show(f"{amount(n_rows, 'recommendation')} for {amount(len(users), 'user')}", file=sys.stderr)
     known = trained_users(trained.dataset)
     if options.all and (left_out := len(np.setdiff1d(trained.dataset.present_users, known))):
-        show(f"{count(left_out, 'user')} without training pairs left out", file=sys.stderr)
+        show(f"{amount(left_out, 'user')} without training pairs left out", file=sys.stderr)
     if strangers := about_strangers(trained.dataset, users):
         show(strangers, file=sys.stderr)
 
@@ -116,7 +116,7 @@ def _write_basket(options: argparse.Namespace, trained: Trained, titles: pd.Seri
     """Write what is recommended to a new user who has the items of --basket."""
     table = recommend_to_basket(trained, options.basket, options.k, options.include_seen)
     n_rows = write_tables([with_titles(table, titles)], options.format, options.output)
-    show(f"{count(n_rows, 'recommendation')} for a basket of {len(options.basket)}", file=sys.stderr)
+    show(f"{amount(n_rows, 'recommendation')} for a basket of {len(options.basket)}", file=sys.stderr)
 
 
 def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarray, titles: pd.Series | None) -> int:

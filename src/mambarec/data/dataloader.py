@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mambarec.base.errors import DataError
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.data.sampling import ComplementSampler
@@ -46,7 +46,7 @@ class TrainDataLoader:
             has_negative = self.sampler.n_free[self.pairs[0]] > 0
             if not has_negative.all():
                 dataset.notes.append(
-                    f"{count(int((~has_negative).sum()), 'pair')} of users who have every item left out of training"
+                    f"{amount(int((~has_negative).sum()), 'pair')} of users who have every item left out of training"
                 )
                 self.pairs = self.pairs[:, has_negative]
             if not self.pairs.shape[1]:

@@ -19,7 +19,7 @@ from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import file_digest
 from mambarec.base.places import MODELS
-from mambarec.base.words import command, count, listed, option
+from mambarec.base.words import amount, command, listed, option
 from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
 from mambarec.config.data_folder import feature_arrays, feature_line
@@ -279,7 +279,7 @@ class RecDataset:
 
     def summary(self) -> str:
         counts = " / ".join(f"{len(self.users[split]):,}" for split in SPLITS)
-        sizes = f"{count(len(self.present_users), 'user')}, {count(len(self.present_items), 'item')}"
+        sizes = f"{amount(len(self.present_users), 'user')}, {amount(len(self.present_items), 'item')}"
         return f"{self.name}: {sizes}, {counts} train / validation / test pairs"
 
     # reading
@@ -332,7 +332,7 @@ class RecDataset:
 
     def _note(self, number: int, thing: str, text: str) -> None:
         if number:
-            self.notes.append(f"{count(number, thing)} {text}")
+            self.notes.append(f"{amount(number, thing)} {text}")
 
     def _read_feature(self, path: Path) -> np.ndarray:
         table = self._open_feature(path, mmap_mode="c")
@@ -342,7 +342,7 @@ class RecDataset:
             if bad.any():
                 row = int(bad.argmax())
                 if (broken := ~np.isfinite(largest)).any():
-                    rows = f"{broken.sum():,} of {count(len(table), 'row')}"
+                    rows = f"{broken.sum():,} of {amount(len(table), 'row')}"
                     raise DataError(
                         f"{path}: NaN or Inf in {rows}, the first is row {int(broken.argmax())}. Write numbers there. If "
                         f"these items have no such features, write zeros, and declare the items by {mask_file(path).name}, a "
@@ -385,7 +385,7 @@ class RecDataset:
             raise DataError(f"{path} cannot be read: {error}") from None
         if len(table) != self.n_items:
             raise DataError(
-                f"{path} has {count(len(table), 'row')}; expected {self.n_items}, one per item of {self.path.name} (its "
+                f"{path} has {amount(len(table), 'row')}; expected {self.n_items}, one per item of {self.path.name} (its "
                 f"largest {self.iid_field} is {self.n_items - 1})"
             )
         return table

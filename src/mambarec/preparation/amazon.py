@@ -12,7 +12,7 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.text import trimmed_text
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.features.vectors import write_image_features
 from mambarec.preparation.pipeline import Dump, add_options, prepare
@@ -258,7 +258,7 @@ def read_texts(engine: Engine, source: Source, report: Report, max_malformed: fl
         raise DataError(ids.unmatched(source.path, len(found), len(wanted), report.sources[0].path, missing, strangers))
     report.note(f"{source.path.name} has {len(found):,} of the {len(wanted):,} items")
     if repeated:
-        source.note(f"{count(repeated, 'further line')} about an item; the first that has a text counts")
+        source.note(f"{amount(repeated, 'further line')} about an item; the first that has a text counts")
 
 
 def item_text(record: dict[str, Any]) -> str:

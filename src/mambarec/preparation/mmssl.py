@@ -18,7 +18,7 @@ from mambarec.base.console import show
 from mambarec.base.errors import DataError
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.data.interactions import SPLITS, sentences_on_shared_pairs
 from mambarec.preparation.folder import describe, new_folder
 from mambarec.preparation.options import add_dataset, check_case, dataset_folder
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         check_size(name, users, items, sum(len(one) for one, _ in pairs.values()))
         _write_interactions(source, temporary / f"{name}.inter", pairs)
         there = [modality for modality in MODALITIES if _copy_features(source, temporary, modality, n_items)]
-    show(f"{count(n_users, 'user')}, {count(n_items, 'item')}")
+    show(f"{amount(n_users, 'user')}, {amount(n_items, 'item')}")
     show("train / validation / test: " + " / ".join(f"{len(users):,}" for users, _ in pairs.values()))
     show(f"features: {', '.join(there) or 'none'}")
     get_logger().info("%s", folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mambarec.base.errors import DataError
-from mambarec.base.words import count, option
+from mambarec.base.words import amount, option
 
 NO_DATE = "time is neither a number nor a date"  # a reason
 LISTED = 100  # lines of a file that the report keeps word for word
@@ -130,13 +130,13 @@ class Source:
     def text(self) -> list[str]:
         """What became of the file's lines, then what was noted of it."""
         total = self.rows + self.n_refused + self.n_left_out
-        lines = [f"{self.name or self.path}: {count(total, 'line')} read; used: {self.rows:,}"]
+        lines = [f"{self.name or self.path}: {amount(total, 'line')} read; used: {self.rows:,}"]
         if self.n_refused:
             reasons = "; ".join(f"{reason}: {tally}" for reason, tally in self.refused.items())
             lines[0] += f"; refused: {self.n_refused:,}"
             lines += [
                 f"  refused: {reasons}",
-                f"  {count(self.n_refused, 'line')} could not be used, such as {_example(self.malformed[0])}",
+                f"  {amount(self.n_refused, 'line')} could not be used, such as {_example(self.malformed[0])}",
             ]
         if self.n_left_out:
             lines[0] += f"; left out: {self.n_left_out:,}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import real
-from mambarec.base.words import count, option
+from mambarec.base.words import amount, option
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.pipeline import Dump, add_options, prepare
 from mambarec.preparation.readers import times
@@ -207,7 +207,7 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
     report.note(match_items(engine, source, options.interactions, options.allow_unmatched))
     repeats = engine.value("SELECT count(*) - count(DISTINCT name) FROM about")
     if repeats:
-        source.note(f"{count(repeats, 'further row')} of items that have one already; the first that is not empty counts")
+        source.note(f"{amount(repeats, 'further row')} of items that have one already; the first that is not empty counts")
 
 
 def _picture(value: str, options: argparse.Namespace) -> str:

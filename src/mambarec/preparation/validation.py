@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mambarec.base.console import show
 from mambarec.base.errors import DataError, UserError
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.config.catalogue import config_file, keys_owners
 from mambarec.config.configurator import Config
 from mambarec.config.data_folder import feature_arrays, feature_key, feature_line
@@ -77,9 +77,9 @@ def run(options: argparse.Namespace) -> int:
         show(f"WARNING: {warning}")
     for problem in findings.problems:
         show(f"wrong: {problem}")
-    warned = f", but there {'are' if len(findings.warnings) > 1 else 'is'} {count(len(findings.warnings), 'warning')}"
+    warned = f", but there {'are' if len(findings.warnings) > 1 else 'is'} {amount(len(findings.warnings), 'warning')}"
     nothing = "nothing is wrong" + warned * bool(findings.warnings)
-    show(count(len(findings.problems), "problem") if findings.problems else nothing)
+    show(amount(len(findings.problems), "problem") if findings.problems else nothing)
     return 1 if findings.problems else 0
 
 
@@ -178,10 +178,10 @@ def _features(dataset: RecDataset, modality: str, findings: Findings) -> None:
     findings.notes += [note for note in one.notes if note not in findings.notes]
     findings.warnings += feature_warnings({modality: torch.from_numpy(table)})
     zero = sum(int((~table[start : start + _BLOCK].any(axis=1)).sum()) for start in range(0, len(table), _BLOCK))
-    text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {count(zero, 'row')} of zeros"
+    text = f"{path.name} {table.shape[0]:,} x {table.shape[1]:,}, {amount(zero, 'row')} of zeros"
     if mask_file(path).exists() and mask_file(path) != path:
         mask = read_mask(mask_file(path), dataset.n_items)
-        text += f", {count(int((~mask).sum()), 'row')} of items without the modality"
+        text += f", {amount(int((~mask).sum()), 'row')} of items without the modality"
     findings.figures[modality] = text
 
 
@@ -232,7 +232,7 @@ def _numbered(path: Path, size: int, present: np.ndarray, kind: str) -> None:
     columns = [column for column in frame if numbers_items(frame[column], size, present)]
     if not columns:
         raise DataError(
-            f"{path} has {count(len(frame), 'row')}; expected one for each of {count(size, kind)}, with the numbers 0 … "
+            f"{path} has {amount(len(frame), 'row')}; expected one for each of {amount(size, kind)}, with the numbers 0 … "
             f"{size - 1}"
         )
     if path.name == ITEMS and "original_id" not in frame:

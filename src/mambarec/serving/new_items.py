@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mambarec.base.bounded import array_head, first_line
 from mambarec.base.errors import DataError, RunError
-from mambarec.base.words import command, count
+from mambarec.base.words import amount, command
 from mambarec.data.dataloader import user_batches
 from mambarec.data.encoders import encoder_text, read_encoders
 from mambarec.data.missing import mask_file, read_mask, stray_masks
@@ -308,7 +308,7 @@ class _Rows:
         if len(self.shape) != 2 or self.dtype.kind not in "fiu" or fortran:
             raise DataError(f"{path}: expected a two-dimensional array of numbers, row by row, found {self.dtype} {self.shape}")
         if self.shape[0] != n:
-            raise DataError(f"{path} has {count(self.shape[0], 'row')}; expected {n:,}, one per row of {ITEMS}")
+            raise DataError(f"{path} has {amount(self.shape[0], 'row')}; expected {n:,}, one per row of {ITEMS}")
         if self.shape[1] != width:
             raise DataError(
                 f"{path} is {self.shape[1]} wide, and the run was trained on features {width} wide: they are of another encoder"

@@ -26,7 +26,7 @@ from mambarec.base.cells import guarded_frame
 from mambarec.base.errors import DataError, RunError
 from mambarec.base.files import mapped, naming, replacing, write_text
 from mambarec.base.logger import get_logger
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.data.encoders import forget_encoder, record_encoder
 from mambarec.preparation.features.vectors import fill_by_mean
 
@@ -87,9 +87,9 @@ class FeatureFiles:
                 self._finish(table, pd.DataFrame(rows, columns=["item_id", "original_id", "reason"]))
         except filelock.Timeout:
             raise RunError(f"another process is writing {self.table}; wait for it") from None
-        get_logger().info("%s: %s, %d wide", self.table, count(shape[0], "item"), width)
+        get_logger().info("%s: %s, %d wide", self.table, amount(shape[0], "item"), width)
         if len(missing):
-            get_logger().info("the mean stands in at %s without one, see %s", count(len(missing), "item"), self.missing)
+            get_logger().info("the mean stands in at %s without one, see %s", amount(len(missing), "item"), self.missing)
 
     def _fill(self, shape: tuple[int, int], made_by: dict[str, Any], blocks: Callable[[int], Iterable[Block]]):
         """The complete table, with rows of zeros for the items without a feature, and its mask; both lie in files."""

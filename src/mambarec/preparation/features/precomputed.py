@@ -19,7 +19,7 @@ from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, RunError
 from mambarec.base.files import file_digest, mapped, replacing_folder
 from mambarec.base.text import read_text
-from mambarec.base.words import count, option
+from mambarec.base.words import amount, option
 from mambarec.config.data_folder import VISUAL
 from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import read_yaml
@@ -111,7 +111,7 @@ def _array(path: Path, ids: Path | None, report: Report) -> Vectors:
     words = _ids(ids)
     if len(words) != len(table):
         header = ". Its first line must be an id, no header" * (len(words) == len(table) + 1)
-        sizes = f"{ids} has {count(len(words), 'id')}, and {path} has {count(len(table), 'row')}"
+        sizes = f"{ids} has {amount(len(words), 'id')}, and {path} has {amount(len(table), 'row')}"
         raise DataError(f"{sizes}; expected an id for each row{header}")
     return Vectors(words, table, source)
 
@@ -172,7 +172,7 @@ def _check_numbers(engine: Engine, source: Source, id_column: str) -> None:
     n_broken, place, name = engine.run(f"SELECT count(*), min(rowid), arg_min(name, rowid) FROM given WHERE {broken}")[0]
     if n_broken:
         raise DataError(
-            f"{source.path}: {count(n_broken, 'row')} with a place that is empty, NaN, Inf or no number, the first is "
+            f"{source.path}: {amount(n_broken, 'row')} with a place that is empty, NaN, Inf or no number, the first is "
             f"{_line(source, place)}, of '{name}'. Leave the rows of items without a vector out: their mask says so. The "
             f"ids are read from the column '{id_column}', and all others are the vector, unless {option('id-column')} and "
             f"{option('vector-columns')} name them"
@@ -181,7 +181,7 @@ def _check_numbers(engine: Engine, source: Source, id_column: str) -> None:
     if len(widths) > 1:
         (most, *_), (width, _, place) = widths[:2]
         raise DataError(
-            f"{source.path}, {_line(source, place)}: the vector has {count(width, 'number')}; expected {most}, as in others"
+            f"{source.path}, {_line(source, place)}: the vector has {amount(width, 'number')}; expected {most}, as in others"
         )
 
 
@@ -235,7 +235,7 @@ def _check_finite(given: Vectors, names: Sequence[str], rows: np.ndarray) -> Non
         bad += some[~np.isfinite(table).all(axis=1)].tolist()
     if bad:
         raise DataError(
-            f"{count(len(bad), 'vector')} of items with NaN or Inf, the first is that of '{names[bad[0]]}', number "
+            f"{amount(len(bad), 'vector')} of items with NaN or Inf, the first is that of '{names[bad[0]]}', number "
             f"{rows[bad[0]] + 1:,} in {given.source.path}. Remove {'them' if len(bad) > 1 else 'it'} and the "
             f"id{'s' * (len(bad) > 1)}: an item without a vector gets the mean, and the mask says so"
         )

@@ -10,7 +10,7 @@ from mambarec.base.cells import guarded_frame
 from mambarec.base.console import printable
 from mambarec.base.errors import DataError
 from mambarec.base.files import mapped
-from mambarec.base.words import count
+from mambarec.base.words import amount
 from mambarec.preparation.readers.ids import unmatched
 from mambarec.preparation.report import Report
 
@@ -66,7 +66,7 @@ def write_image_features(path: Path, names: pd.Index, folder: Path, report: Repo
     guarded_frame(frame).to_csv(folder / "missing_images.csv", index=False, lineterminator="\n")
     report.note(f"items with image features: {mask.sum():,} of {len(names):,}")
     if n_known > found.sum():
-        source.note(f"{count(n_known - int(found.sum()), 'further record')} of an item; the last that is finite counts")
+        source.note(f"{amount(n_known - int(found.sum()), 'further record')} of an item; the last that is finite counts")
 
 
 def fill_by_mean(table: np.ndarray, mask: np.ndarray) -> None:

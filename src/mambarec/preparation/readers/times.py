@@ -4,7 +4,7 @@ A date becomes seconds since 1970 in UTC, its offset or zone applied and every f
 its unit. Only where a column has two units, or numbers among dates, all become seconds.
 """
 
-from mambarec.base.words import count, listed
+from mambarec.base.words import amount, listed
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.report import NO_DATE, Source
 
@@ -102,7 +102,7 @@ def _one_unit(engine: Engine, source: Source, table: str, is_number: str, n_date
     if not units or (not n_dates and len(units) < 2):
         return
     if not n_dates and others > _FEW * sum(units.values()):
-        kinds, rest = listed(list(units)), f"{count(others, 'number')} that cannot be a time"
+        kinds, rest = listed(list(units)), f"{amount(others, 'number')} that cannot be a time"
         source.note(f"numbers that may be times in {kinds} stay as they are, beside {rest}")
         return
     if others:
