@@ -29,7 +29,7 @@ from mambarec.base.console import Parser
 from mambarec.base.errors import ConfigError, DataError, RunError, explained, told_as
 from mambarec.base.files import real
 from mambarec.base.logger import get_logger
-from mambarec.base.places import RESULTS
+from mambarec.base.places import RESULTS, at_home
 from mambarec.base.settings import checked
 from mambarec.base.words import in_python, listed, option
 from mambarec.cli import prepare as preparing
@@ -573,7 +573,7 @@ def _set(asked: argparse.Namespace, parser: Parser, key: str, value: Any) -> Non
     elif action.choices:
         value = arguments.one_of(key, value, action.choices)
     else:
-        kind: Any = action.type or str
+        kind: Any = at_home if action.type is Path else action.type or str
         try:
             value = kind(str(value))
         except argparse.ArgumentTypeError as error:

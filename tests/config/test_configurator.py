@@ -10,6 +10,7 @@ import torch
 import mambarec.config.catalogue as catalogue
 from mambarec.base.errors import ConfigError
 from mambarec.base.places import CHECKOUT
+from mambarec.base.settings import checked, only_with
 from mambarec.config.catalogue import available_datasets, available_models
 from mambarec.config.configurator import Axis, Config, override_pairs
 from mambarec.config.yaml_files import parse_value, read_yaml
@@ -623,4 +624,13 @@ def test_a_grid_over_a_key_without_effect_is_refused(model, given, text, make_co
 
 def test_a_grid_over_a_key_with_the_value_that_it_needs(make_config):
     assert len(make_config("GRCN", n_layers=Axis([1, 2]), routing="paper").trials()) == 2
+    with pytest.raises(ConfigError, match="With --routing mmrec, its values make equal runs"):
+        make_config("GRCN", n_layers=Axis([1, 2]), routing=Axis(["mmrec", "paper"]))
     assert make_config("GRCN", n_layers=1)["n_layers"] == 1  # a file of all settings may be given again
+
+
+@pytest.mark.parametrize("model", available_models())
+def test_what_a_key_needs_is_a_value_of_a_key(model):
+    declared = catalogue.declared_settings(model, catalogue.find_model(model, None)[1])
+    for other, value in only_with(declared).values() if declared else ():
+        assert checked(declared, other, value) == value

@@ -200,7 +200,7 @@ def test_pairs_in_two_splits_are_an_error_with_a_line_for_each_two(read):
 def test_a_run_that_is_older_than_this_rule_can_still_be_opened(read):
     dataset = read(table(*GOOD, "0\t1\t2"), of_finished_run=True)
     assert (0, 1) not in pairs(dataset, "test") and (0, 1) in pairs(dataset, "train")
-    assert dataset.notes == ["1 pair of validation or test left out of evaluation, also in training"]
+    assert dataset.notes == ["1 pair of validation or test left out of evaluation, because training has the same"]
 
 
 # oddities that are handled and noted

@@ -175,7 +175,7 @@ def test_restart_throws_a_run_away_only_when_its_training_can_begin(
     assert [path.read_bytes() for path in results] == before
     capsys.readouterr()
     assert program.main(words) == 0  # without --restart: what did not begin is thrown away now
-    assert capsys.readouterr().out.count("an earlier command with --restart was stopped: this run starts over") == 2
+    assert capsys.readouterr().out.count("an earlier command asked to throw it away: it starts over") == 2
     assert all(path.read_bytes() != other for path, other in zip(results, before, strict=True))  # their times
     after = [path.read_bytes() for path in results]
     assert program.main(words) == 0 and [path.read_bytes() for path in results] == after

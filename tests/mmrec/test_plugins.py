@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_imported_is_named(write, call, folder):
     assert "imports no_such_package, which is not installed: pip install no_such_package" in call("-m", "Plain")[2]
     (folder / "helper.py").write_text("value = 1\n")
     (folder / "plain.py").write_text(f"from helper import value\n{text}")
-    assert "imports helper, a file beside it. Write `from models.helper import …`" in call("-m", "Plain")[2]
+    assert "imports helper, a file beside it: write `from models.helper import …`" in call("-m", "Plain")[2]
     (folder / "plain.py").write_text(f"from common.elsewhere import x\n{text}")
     assert (
         "Plain.import raised ModuleNotFoundError: No module named 'common.elsewhere' (plain.py, line 1)"

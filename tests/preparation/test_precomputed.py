@@ -83,6 +83,28 @@ def test_a_table_with_a_column_for_each_number_or_one_of_lists(call, data, tmp_p
     check(data)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_row_numbers_of_pandas_are_no_part_of_a_vector(call, data, tmp_path, ending):
+    frame = pd.DataFrame(VECTORS, columns=list("abcdefgh")[: VECTORS.shape[1]]).assign(item=IDS)
+    frame = frame.sample(frac=1, random_state=1)  # so that the index is no plain numbering
+    path = tmp_path / f"own.{ending}"
+    frame.to_csv(path) if ending == "csv" else frame.to_parquet(path)
+    status, out, _ = call("--vectors", path, "--id-column", "item")
+    assert status == 0 and "an index of pandas, is not read" in out
+    check(data)
+    status, _, err = call("--vectors", path, "--overwrite")
+    assert status == 2 and "may be the ids, or row numbers of pandas; give --id-column" in err
+
+
+def test_rows_without_an_id_and_a_header_of_data_are_said(call, tmp_path):
+    (tmp_path / "own.csv").write_text("id,a\n" + "".join(f"{one},1\n" for one in IDS) + ",2\n")
+    status, out, _ = call("--vectors", tmp_path / "own.csv")
+    assert status == 0 and "1 row left out: no item" in out
+    (tmp_path / "own.csv").write_text("".join(f'{one},"[0.1, {n}.5]"\n' for n, one in enumerate(IDS)))
+    status, _, err = call("--vectors", tmp_path / "own.csv", "--overwrite")
+    assert status == 2 and "the first line looks like data" in err
+
+
 def test_the_index_of_a_frame_is_the_column_of_ids(call, data, tmp_path):
     frame = pd.DataFrame(VECTORS, index=IDS)
     frame.to_csv(tmp_path / "own.csv")
@@ -143,9 +165,17 @@ def changed(place, value):
     [
         (VECTORS, IDS[:-1], "ids.txt has 6 ids, and"),
         (VECTORS, ["id", *IDS], "expected an id for each row. Its first line must be an id, no header"),
-        (VECTORS, ["B0", "B0", *IDS[2:]], "ids.txt has the id 'B0' twice, as numbers 1 and 2, with different vectors"),
-        (changed(3, np.nan), IDS, "1 vector of items with NaN or Inf, the first is that of 'B2', number 4 in"),
-        (changed([0, 3], np.inf), IDS, "2 vectors of items with NaN or Inf, the first is that of 'B2'"),
+        (VECTORS, ["B0", "B0", *IDS[2:]], "ids.txt has the id 'B0' twice, in rows 1 and 2, with different vectors"),
+        (
+            changed(3, np.nan),
+            IDS,
+            "1 vector of items with NaN, Inf or a number too large for float32, the first is that of 'B2', number 4 in",
+        ),
+        (
+            changed([0, 3], np.inf),
+            IDS,
+            "2 vectors of items with NaN, Inf or a number too large for float32, the first is that of 'B2'",
+        ),
         (VECTORS[0], IDS, "expected a two-dimensional array of numbers, found float32 (5,)"),
         (VECTORS.astype(str), IDS, "expected a two-dimensional array of numbers, found <U"),
         (VECTORS, [f"z{n}" for n in range(7)], "ids.txt has 0 of the 6 items of"),
@@ -169,7 +199,7 @@ def test_an_array_that_cannot_be_used_is_an_error_and_writes_nothing(call, array
         ("id,a\nB0,1\nB2,1,2\n", "own.csv: 1 of 2 lines cannot be used"),
         ("B0,0.5,0.25\nB2,0.1,0.2\n", "the first line looks like data"),
         ("id\nB0\nB2\n", "own.csv has one column, 'id'"),
-        ("id,a\nB0,1\nB0,2\nB2,1\nB3,1\n", "own.csv has the id 'B0' twice, as numbers 1 and 2, with different vectors"),
+        ("id,a\nB0,1\nB0,2\nB2,1\nB3,1\n", "own.csv has the id 'B0' twice, in rows 1 and 2, with different vectors"),
         ("id a b\nB0 1 2\n", "own.csv has one column, 'id a b'; expected a column of ids"),
     ],
 )

@@ -564,14 +564,16 @@ def test_check_names_what_the_yaml_does_not_name(toy, check_toy, configs):
     np.save(toy / "image_mask.npy", np.arange(64) > 2)  # goes with image_feat.npy
     status, out = check_toy()
     assert status == 0 and "there are 2 warnings" in out
-    assert "image_feat.npy and image_mask.npy (64 x 24) is not read, since toy.yaml does not name it" in out
+    assert "image_feat.npy (64 x 24) is not read, nor its mask image_mask.npy, since toy.yaml does not name it" in out
     assert "add the line 'vision_feature_file: image_feat.npy'" in out
     assert "WARNING: toy.yaml has the key 'taste', which no model of this program reads" in out
     yaml_file.write_text("inter_file_name: toy.inter\nvision_feature_file: clip.npy\ntext_feature_file: text_feat.npy\n")
     (toy / "image_feat.npy").rename(toy / "clip.npy")
     np.save(toy / "image_feat.npy", np.load(toy / "clip.npy"))
     status, out = check_toy()
-    assert status == 0 and "is not read: the visual features that toy.yaml names are clip.npy" in out
+    assert (
+        status == 0 and "is not read, nor its mask image_mask.npy: the visual features that toy.yaml names are clip.npy" in out
+    )
     (toy / "image_feat.npy").unlink()
     status, out = check_toy()  # now no feature file goes with the mask
     assert status == 1 and "image_mask.npy goes with no feature file of toy.yaml" in out

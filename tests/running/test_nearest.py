@@ -1,7 +1,9 @@
 """A new run that stands beside a stopped one says in what the two differ."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import filelock
 import pytest
 
 from mambarec.experiments.trials import prepare, run_trials
@@ -57,3 +59,21 @@ def test_a_finished_run_is_not_named(make_config):
 def test_a_run_that_takes_over_the_epochs_of_another_is_not_new(make_config, stopped):
     result = run(make_config("BPR", epochs=7), resume=True)
     assert said(result) == "" and f"goes on from {stopped}" in Path(result["directory"], "train.log").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_run_is_not_named(text, make_config, stopped):
+    (Path(make_config("BPR")["results_dir"]) / "toy" / "BPR" / stopped / "config.json").write_text(text)
+    assert "The stopped run" not in said(run(make_config("BPR", epochs=6, threads=2), resume=True))
+
+
+def test_a_run_that_another_process_trains_is_not_named(make_config, stopped):
+    with filelock.FileLock(Path(make_config("BPR")["results_dir"]) / "toy" / "BPR" / stopped / ".lock"):
+        assert "The stopped run" not in said(run(make_config("BPR", epochs=6, threads=2), resume=True))
+
+
+def test_a_trial_that_is_stopped_says_that_its_command_goes_on(make_config, monkeypatch):
+    words = []
+    monkeypatch.setattr("mambarec.running.run.stop.guard", lambda unsaved, last: words.append(last()) or nullcontext())
+    run_trials(prepare([make_config("BPR", epochs=1)]))
+    assert words and not any("--resume" in text for text in words if text)

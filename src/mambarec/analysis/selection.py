@@ -198,11 +198,13 @@ def _pruned_note(plan: Experiment, early: Mapping[str, int]) -> str:
         each = [epochs for trial, epochs in early.items() if trial.rpartition("/")[0] == name]
         dataset, model = name.split("/")
         where = f" on {dataset}" if len(plan.datasets) > 1 else ""
-        texts.append(f"{len(each)} more of {model}{where} (after {listed([str(n) for n in sorted(set(each))])} epochs)")
+        *some, last = sorted(set(each))
+        after = listed([*map(str, some), count(last, "epoch")])
+        texts.append(f"{len(each)} further settings of {model}{where} (after {after})")
     pruner = plan.settings.get("pruner", "a")
     return (
-        f"Pruned by the search {plan.name}, with Optuna's {pruner} pruner: {listed(texts)}. These settings were tried too. "
-        "No row, no number of settings and no cost here contains them."
+        f"The search {plan.name} also tried {listed(texts)} and ended them early, by Optuna's {pruner} pruner. The table "
+        "leaves them out: its rows, its counts of settings and its cost."
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 def at_home(path: str | PurePath) -> Path:
     """The path with the user's folder in place of a leading '~', which a shell does not always put there."""
     try:
-        return Path(path).expanduser()
+        return Path(path).expanduser() if str(path).startswith("~") else Path(path)
     except RuntimeError:  # of a user who is not known
         return Path(path)
 

@@ -1,4 +1,4 @@
-"""What messages say: commands, options and arguments in the reader's words, counts and durations. And numbers of options."""
+"""The words of messages, such as commands, options, counts and durations; and the numbers that options take."""
 
 import argparse
 import re

@@ -204,15 +204,32 @@ def meant(word: str) -> str:
 
 @lru_cache
 def _declared(model: str, path: Path, changed: int) -> type[Settings] | None:
-    if not re.search(rf"^class {model}Settings\(", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
+    if not _declares(model, path):
         return None
     with contract(model, "import"):
         try:
             return getattr(import_model(model, path), f"{model}Settings")
         except ModuleNotFoundError as error:
+            _check_no_file_beside(model, path, (error.name or "").removeprefix("models."), error)
             raise ConfigError(
                 f"{model}: {path} declares its keys, so it imports from mambarec; it imports {error.name}, which is MMRec's"
             ) from error
+
+
+def _declares(model: str, path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return re.search(rf"^class {model}Settings\(", text, flags=re.MULTILINE) is not None
+
+
+def _check_no_file_beside(model: str, path: Path, imported: str, error: Exception) -> None:
+    """ConfigError where a model's file imports a file beside it in a way that does not work."""
+    if not path.with_name(f"{imported}.py").is_file():
+        return
+    if _declares(model, path):
+        how = f"{path.name} declares its keys, so it cannot import this file; write its code into {path.name}"
+    else:
+        how = f"write `from models.{imported} import …`, as in MMRec"
+    raise ConfigError(f"{model}: {path} imports {imported}, a file beside it: {how}") from error
 
 
 def declared_settings(model: str, path: Path) -> type[Settings] | None:
@@ -237,10 +254,7 @@ def import_model(name: str, path: Path) -> ModuleType:
         missing = (error.name or "").split(".")[0]
         if missing in ("common", "models", "utils"):
             raise
-        if path.with_name(f"{missing}.py").is_file():
-            raise ConfigError(
-                f"{name}: {path} imports {missing}, a file beside it. Write `from models.{missing} import …`, as in MMRec"
-            ) from error
+        _check_no_file_beside(name, path, missing, error)
         package = _PACKAGES.get(missing, missing)
         raise ConfigError(f"{name}: {path} imports {missing}, which is not installed: pip install {package}") from error
 

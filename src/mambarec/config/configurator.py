@@ -307,11 +307,10 @@ class Config(Mapping):
         conditions = {key: value for one in self._schemas for key, value in only_with(one).items()}
         for key in conditions.keys() & self.axes.keys():
             other, word = conditions[key]
-            if word not in self.axes.get(other, [self._values.get(other)]):
-                has = option(other, self._values.get(other) or self.axes[other])
-                raise ConfigError(
-                    f"{key} has an effect only with {option(other, word)}. With {has}, its values make equal runs"
-                )
+            values = self.axes.get(other) or [self._values[other]]
+            if values != [word]:
+                needed, has = option(other, word), option(other, *(one for one in values if one != word))
+                raise ConfigError(f"{key} has an effect only with {needed}. With {has}, its values make equal runs")
 
     def _check_known(self, name: str, content: Mapping[str, Any], model: str, folder: Path | None) -> None:
         """ConfigError where a YAML sets a key that nobody declares.
@@ -323,7 +322,8 @@ class Config(Mapping):
             if self._field(key) or key in IGNORED_OF_MMREC:
                 continue
             is_own = name == f"{model}.yaml"
-            known = itertools.chain(*(one.model_fields for one in self._schemas), likely_feature_keys(key))
+            features = likely_feature_keys(key) if str(content[key]).endswith(".npy") else []
+            known = itertools.chain(*(one.model_fields for one in self._schemas), features)
             is_misspelt = nearest_key(key, known, 0.8) or is_feature_line(key, content[key])
             if is_own or (is_misspelt and not keys_owners(key, folder)):
                 raise ConfigError(f"{name}: {self._unknown(key, model, folder)}")

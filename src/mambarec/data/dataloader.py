@@ -45,9 +45,8 @@ class TrainDataLoader:
             self.sampler = ComplementSampler(users, ranks, dataset.n_users, len(train_items), self.device)
             has_negative = self.sampler.n_free[self.pairs[0]] > 0
             if not has_negative.all():
-                dataset.notes.append(
-                    f"{amount(int((~has_negative).sum()), 'pair')} of users who have every item left out of training"
-                )
+                n_left = amount(int((~has_negative).sum()), "pair")
+                dataset.notes.append(f"{n_left} of users who have every item left out of training")
                 self.pairs = self.pairs[:, has_negative]
             if not self.pairs.shape[1]:
                 raise DataError(

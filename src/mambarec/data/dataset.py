@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix
 from mambarec.base.bounded import array_head
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.files import file_digest
-from mambarec.base.places import MODELS
+from mambarec.base.places import MODELS, at_home
 from mambarec.base.words import amount, command, listed, option
 from mambarec.config.catalogue import code_files
 from mambarec.config.configurator import Config
@@ -58,7 +58,7 @@ class RecDataset:
         self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self.notes: list[str] = []
         self.feature_keys = {modality: key for key in config if (modality := modality_of(key)) and config[key]}
-        self.feature_files = {modality: self.folder / config[key] for modality, key in self.feature_keys.items()}
+        self.feature_files = {modality: self.folder / at_home(config[key]) for modality, key in self.feature_keys.items()}
 
         if not self.path.exists():
             above = self.folder.parent
@@ -175,7 +175,7 @@ class RecDataset:
 
     def stray_masks(self) -> list[str]:
         """A sentence for each mask in the folder that no feature file goes with, so that no run would read it."""
-        return stray_masks(self.folder, self.feature_files.values(), f"{self.name}.yaml")
+        return stray_masks(self.folder, self.feature_files.values(), f"{self.name}.yaml", self.n_items)
 
     def _check_feature_files(self) -> None:
         missing = [modality for modality in self.modalities if not self.feature_files[modality].exists()]
@@ -300,7 +300,7 @@ class RecDataset:
 
         train = labels == 0
         leaked = ~train & np.isin(keys, keys[train])
-        self._note(int(leaked.sum()), "pair", "of validation or test left out of evaluation, also in training")
+        self._note(int(leaked.sum()), "pair", "of validation or test left out of evaluation, because training has the same")
         trained_users = np.zeros(self.n_users, dtype=bool)
         trained_users[users[train]] = True
         cold = ~train & ~trained_users[users] & bool(self.config["filter_out_cod_start_users"])

@@ -7,6 +7,7 @@ it costs can be measured. I items, D width.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,28 @@ def mask_file(features: Path) -> Path:
     return features.with_name(f"{features.stem.removesuffix('_feat')}_mask.npy")
 
 
-def stray_masks(folder: Path, features: Iterable[Path], yaml: str) -> list[str]:
-    """A sentence for each mask in a folder that is named after no feature file, of the YAML or of the folder."""
+def stray_masks(folder: Path, features: Iterable[Path], yaml: str, n_items: int | None = None) -> list[str]:
+    """A sentence for each mask in a folder that is named after no feature file, of the YAML or of the folder.
+
+    A mask is a bool array with a value for each item; n_items: how many there are, where it is known.
+    """
     declared = list(features)
     there = [path for path in folder.glob("*.npy") if not path.name.endswith(MASK)]
     known = {*declared, *map(mask_file, [*declared, *there])}
     names = listed([f"{mask_file(path).name} for {path.name}" for path in declared])
-    named = f"A mask is named after its feature file, not after the modality: {names}. Rename it, or remove it"
+    named = f"A mask is named after its feature file, not after the modality: {names}. Rename it, or move it away"
     return [
-        f"{path} goes with no feature file of {yaml}, so it would not be read. {named if declared else 'Remove it'}"
+        f"{path} goes with no feature file of {yaml}, so it would not be read. {named if declared else 'Move it away'}"
         for path in sorted(folder.glob(f"[!.]*{MASK}"))
-        if path not in known
+        if path not in known and _is_mask(path, n_items)
     ]
+
+
+def _is_mask(path: Path, n_items: int | None) -> bool:
+    with suppress(ValueError, OSError), path.open("rb") as file:
+        shape, _, dtype = array_head(file)
+        return dtype.kind == "b" and len(shape) == 1 and n_items in (None, shape[0])
+    return False
 
 
 def read_mask(path: Path, n_items: int, may_be_empty: bool = False) -> np.ndarray:

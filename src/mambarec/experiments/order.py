@@ -7,7 +7,7 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError
 from mambarec.base.logger import get_logger
-from mambarec.base.words import command, is_python, option
+from mambarec.base.words import command, is_python, listed, option
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 from mambarec.experiments.engines import threads_each
@@ -92,10 +92,11 @@ class Order:
             search = "" if is_python() else "--search, or "
             raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
         if self.search and not asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
-            one = f"the search space of {configs[0]['model']} has one point here"
-            raise ConfigError(
-                f"there is nothing to search: {one}. Leave a key of it free, or train one run: {command('train')}"
+            names, single = (
+                listed(list(dict.fromkeys(config["model"] for config in configs))),
+                "mr.train()" if is_python() else command("train"),
             )
+            raise ConfigError(f"there is nothing to search: the search space of {names} has one point here. Use {single}")
         if len(configs) == 1:
             self._check_one_run()
         models = list(dict.fromkeys(config["model"] for config in configs))

@@ -124,8 +124,8 @@ def unmet_needs(configs: Sequence[Config], datasets: dict[str, RecDataset]) -> d
 def attempt(trial: Trial, watch: Watch = watch_nothing) -> Outcome:
     """Run a trial, going on from its checkpoint if there is one; whatever it raises becomes its error."""
     try:
-        resume = RunDirectory(trial.path).is_stopped
-        return Outcome(trial, run(trial.config, resume=resume, extend=not trial.anew, watch=watch, judge=trial.judge))
+        extend = not trial.anew
+        return Outcome(trial, run(trial.config, resume=True, asked=False, extend=extend, watch=watch, judge=trial.judge))
     except Pruned as end:
         return Outcome(trial, pruned=end.epochs)
     except UserError as error:
@@ -170,6 +170,9 @@ def run_trials(trials: Sequence[Trial], engine: Engine = one_after_the_other, wo
     left = {trial.path: trial for trial in trials if trial.path not in outcomes}
     clock = _Clock(trials, workers)
     _show_plan(trials, states, clock.time_for(left.values()))
+    for trial in left.values():
+        if not trial.anew and RunDirectory(trial.path).is_to_restart:
+            get_logger().info("%s: an earlier command asked to throw it away: it starts over", trial.name)
     with watching(lines=engine is not one_after_the_other) as display:
 
         def show(trial: Trial, status: Status | None) -> None:

@@ -194,15 +194,15 @@ def _undeclared(dataset: RecDataset, findings: Findings) -> None:
         key = feature_key(path.name)
         if key is None and rows != dataset.n_items:
             continue  # it may be anything
-        mask = f" and {mask_file(path).name}" if mask_file(path).exists() else ""
-        text = f"{path}{mask} ({rows:,} x {width:,})"
+        mask = f", nor its mask {mask_file(path).name}" if mask_file(path).exists() else ""
+        text = f"{path} ({rows:,} x {width:,}) is not read{mask}"
         modality = modality_of(key) if key else None
         if other := declared.get(modality or ""):
-            findings.notes.append(f"{text} is not read: the {modality} features that {yaml} names are {other.name}")
+            findings.notes.append(f"{text}: the {modality} features that {yaml} names are {other.name}")
         elif key or not declared:
-            findings.warnings.append(f"{text} is not read, since {yaml} does not name it; add {feature_line(path.name)}")
+            findings.warnings.append(f"{text}, since {yaml} does not name it; add {feature_line(path.name)}")
         else:
-            findings.notes.append(f"{text} is not read, since {yaml} does not name it")
+            findings.notes.append(f"{text}, since {yaml} does not name it")
 
 
 def _keys(dataset: RecDataset, findings: Findings) -> None:

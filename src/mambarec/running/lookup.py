@@ -65,7 +65,7 @@ class FoundRun(Described):
         """
         if self.result and not all((self.path / name).exists() for name in TABLE_FILES):
             return "damaged"
-        if self.result or _in_use(self.path):
+        if self.result or is_in_use(self.path):
             return "finished" if self.result else "running"
         return "pruned" if RunDirectory(self.path).is_pruned else "stopped"
 
@@ -83,7 +83,7 @@ class FoundRun(Described):
             return str(error)
         if not rows:
             return "no epoch ended yet"
-        if not RunDirectory(self.path).is_stopped and not _in_use(self.path):
+        if not RunDirectory(self.path).is_stopped and not is_in_use(self.path):
             return "nothing saved yet: it starts anew"
         return f"epoch {rows[-1]['epoch'] + 1} of at most {self.config['epochs']}"
 
@@ -285,8 +285,8 @@ def _read(path: Path) -> FoundRun | None:
         raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from None
 
 
-def _in_use(path: Path) -> bool:
-    """Whether a process holds the run's lock."""
+def is_in_use(path: Path) -> bool:
+    """Whether a process holds the run's lock; False where this user may not look, as in a folder without write rights."""
     if not (path / ".lock").exists():
         return False
     try:

@@ -66,6 +66,7 @@ def run(
     config: Config,
     resume: bool = False,
     restart: bool = False,
+    asked: bool | None = None,
     extend: bool = True,
     watch: Watch = watch_nothing,
     judge: Judge | None = None,
@@ -73,14 +74,19 @@ def run(
     """Train one configuration, or return the result of a run of it that is finished.
 
     resume: go on from the checkpoint of a run that was stopped. restart: throw away what is there. Without either, an
-    unfinished run is an error, so that nothing is lost by accident. extend: a new run goes on from one of the same
+    unfinished run is an error, so that nothing is lost by accident. asked: whether the user gave --resume; as `resume` if it is
+    left out. It decides only what the log says of other runs. extend: a new run goes on from one of the same
     configuration with a smaller cap of epochs, where the result is the same. watch: is told how the run comes on. judge: may
     end it early, which raises Pruned. Returns result.json's content and 'directory'; nothing, in a process that trains beside
     the one that writes.
     """
     with joined_processes(config["device"]) as processes:
         if processes.is_first:
-            return _run(config, processes, _Wish(resume, restart, extend and not restart, watch, judge))
+            return _run(
+                config,
+                processes,
+                _Wish(resume, restart, resume if asked is None else asked, extend and not restart, watch, judge),
+            )
         _follow(config, processes)
         return {}
 
@@ -91,6 +97,7 @@ class _Wish:
 
     resume: bool
     restart: bool
+    asked: bool
     extend: bool
     watch: Watch
     judge: Judge | None
@@ -103,7 +110,6 @@ def _run(config: Config, processes: Processes, wish: _Wish) -> dict[str, Any]:
     processes.wait()  # the demo is there by now
     directory = RunDirectory(run_path(config, dataset))
     if directory.is_to_restart:
-        logger.info("an earlier command with %s was stopped: this run starts over", option("restart", True))
         wish = replace(wish, resume=False, restart=True, extend=False)
     finished = None if wish.restart else directory.result()
     if finished:
@@ -181,7 +187,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
         if not directory.is_stopped:
             notes, before = _beginning(config, dataset, directory, wish.extend)
             if not directory.is_stopped and not wish.restart:  # it has taken over no checkpoint
-                notes += nearest_stopped(config, directory, surroundings, asked=wish.resume)
+                notes += nearest_stopped(config, directory, surroundings, asked=wish.asked)
         with log_to(directory.file("train.log")):
             for line in [*_opening(config, processes, dataset, directory, trainer.cap), *notes]:
                 logger.info("%s", line)

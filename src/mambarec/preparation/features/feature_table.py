@@ -89,7 +89,7 @@ class FeatureFiles:
             raise RunError(f"another process is writing {self.table}; wait for it") from None
         get_logger().info("%s: %s, %d wide", self.table, amount(shape[0], "item"), width)
         if len(missing):
-            get_logger().info("the mean stands in at %s without one, see %s", amount(len(missing), "item"), self.missing)
+            get_logger().info("%s without features: the mean stands in, see %s", amount(len(missing), "item"), self.missing)
 
     def _fill(self, shape: tuple[int, int], made_by: dict[str, Any], blocks: Callable[[int], Iterable[Block]]):
         """The complete table, with rows of zeros for the items without a feature, and its mask; both lie in files."""

@@ -34,6 +34,8 @@ from mambarec.preparation.report import Report, Source
 
 _BLOCK = 1024  # vectors in memory
 _MEMORY = 2.8  # GB for the engine
+_PANDAS_INDEX = re.compile(r"|__index_level_\d+__")  # the names of an index without one, in CSV and in Parquet
+_NUMBERS = re.compile(r"[\s,;()\[\]]*[-+]?\d*\.?\d+([eE][-+]?\d+)?([\s,;()\[\]]+[-+]?\d*\.?\d+([eE][-+]?\d+)?)*[\s,;()\[\]]*")
 _MISSING = {"image": "missing_images.csv"}  # of other kinds missing_<kind>.csv
 
 
@@ -135,9 +137,7 @@ def _table(
     """A table with a column of ids, the first if none is named, and one of numbers for each dimension, or one of lists."""
     source = report.source(path, "vectors")
     layout = layout_of(engine, source, wanted=[name for name in (id_column, *vector_columns) if name])
-    names = layout.names
-    index = next((name for name in names if name.startswith("__index_level_")), names[0])  # what pandas calls its index
-    id_column = index if id_column is None else id_column
+    id_column, names = _id_column(source, layout.names, id_column, vector_columns)
     wanted = list(vector_columns) or [name for name in names if name != id_column]
     _check_header(path, wanted)
     ids = trimmed(column(layout, id_column, source, option("id-column")))
@@ -161,6 +161,24 @@ def _table(
         with np.errstate(over="ignore"):
             table[start : start + len(rows)] = [vector for _, vector in rows]
     return Vectors(found, table, source)
+
+
+def _id_column(source: Source, names: Sequence[str], asked: str | None, vector_columns: Sequence[str]) -> tuple[str, list[str]]:
+    """The column of ids, and the names of all columns that count.
+
+    An index of pandas without a name counts where it is asked for. It also is the ids if the other columns are numbered, as
+    those of an array are. ConfigError where it may be the ids or not.
+    """
+    indexes = [name for name in names if _PANDAS_INDEX.fullmatch(name) and name not in (asked, *vector_columns)]
+    others = [name for name in names if name not in indexes]
+    if asked is None and indexes and others == [f"{number}" for number in range(len(others))]:
+        return indexes[0], [indexes[0], *others]
+    for name in indexes:
+        words = f"the column '{name}'" if name else "the column without a name"
+        if asked is None:
+            raise ConfigError(f"{source.path}: {words} may be the ids, or row numbers of pandas; give {option('id-column')}")
+        source.note(f"{words}, an index of pandas, is not read")
+    return (names[0] if asked is None else asked), others
 
 
 def _check_numbers(engine: Engine, source: Source, id_column: str) -> None:
@@ -192,7 +210,7 @@ def _line(source: Source, place: int) -> str:
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
     """DataError where the names of the vector's columns are the numbers of a vector: the first line is no header."""
-    numbers = [name for name in names if re.fullmatch(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?", name)]
+    numbers = [name for name in names if _NUMBERS.fullmatch(name)]
     counts_up = all(name.isdecimal() for name in names) and len(set(names)) == len(names)
     if numbers and numbers == list(names) and not counts_up:
         raise DataError(f"{path}: the first line looks like data. Write a line with the names of the columns above it")
@@ -209,6 +227,8 @@ def _matched(engine: Engine, given: Vectors, names: Sequence[str], where: Path, 
     match_items(engine, given.source, where, allow_unmatched)
     for note in given.source.notes:
         show(note)
+    for reason, tally in given.source.left_out.items():
+        show(f"{amount(tally.count, 'row')} left out: {reason}")
     unknown = engine.run("SELECT name FROM about ANTI JOIN items USING (name) GROUP BY name ORDER BY min(place)")
     examples = ", ".join(name for (name,) in unknown[:3]) + ", …" * (len(unknown) > 3)
     show(f"ids in {path.name} that belong to no item: {len(unknown):,}" + f" ({examples})" * bool(unknown))
@@ -217,7 +237,7 @@ def _matched(engine: Engine, given: Vectors, names: Sequence[str], where: Path, 
         if rows[number] >= 0 and not np.array_equal(given.table[rows[number]], given.table[place]):
             first, second = place + 1, rows[number] + 1
             raise DataError(
-                f"{path} has the id '{names[number]}' twice, as numbers {first:,} and {second:,}, with different vectors; keep "
+                f"{path} has the id '{names[number]}' twice, in rows {first:,} and {second:,}, with different vectors; keep "
                 "one of them"
             )
         rows[number] = place
@@ -235,7 +255,8 @@ def _check_finite(given: Vectors, names: Sequence[str], rows: np.ndarray) -> Non
         bad += some[~np.isfinite(table).all(axis=1)].tolist()
     if bad:
         raise DataError(
-            f"{amount(len(bad), 'vector')} of items with NaN or Inf, the first is that of '{names[bad[0]]}', number "
+            f"{amount(len(bad), 'vector')} of items with NaN, Inf or a number too large for float32, "
+            f"the first is that of '{names[bad[0]]}', number "
             f"{rows[bad[0]] + 1:,} in {given.source.path}. Remove {'them' if len(bad) > 1 else 'it'} and the "
             f"id{'s' * (len(bad) > 1)}: an item without a vector gets the mean, and the mask says so"
         )
@@ -264,7 +285,7 @@ def add_parser(commands) -> None:
 def _kind(text: str) -> str:
     word = text.lower()
     if not re.fullmatch(r"[a-z]\w{,40}", word, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text}; expected visual, text, audio or another word")
+        raise argparse.ArgumentTypeError(f"{text}; expected visual, text, audio or another word of letters, digits and _")
     return "image" if word in VISUAL else word
 
 

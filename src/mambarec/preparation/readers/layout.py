@@ -93,7 +93,10 @@ def check_is_table(path: Path) -> None:
         raise DataError(f"{path} is {kind}. This command reads text and Parquet; save the table as CSV")
     n_no_text = len(head) - len(head.translate(None, _NO_TEXT)) if encoding_of(head) == "utf-8" else 0
     if n_no_text >= max(_NO_TEXT_LEAST, _NO_TEXT_SHARE * len(head)):
-        raise DataError(f"{path} is no table: it holds binary data. This command reads text and Parquet; save the table as CSV")
+        raise DataError(
+            f"{path} is no table: it holds binary data. This command reads text and Parquet; save it as CSV, or name "
+            f"its encoding by {option('encoding')}"
+        )
     if found := _JSON.match(head.decode(encoding_of(head), "replace").removeprefix("\ufeff")):
         lines = "" if found[1] else ", lines=True"
         raise DataError(

@@ -62,7 +62,8 @@ def layout_of(
             f"{option('columns')} out"
         )
     if not is_parquet(source.path):
-        check_is_table(source.path)
+        if encoding is None:
+            check_is_table(source.path)
         return find_layout(source, engine.spill, names, encoding, wanted)
     tree = engine.run(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file_to_read(source.path)})")
     lines = engine.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({file_to_read(source.path)})")
