@@ -93,6 +93,7 @@ def test_a_line_that_does_not_end(tmp_path):
         first_lines(path, 1)
 
 
+@pytest.mark.filterwarnings("ignore:Image size")  # extract_features ignores it
 def test_a_picture_of_a_thousand_million_pixels():
     pytest.importorskip("PIL", reason="needs the extra features")
 
