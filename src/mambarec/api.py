@@ -354,8 +354,8 @@ def compare(
 
     It raises the errors of `train`. RunError names every trial that failed.
     """
-    names = arguments.distinct("models", arguments.words("models", _by_name("models", models)))
-    datasets = arguments.distinct("dataset", arguments.words("dataset", dataset))
+    names = arguments.each_once("models", arguments.words("models", _by_name("models", models)))
+    datasets = arguments.each_once("dataset", arguments.words("dataset", dataset))
     row = None if reference is None else arguments.word("reference", reference)
     return _table("compare", names, datasets, seeds, settings, name, jobs, restart, reference=row)
 
@@ -433,7 +433,7 @@ def _table(function, models, datasets, seeds, settings, name, jobs, restart, **a
     for key, argument in (("model", "models"), ("seed", "seeds")):
         if key in settings:
             raise ConfigError(f"{option(key, settings[key])}: give {argument}= in its place")
-    asked["given"] = _keys({**settings, "seed": arguments.distinct("seeds", arguments.wholes("seeds", seeds, 0))})
+    asked["given"] = _keys({**settings, "seed": arguments.each_once("seeds", arguments.wholes("seeds", seeds, 0))})
     _check_no_argument(function, asked["given"])
     asked["jobs"], asked["restart"] = arguments.whole("jobs", jobs, 1), arguments.flag("restart", restart)
     order = Order(models, datasets, name=None if name is None else arguments.word("name", name), **asked)

@@ -49,7 +49,7 @@ def wholes(name: str, value: Any, least: int) -> list[int]:
     return [whole(name, one, least) for one in _several(name, value, expected, int | np.integer)]
 
 
-def distinct(name: str, values: list[_T]) -> list[_T]:
+def each_once(name: str, values: list[_T]) -> list[_T]:
     """Values of which none is given twice: a second one would be passed over."""
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice:

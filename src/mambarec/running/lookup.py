@@ -202,22 +202,21 @@ def describe_runs(runs: Sequence[FoundRun]) -> list[str]:
     if "device" in differing and "use_gpu" in differing:
         differing.remove("use_gpu")
     settings = [" ".join(f"{key}={value_text(run.config.get(key))}" for key in differing) for run in runs]
-    alike = [[other for other, text in zip(runs, settings, strict=True) if text == own] for own in settings]
-    words = [
-        [*filter(None, [own]), *_surroundings(run, others)] for run, own, others in zip(runs, settings, alike, strict=True)
-    ]
-    return [f"  {run.path}" + (f": {', '.join(some)}" if some else "") for run, some in zip(runs, words, strict=True)]
-
-
-def _surroundings(run: FoundRun, others: Sequence[FoundRun]) -> list[str]:
-    """Threads and data of a run, as far as they are not those of all the others."""
-    recorded = {id(one): _environment(one) for one in others}
-    named = (("threads", "with threads {}"), ("data", "data {:.8}"))
-    return [
-        text.format(recorded[id(run)].get(key, "unknown"))
-        for key, text in named
-        if len({str(one.get(key)) for one in recorded.values()}) > 1
-    ]
+    around = [_environment(run) if settings.count(own) > 1 else {} for run, own in zip(runs, settings, strict=True)]
+    lines = []
+    for run, own, here in zip(runs, settings, around, strict=True):
+        alike = [there for there, text in zip(around, settings, strict=True) if text == own]
+        parts = [
+            own,
+            *(
+                f"{key} {here.get(key)!s:.8}"
+                for key in ("threads", "data")
+                if any(one.get(key) != here.get(key) for one in alike)
+            ),
+        ]
+        text = ", ".join(filter(None, parts))
+        lines.append(f"  {run.path}" + (f": {text}" if text else ""))
+    return lines
 
 
 def _environment(run: FoundRun) -> dict[str, Any]:
