@@ -95,7 +95,8 @@ class DREAM(nn.Module):
         if self.on_map:
             channel = channel[:, :, None, None]
         # (3), (5), (6): max(F * M_c, F * M_s) = F * max(M_c, M_s), as F >= 0
-        fused = self.project(maps * torch.maximum(channel, spatial))
+        larger = torch.where(channel >= spatial, channel, spatial)  # torch.maximum, whose gradient takes more passes
+        fused = self.project(maps * larger)
         return self.output(fused.flatten(1)) if self.on_map else fused
 
 

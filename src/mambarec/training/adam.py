@@ -57,8 +57,8 @@ class LazyAdam(Adam):
             state.update(step=torch.zeros(()), exp_avg=_untouched(table), exp_avg_sq=_untouched(table))
         state["step"] += 1
         step, (beta1, beta2) = state["step"].item(), group["betas"]
-        first = state["exp_avg"][rows].lerp_(values, 1 - beta1)
-        second = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(values, values, value=1 - beta2)
+        first = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
+        second = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(values, values, value=1 - beta2)
         state["exp_avg"].index_copy_(0, rows, first)
         state["exp_avg_sq"].index_copy_(0, rows, second)
         factor = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
