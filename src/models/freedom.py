@@ -129,9 +129,9 @@ class FREEDOM(GeneralRecommender):
     def sampled_loss(self, sample: tuple[SampledPropagation, SampledChain, Tensor]) -> Tensor:
         """calculate_loss with vectors propagated over the sampled layers."""
         propagation, chain, numbers = sample
-        table = propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
-        users, items = propagation.mean(table).split(propagation.sizes)
-        view = chain(F.embedding(propagation.extra[0], table))
+        read = propagation.read(self.user_embedding, self.item_embedding)
+        users, items = read.propagated.split(propagation.sizes)
+        view = chain(read.extra[0])
         features = {modality: take_rows(rows, numbers) for modality, rows in self.feature_tables.items()}
         return self._loss(propagation.interaction, users, items, view, features)
 

@@ -58,8 +58,8 @@ class LightGCN(GeneralRecommender):
 
     def sampled_loss(self, sample: SampledPropagation) -> Tensor:
         """calculate_loss with vectors propagated over the sampled layers."""
-        table = sample.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
-        propagated, embedded = (rows.split(sample.sizes) for rows in (sample.mean(table), sample.of_batch(table)))
+        read = sample.read(self.user_embedding, self.item_embedding)
+        propagated, embedded = (vectors.split(sample.sizes) for vectors in (read.propagated, read.embedded))
         # Each of several processes has a part of the batch. A norm shrinks with the root of its rows, and EmbLoss divides by
         # their number.
         weight = self.reg_weight * (self.batch_size / self.whole_batch) ** 0.5

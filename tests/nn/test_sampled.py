@@ -12,7 +12,7 @@ from mambarec.nn.sampled import (
     Batch,
     NeighbourSampler,
     Rows,
-    SampledMean,
+    SampledPropagation,
     Sampling,
     _chances,
     _systematic,
@@ -55,17 +55,28 @@ def test_the_expectation_of_a_layer_is_the_full_layer(graph, fanout, size):
 
 
 def test_the_expectation_of_several_layers_is_that_of_all(graph):
-    sampler, generator, rows = NeighbourSampler(graph), np.random.default_rng(2), np.array([3, 25, 40])
+    sampler, generator = NeighbourSampler(graph), np.random.default_rng(2)
+    batch = Batch(np.array([3, 25]), np.array([40 - N_USERS]), 1, torch.zeros(3, 1, dtype=torch.int64))
     table = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     draws = []
     for _ in range(2000):
-        layers = sampler.layers(rows, 3, Sampling([3], 1), 12, generator)
-        _, places = Rows.of(N_USERS, rows, *(layer.columns for layer in layers))
-        nodes = np.unique(np.concatenate((rows, *(layer.columns for layer in layers))))
-        draws.append(SampledMean([layer.graph for layer in layers], places)(table[nodes]).numpy())
+        drawn = SampledPropagation.draw(batch, sampler, N_USERS, 3, Sampling([3], 12), generator)
+        draws.append(drawn.read(table[:N_USERS], table[N_USERS:]).propagated.numpy())
     values = np.stack(draws)
     error = values.std(0) / np.sqrt(len(values))
-    assert (np.abs(values.mean(0) - propagate_mean(graph, table, 3)[rows].numpy()) <= 4.5 * error).all()
+    assert (np.abs(values.mean(0) - propagate_mean(graph, table, 3)[[3, 25, 40]].numpy()) <= 4.5 * error).all()
+
+
+def test_a_batch_reads_its_own_embeddings_and_those_that_are_asked_for(graph):
+    users, items = torch.randn(N_USERS, 4), torch.randn(50 - N_USERS, 4)
+    batch = Batch(np.array([5, 2]), np.array([9, 0]), 1, torch.zeros(3, 2, dtype=torch.int64))
+    extra = [np.array([7, 0, 3]), np.array([], dtype=np.int64)]
+    drawn = SampledPropagation.draw(
+        batch, NeighbourSampler(graph), N_USERS, 2, Sampling([2], 3), np.random.default_rng(0), extra
+    )
+    read = drawn.read(users, items)
+    assert torch.equal(read.embedded, torch.cat((users[[5, 2]], items[[9, 0]])))
+    assert [part.tolist() for part in read.extra] == [items[[7, 0, 3]].tolist(), []]
 
 
 def test_fanouts_that_take_every_neighbour_give_the_full_layer(graph):
@@ -140,10 +151,9 @@ def test_blocks_give_what_the_whole_gives():
 
 def test_a_sample_moves_with_all_its_parts(graph):
     rows, places = Rows.of(N_USERS, np.array([1, 2, 40]))
-    sample = {"rows": rows, "mean": SampledMean([graph], places), "n": 3}
-    there = on_device(sample, torch.device("meta"))
-    assert there["rows"].users.is_meta and there["mean"].places[0].is_meta and there["n"] == 3
-    assert isinstance(there["rows"], Rows) and isinstance(there["mean"], SampledMean)
+    there = on_device({"rows": rows, "list": [places, graph], "n": 3}, torch.device("meta"))
+    assert isinstance(there["rows"], Rows) and there["rows"].users.is_meta and there["n"] == 3
+    assert there["list"][0].is_meta and all(part.is_meta for part in there["list"][1].buffers())
 
 
 @pytest.mark.parametrize("key, value", [("fanouts", [3]), ("layer_size", 2)])

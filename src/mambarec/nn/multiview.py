@@ -37,7 +37,7 @@ class Views(NamedTuple):
 class SampledViews(NamedTuple):
     """The sampled layers of an encoder for a batch.
 
-    propagation: of the user-item graph; its extra places are of the items that each modality's chain starts from. chains:
+    propagation: of the user-item graph; it reads the items that each modality's chain starts from, too. chains:
     modality -> the layers of its item graph. own: places, among the rows of a chain's result, of the batch's items. bought:
     those of the columns of user_items, (batch's users, these). items: modality -> ids (M,) of the items its chain starts from.
     """
@@ -119,14 +119,14 @@ class MultiViewEncoder(nn.Module):
 
     def sampled_views(self, modal: dict[str, Tensor], sample: SampledViews) -> Views:
         """The Views of the batch's users and items. modal: modality -> (M, D), of the items that its chain starts from."""
-        table = sample.propagation.rows.take(self.user_embedding, self.item_embedding)  # (R, D)
+        read = sample.propagation.read(self.user_embedding, self.item_embedding)
         views = {}
-        for (modality, vectors), places in zip(modal.items(), sample.propagation.extra, strict=True):
-            purified = F.embedding(places, table) * torch.sigmoid(self.gates[modality](vectors))
+        for (modality, vectors), embedded in zip(modal.items(), read.extra, strict=True):
+            purified = embedded * torch.sigmoid(self.gates[modality](vectors))
             items = sample.chains[modality](purified)
             users = sample.user_items(F.embedding(sample.bought, items))
             views[modality] = torch.cat((users, F.embedding(sample.own, items)))
-        return Views(sample.propagation.mean(table), views)
+        return Views(read.propagated, views)
 
     @torch.no_grad()
     def final_vectors(self, modal: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -179,47 +179,42 @@ class Rows(NamedTuple):
     items: Tensor
 
     @classmethod
-    def of(cls, n_users: int, *nodes: np.ndarray) -> tuple["Rows", list[Tensor]]:
-        """The rows of some nodes, users first, then items + n_users; and for each array the places of its nodes."""
-        distinct, places = np.unique(np.concatenate(nodes), return_inverse=True)
+    def of(cls, n_users: int, nodes: np.ndarray) -> tuple["Rows", Tensor]:
+        """The rows of some nodes (N,), users first, then items + n_users; and the places (N,) of the nodes among them."""
+        distinct, places = np.unique(nodes, return_inverse=True)
         first = np.searchsorted(distinct, n_users)
         rows = cls(torch.from_numpy(distinct[:first]), torch.from_numpy(distinct[first:] - n_users))
-        return rows, list(torch.from_numpy(places).split([len(part) for part in nodes]))
+        return rows, torch.from_numpy(places)
 
     def take(self, users: Tensor, items: Tensor) -> Tensor:
-        """These rows of the tables (U, D) and (I, D), users first."""
+        """These rows (R, D) of the tables (U, D) and (I, D), users first."""
         return torch.cat((take_rows(users, self.users), take_rows(items, self.items)))
 
 
-class SampledMean(NamedTuple):
-    """propagate_mean at some nodes (N,), from drawn layers. places: of these nodes, then of the columns of each layer."""
+class Read(NamedTuple):
+    """What a batch reads of its users and items: their propagated vectors and their embeddings, (N, D) each, users first.
 
-    graphs: list[SparseGraph]
-    places: list[Tensor]
+    extra: the embeddings of further items that were asked for, a table for each list of them.
+    """
 
-    def __call__(self, table: Tensor) -> Tensor:
-        """The mean of the layers (N, D). table (R, D): the vectors of the nodes at `places`.
-
-        With A_l the l-th drawn layer: (x + A_1 (x + A_2 (x + ...))) / (L + 1).
-        """
-        total = F.embedding(self.places[-1], table)
-        for graph, place in zip(reversed(self.graphs), reversed(self.places[:-1]), strict=True):
-            total = F.embedding(place, table) + graph(total)
-        return total / len(self.places)
+    propagated: Tensor
+    embedded: Tensor
+    extra: list[Tensor]
 
 
 class SampledPropagation(NamedTuple):
-    """A batch, the rows of users and items that it reads, and LightGCN's propagation of its users and items.
+    """A batch, the rows of users and items that it reads, and the drawn layers of LightGCN's propagation.
 
-    sizes: how many users and items the batch has; mean gives their vectors in this order. extra: places of further nodes that
-    were asked for.
+    sizes: how many users and items the batch has. places: of the batch's nodes among the rows, then of the columns of each
+    layer, then of each list of further items, one behind the other; lengths: how many there are of each.
     """
 
     interaction: Tensor
     sizes: tuple[int, int]
     rows: Rows
-    mean: SampledMean
-    extra: list[Tensor]
+    graphs: list[SparseGraph]
+    places: Tensor
+    lengths: list[int]
 
     @classmethod
     def draw(
@@ -236,13 +231,22 @@ class SampledPropagation(NamedTuple):
         seeds = np.concatenate((batch.users, batch.items + n_users))
         layers = sampler.layers(seeds, n_layers, sampling, batch.layer_size(sampling), generator)
         nodes = [seeds, *(layer.columns for layer in layers)]
-        rows, places = Rows.of(n_users, *nodes, *(items + n_users for items in extra))
-        mean = SampledMean([layer.graph for layer in layers], places[: len(nodes)])
-        return cls(batch.interaction, (len(batch.users), len(batch.items)), rows, mean, places[len(nodes) :])
+        nodes += [items + n_users for items in extra]
+        rows, places = Rows.of(n_users, np.concatenate(nodes))
+        sizes = len(batch.users), len(batch.items)
+        return cls(batch.interaction, sizes, rows, [layer.graph for layer in layers], places, [len(part) for part in nodes])
 
-    def of_batch(self, table: Tensor) -> Tensor:
-        """The batch's own users and items (N, D) of the rows (R, D)."""
-        return F.embedding(self.mean.places[0], table)
+    def read(self, users: Tensor, items: Tensor) -> Read:
+        """users (U, D), items (I, D): the embeddings. All that is read of them is gathered at once, and so is its gradient.
+
+        With A_l the l-th drawn layer, propagated is propagate_mean: (x + A_1 (x + A_2 (x + ...))) / (L + 1).
+        """
+        parts = F.embedding(self.places, self.rows.take(users, items)).split(self.lengths)
+        layers, extra = parts[: len(self.graphs) + 1], parts[len(self.graphs) + 1 :]
+        total = layers[-1]
+        for graph, part in zip(reversed(self.graphs), reversed(layers[:-1]), strict=True):
+            total = part + graph(total)
+        return Read(total / len(layers), parts[0], list(extra))
 
 
 class SampledChain(NamedTuple):
