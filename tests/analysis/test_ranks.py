@@ -93,6 +93,16 @@ def test_the_table_of_several_data_sets_ends_with_ranks(make_record, tmp_path, c
     assert "there are runs of one only" in capsys.readouterr().err
 
 
+def test_as_csv_each_table_has_a_file_that_others_can_read(make_record, tmp_path, capsys):
+    for dataset in ("x", "y"):
+        for i, name in enumerate("ABC"):
+            make_record(name, [0.1 * i, 0.2 * i + 0.1], dataset=dataset).save(tmp_path / "kept")
+    words = ["table", "--results", str(tmp_path / "kept"), "--reference", "C", "--output", str(tmp_path / "t.csv")]
+    assert program.main(words) == 0 and not capsys.readouterr().out
+    lengths = {path.stem: len(pd.read_csv(path)) for path in tmp_path.glob("*.csv")}
+    assert lengths == {"t": 4, "t-efficiency": 6, "t-significance": 4, "t-ranks": 3}  # t: three rows and Improv.
+
+
 def test_a_row_of_another_budget_is_not_ranked(make_record):
     records = [make_record(name, [0.1, 0.2], dataset=dataset, epochs=9) for dataset in ("x", "y") for name in "AB"]
     records += [make_record("C", [0.3, 0.4], dataset=dataset, epochs=2) for dataset in ("x", "y")]

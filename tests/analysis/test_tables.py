@@ -66,6 +66,11 @@ def test_csv():
     assert rows[0] == ["Model", "toy R@20", "toy N@20"] and rows[1] == ["A_1", "0.1000 ± 0.0100", "–"]
 
 
+def test_numbers_of_a_csv_have_no_commas_and_texts_keep_theirs():
+    row = [Cell("A, B"), Cell("1,025,152"), Cell("fanouts=[3,100]"), Cell("12,3")]
+    assert as_csv(Table("Wide", list("abcd"), [row])).splitlines()[1] == '"A, B",1025152,"fanouts=[3,100]","12,3"'
+
+
 def test_latex():
     assert as_latex(TABLE).splitlines() == [
         r"\begin{table*}",

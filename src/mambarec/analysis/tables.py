@@ -412,13 +412,18 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Plain figures, one row a model; mean and deviation in one cell as printed, and no marks."""
+    """Plain figures, one row a model; mean and deviation in one cell as printed, no marks, and no commas in numbers."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     groups = [name for name, count in table.groups for _ in range(count)] or [""] * len(table.columns)
     writer.writerow([f"{group} {name}".strip() for group, name in zip(groups, table.columns, strict=True)])
-    writer.writerows([guarded(row[0].text), *(cell.text for cell in row[1:])] for row in table.rows)
+    for row in table.rows:
+        writer.writerow([guarded(row[0].text), *(_without_commas(cell.text) for cell in row[1:])])
     return buffer.getvalue().rstrip("\n")
+
+
+def _without_commas(text: str) -> str:
+    return text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+", text) else text
 
 
 def as_latex(table: Table) -> str:

@@ -23,7 +23,7 @@ from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
 from mambarec.analysis.studies import STUDIES, check_computes, configuration, keep_free, plan_study
-from mambarec.analysis.tables import FORMATS, rendered
+from mambarec.analysis.tables import FORMATS, all_tables
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
 from mambarec.base.files import write_text
@@ -48,19 +48,24 @@ MISSING_SHARES = (0.25, 0.5, 0.75)  # of the items that lack a modality in train
 def table(options: argparse.Namespace) -> None:
     found = _selected(options)
     comparison = compare(found.records, options.reference, options.legacy_test_selection, options.split, found.notes)
-    text = rendered(comparison, options.format, options.metrics)
+    tables = all_tables(comparison, options.metrics)
     ranked = all(TESTED in record.result["test"] for record in found.records)
     if len(comparison.datasets) > 1 and (ranked or options.diagram):
         places = ranks(comparison)
-        text += "\n\n" + FORMATS[options.format](ranks_table(places))
+        tables.append(ranks_table(places))
         if options.diagram and (picture := diagram(places)):
             picture.save(options.diagram)
     elif options.diagram:
         raise ConfigError("--diagram compares models over several data sets, and there are runs of one only")
-    if options.output:
-        write_text(options.output, text + "\n")
+    texts = [FORMATS[options.format](one) for one in tables]
+    if not options.output:
+        show("\n\n".join(texts))
+    elif options.format == "csv":  # a file for each table, which others can read
+        for number, (one, text) in enumerate(zip(tables, texts, strict=True)):
+            name = options.output.stem + f"-{one.title.split()[0].lower()}" * (number > 0)
+            write_text(options.output.with_stem(name), text + "\n")
     else:
-        show(text)
+        write_text(options.output, "\n\n".join(texts) + "\n")
 
 
 def html(options: argparse.Namespace) -> None:

@@ -67,7 +67,8 @@ def _add_table(commands) -> None:
     split = "keys whose values get rows of their own, such as variant"
     one.add_argument("--split", nargs="+", default=[], metavar="KEY", help=split)
     one.add_argument("--legacy-test-selection", action="store_true", help="choose grid points on the test split, as MMRec does")
-    one.add_argument("--output", type=Path, metavar="FILE", help=_TO_A_FILE)
+    csv = "; as CSV each table has its own, such as FILE-efficiency.csv"
+    one.add_argument("--output", type=Path, metavar="FILE", help=_TO_A_FILE + csv)
     diagram = "draw the critical-difference diagram of several data sets into this folder"
     one.add_argument("--diagram", type=Path, metavar="DIR", help=diagram)
 
