@@ -196,10 +196,12 @@ class MambaRec(GeneralRecommender):
         batch = Batch.of(interaction)
         views = self.encoder.sample(batch, self.samplers, self.sampling, generator)
         step = SampledStep(views, {}, {}, {}, torch.from_numpy(batch.items[: batch.n_positives]))
+        read = batch.items[: max(batch.n_positives, 2)]  # two where one is positive, since BatchNorm needs two rows
         for modality, items in views.items.items():
-            rows, places = np.unique(np.concatenate((items, batch.items[: batch.n_positives])), return_inverse=True)
+            rows, places = np.unique(np.concatenate((items, read)), return_inverse=True)
             step.items[modality] = torch.from_numpy(rows)
-            step.guiding[modality], step.aligned[modality] = torch.from_numpy(places).split((len(items), batch.n_positives))
+            guiding, own = torch.from_numpy(places).split((len(items), len(read)))
+            step.guiding[modality], step.aligned[modality] = guiding, own[: batch.n_positives]
         return step
 
     def sampled_loss(self, sample: SampledStep) -> Tensor:

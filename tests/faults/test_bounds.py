@@ -20,7 +20,8 @@ from mambarec.preparation.features.backbones import Backbone
 from mambarec.preparation.features.images import _prepare
 from mambarec.preparation.readers.layout import first_lines
 from mambarec.preparation.readers.lines import opened, read_lines
-from mambarec.running.run import run
+from mambarec.running.run import open_dataset, run
+from mambarec.running.sizes import check_sizes
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +175,15 @@ def test_more_neighbours_than_items_are_refused_by_the_name_of_the_key(make_conf
 
 def test_neighbours_of_a_modality_that_is_not_read_are_not_counted(make_config):
     assert run(make_config("SMORE", modalities=["text"], image_knn_k=65, epochs=1))["epochs"] == 1
+
+
+def test_a_default_that_no_modality_uses_does_not_refuse_a_small_catalogue(make_config):
+    config = make_config("SMORE", image_knn_k=5, text_knn_k=5)
+    dataset = open_dataset(config)
+    dataset.n_items = 12  # below SMORE's own knn_k, which serves other modalities than these
+    check_sizes(config, dataset)
+    with pytest.raises(ConfigError, match=r"^image_knn_k=13: toy has 12 items"):
+        check_sizes(make_config("SMORE", image_knn_k=13, text_knn_k=5), dataset)
 
 
 def test_more_memory_than_the_machine_has_is_said_before_it_is_taken(make_config, monkeypatch):

@@ -11,7 +11,7 @@ from mambarec.evaluation.topk_evaluator import TopKEvaluator
 from mambarec.running.directory import same_result
 from mambarec.running.run import assemble, load_model_class, run
 from mambarec.training.adam import LazyAdam
-from mambarec.training.trainer import Trainer, init_seed
+from mambarec.training.trainer import Drawn, Trainer, init_seed
 
 NAMES = ("LightGCN", "FREEDOM", "MGCN", "MambaRec")
 RUNS = [
@@ -87,7 +87,7 @@ def test_few_neighbours_touch_few_rows(name, build):
     assert isinstance(trainer.optimizer, LazyAdam)
     before = {key: value.clone() for key, value in model.named_parameters()}
     generator = np.random.default_rng(0)
-    trainer._train_step(model.sample(next(iter(loader)), generator), 0)
+    trainer._train_step(Drawn(model.sample(next(iter(loader)), generator)), 0)
     tables = [
         key
         for key in before
@@ -97,6 +97,39 @@ def test_few_neighbours_touch_few_rows(name, build):
     for key in tables:
         moved = (model.get_parameter(key) != before[key]).any(1).sum()
         assert 0 < moved < 0.7 * len(before[key])
+
+
+@pytest.mark.parametrize("name, settings", [("LightGCN", {"reg_weight": 1.0}), ("MGCN", {"reg_weight": 1.0, "cl_loss": 0.0})])
+@pytest.mark.parametrize("size, pairs", [(8, 8), (9, 9), (9, 8), (8, 3), (8, 1)])
+def test_the_parts_of_a_batch_give_its_loss_and_gradients_together(name, settings, size, pairs, build, monkeypatch):
+    config, loader, model = build(name, **EVERY, **settings, train_batch_size=size, knn_k=4)
+    trainer = Trainer(config, model, loader.generator)
+    monkeypatch.setattr(Trainer, "_update", lambda self: None)
+    batch = next(iter(loader))[:, :pairs]
+
+    def step(rank: int, n: int) -> tuple[float, dict[str, torch.Tensor]]:
+        monkeypatch.setattr("mambarec.training.trainer.current_processes", lambda: Processes(rank, n))
+        loss = trainer._train_step(next(trainer._samples([batch], 0)), 0)
+        return float(loss), gradients(model)
+
+    whole, parts = step(0, 1), [step(rank, 2) for rank in range(2)]
+    # EmbLoss is a norm, and the norm of a part is only nearly its share of the whole's
+    close = {"rel": 1e-5} if name == "MGCN" else {"rel": 2e-2}
+    assert sum(loss for loss, _ in parts) / 2 == pytest.approx(whole[0], **close)
+    if name == "MGCN":
+        for key, expected in whole[1].items():
+            found = (parts[0][1][key] + parts[1][1][key]) / 2
+            assert (found - expected).abs().max() <= 1e-5 * expected.abs().max() + 1e-7, key
+
+
+def test_a_batch_whose_only_items_have_no_neighbours_has_two_rows_for_batch_norm(build):
+    _, loader, model = build("MambaRec", **FEW, train_batch_size=1, knn_k=1, reduction_factor=2)
+    modality = next(iter(model.encoder.item_graphs))
+    for graph in model.encoder.item_graphs:
+        model.samplers[graph].offsets[:] = 0  # as where items lack the modality: no edge
+    sample = model.sample(next(iter(loader)), np.random.default_rng(0))
+    assert len(sample.items[modality]) == 2 and len(sample.aligned[modality]) == 1
+    assert model.sampled_loss(sample).isfinite()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,7 +61,9 @@ def test_nobody_shares_anything():
     assert not weights(graph).any()
 
 
-def test_an_extended_list_repeats_its_entries_up_to_k(interactions):
+@pytest.mark.parametrize("places", [2**24, 10])  # all lists at a time, and one
+def test_an_extended_list_repeats_its_entries_up_to_k(interactions, places, monkeypatch):
+    monkeypatch.setattr("mambarec.nn.user_graph._PLACES", places)
     torch.manual_seed(0)
     k = 6
     graph, lists = UserGraph(interactions, k, "resample"), naive(interactions.toarray(), k)

@@ -1,5 +1,7 @@
 """Lists for users: those that evaluation scored, for any users in any blocks, and why an item is in them."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +109,8 @@ def test_a_file_of_users_must_name_some(trained, tmp_path):
     (tmp_path / "ids.txt").write_text("\n \n")
     with pytest.raises(DataError, match="names no user; expected one id on each line"):
         listed_users(tmp_path / "ids.txt")
+    with pytest.raises(DataError, match=r"1,2: there is no such file. For ids in place of a file, write --user 1 2$"):
+        listed_users(Path("1,2"))
     with pytest.raises(DataError, match=r"absent\.txt: there is no such file. For ids in place of a file, write --user"):
         listed_users(tmp_path / "absent.txt")
 

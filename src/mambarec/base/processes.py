@@ -40,6 +40,10 @@ class Processes:
         """The columns of a batch (..., B) that this process computes; all, where there are fewer columns than processes."""
         return batch if batch.shape[-1] < self.size else batch[..., self.rank :: self.size]
 
+    def weight(self, share: float) -> float:
+        """How much the loss of a share of a batch weighs, so that the mean over the processes is that over the batch."""
+        return share * self.size if share < 1 else 1.0  # all of them compute a whole batch
+
     def mine(self, values: Iterable[T]) -> Iterator[tuple[int, T]]:
         """Those of the values that this process computes, with their numbers."""
         return ((number, value) for number, value in enumerate(values) if number % self.size == self.rank)

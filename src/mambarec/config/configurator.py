@@ -179,6 +179,10 @@ class Config(Mapping):
 
     # grids
 
+    def is_given(self, key: str) -> bool:
+        """Whether the value of a key comes from the caller, and not from a YAML."""
+        return self._source.get(key) == _GIVEN
+
     def trials(self) -> list["Config"]:
         """One Config per point of the grid, seeds innermost; [self] when nothing is a grid axis."""
         axes = dict(sorted(self.axes.items(), key=lambda item: item[0] == "seed"))

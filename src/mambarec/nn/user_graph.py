@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mambarec.base.settings import Settings, key
 from mambarec.nn.graph import SparseGraph, most_shared
 
+_PLACES = 2**24  # of the extended lists that are drawn at a time
+
 
 class UserGraphSettings(Settings):
     """The keys of models with a user-user graph."""
@@ -47,14 +49,20 @@ class UserGraph(nn.Module):
         short = np.flatnonzero((self.sizes > 0) & (self.sizes < self.k))
         if self.pad == "none" or not len(short):
             return
-        entries = np.tile(np.arange(self.k), (len(short), 1))  # (S, k), the place in the list that each place repeats
-        drawn = (torch.rand(self.k, len(short), dtype=torch.float64).numpy() * np.arange(self.k)[:, None]).astype(np.int64)
-        rows = np.arange(len(short))
-        for place in range(1, self.k):
-            entries[:, place] = np.where(place < self.sizes[short], place, entries[rows, drawn[place]])
-        repeats = np.bincount((self.offsets[short][:, None] + entries).ravel(), minlength=len(self.users))
-        repeats = np.where(self.sizes[self.users] < self.k, repeats, 1)
+        repeats = np.where(self.sizes[self.users] < self.k, 0, 1)
+        size = max(1, _PLACES // self.k)
+        for start in range(0, len(short), size):
+            self._count_repeats(short[start : start + size], repeats)
         self.train_graph = SparseGraph(self._weighted(self.exponentials * repeats)).to(device)
+
+    def _count_repeats(self, users: np.ndarray, repeats: np.ndarray) -> None:
+        """Draw the lists of some users (S,) whose own are short; adds to repeats (E,) how often each entry stands there."""
+        entries = np.tile(np.arange(self.k), (len(users), 1))  # (S, k), the place in the list that each place repeats
+        drawn = (torch.rand(self.k, len(users), dtype=torch.float64).numpy() * np.arange(self.k)[:, None]).astype(np.int64)
+        rows = np.arange(len(users))
+        for place in range(1, self.k):
+            entries[:, place] = np.where(place < self.sizes[users], place, entries[rows, drawn[place]])
+        repeats += np.bincount((self.offsets[users][:, None] + entries).ravel(), minlength=len(self.users))
 
     def forward(self, users: Tensor) -> Tensor:
         """users: (U, D) -> (U, D). The extended lists count in training, the lists as they are at evaluation."""

@@ -148,10 +148,13 @@ class _Silent:
 def _follow(config: Config, processes: Processes) -> None:
     """Train beside the first of several processes, from the state from which it trains; nothing is written."""
     silence_console()
-    processes.wait()
-    dataset = open_dataset(config)
-    init_seed(config["seed"])
-    start = processes.from_first(None)
+    try:
+        processes.wait()
+        dataset = open_dataset(config)
+        init_seed(config["seed"])
+        start = processes.from_first(None)
+    except RunError as error:
+        raise RunError("the first process of this training has ended before the training began, and says why") from error
     if not start["trains"]:
         return
     train, valid, test, trainer = assemble(config, dataset)

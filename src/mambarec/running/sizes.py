@@ -19,7 +19,7 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
         raise ConfigError(f"topk={config['topk']}: {dataset.name} has {n_items:,} items; at most {max(n_items, _LISTED):,}")
     for key in config:
         k = config.peek(key) if key.endswith("knn_k") else None
-        if isinstance(k, int) and k > n_items and not _is_of_unread_modality(key, dataset):
+        if isinstance(k, int) and k > n_items and not _is_unread(key, config, dataset):
             raise ConfigError(f"{key}={k}: {dataset.name} has {n_items:,} items, so at most {n_items:,} neighbours")
     total = _memory(config["device"])
     size = 4 * _COPIES * (dataset.n_users + n_items) * config["embedding_size"]
@@ -37,11 +37,17 @@ def check_sizes(config: Config, dataset: RecDataset) -> None:
         )
 
 
-def _is_of_unread_modality(key: str, dataset: RecDataset) -> bool:
-    """Whether a key such as image_knn_k belongs to a modality that the data set has, and that the run does not read."""
-    name = key.partition("_")[0]
-    modality = {"image": "visual"}.get(name, name)
-    return modality in dataset.feature_files and modality not in dataset.modalities
+def _is_unread(key: str, config: Config, dataset: RecDataset) -> bool:
+    """Whether a key of neighbours serves no modality that the run reads.
+
+    image_knn_k serves the visual modality alone, and knn_k those without a key of their own. A knn_k that the user gives is
+    judged all the same.
+    """
+    names = {modality: {"visual": "image"}.get(modality, modality) for modality in dataset.feature_files}
+    own = {modality: f"{name}_knn_k" for modality, name in names.items() if f"{name}_knn_k" in config}
+    if key == "knn_k":
+        return bool(own) and all(modality in own for modality in dataset.modalities) and not config.is_given(key)
+    return any(key == theirs and modality not in dataset.modalities for modality, theirs in own.items())
 
 
 def topk_warnings(config: Config, dataset: RecDataset) -> list[str]:

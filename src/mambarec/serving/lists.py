@@ -37,7 +37,8 @@ def about_strangers(dataset: RecDataset, users: np.ndarray) -> str:
 def listed_users(path: Path) -> list[str]:
     """The ids in a text file, one a line, quoted or not; DataError where there is none."""
     if not path.exists():
-        raise DataError(f"--users {path}: there is no such file. For ids in place of a file, write --user {path}")
+        words = " ".join(f"{path}".replace(",", " ").split())
+        raise DataError(f"--users {path}: there is no such file. For ids in place of a file, write --user {words}")
     ids = [one for line in read_text(path).splitlines() if (one := trimmed_text(line))]
     if not ids:
         raise DataError(f"{path} names no user; expected one id on each line")

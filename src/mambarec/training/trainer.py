@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -52,6 +52,13 @@ class Recorder(Protocol):
 
     def checkpoint(self, trainer: "Trainer", last: bool) -> None:
         """The trainer can be saved here, or the process be ended; `last` when training ends."""
+
+
+class Drawn(NamedTuple):
+    """What a model has drawn for its part of a batch, and the share of the batch that this part is."""
+
+    sample: Any
+    share: float = 1.0
 
 
 @dataclass
@@ -174,7 +181,8 @@ class Trainer:
             self.model.pre_epoch_processing()
         losses = torch.zeros(len(loader), device=self.device)
         recorded = RecordedSteps(lambda batch: self._train_step(batch, 0), self._stream) if self.records else None
-        for step, batch in enumerate(prefetched(self._samples(loader, epoch)) if self.is_sampled else loader):
+        batches: Any = prefetched(self._samples(loader, epoch)) if self.is_sampled else loader
+        for step, batch in enumerate(batches):
             losses[step] = recorded(batch) if recorded else self._train_step(batch, step)
             self.on_step(step + 1, len(loader))
         if recorded and recorded.refusal:
@@ -189,26 +197,35 @@ class Trainer:
         values = losses.cpu()  # the one synchronisation of an epoch
         if not values.isfinite().all():
             step = int((~values.isfinite()).nonzero()[0])
-            raise ModelError(
-                f"{self.name}: the loss is {values[step]} at epoch {epoch + 1}, step {step + 1}. "
-                f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
-            )
+            hint = f"Try a smaller learning_rate (now {self.config['learning_rate']:g}) or clip_grad_norm"
+            if epoch == step == 0:
+                hint = "No update came before, so it is not the learning_rate. Try fewer layers, or look at the item features"
+            raise ModelError(f"{self.name}: the loss is {values[step]} at epoch {epoch + 1}, step {step + 1}. {hint}")
         return float(values.mean())
 
-    def _samples(self, loader: TrainDataLoader, epoch: int) -> Iterator[Any]:
+    def _samples(self, loader: TrainDataLoader, epoch: int) -> Iterator[Drawn]:
         """What is drawn for each batch. Each draw has a generator of its own, so a resumed epoch draws the same."""
         processes = current_processes()
-        self.model.batch_size = self.config["train_batch_size"] // processes.size
         for step, batch in enumerate(loader):
+            part = processes.part(batch)
             generator = np.random.default_rng([self.config["seed"], epoch, step, processes.rank])
             with contract(self.name, "sample"):
-                yield on_device(self.model.sample(processes.part(batch), generator), self.device)
+                sample = on_device(self.model.sample(part, generator), self.device)
+            yield Drawn(sample, part.shape[1] / batch.shape[1])
 
     def _train_step(self, batch: Any, step: int) -> Tensor:
-        """One update of the parameters; returns the detached loss. batch: int64 (3, B), or what is drawn for one."""
-        loss = self._backward(batch)
+        """One update of the parameters; returns the detached loss. batch: int64 (3, B), or Drawn for one.
+
+        Of several processes each returns its part's loss times its weight, so that their mean is the batch's.
+        """
+        weight = 1.0
+        if isinstance(batch, Drawn):
+            self.model.batch_size = self.config["train_batch_size"] * batch.share
+            weight = current_processes().weight(batch.share)
+            batch = batch.sample
+        loss = self._backward(batch, weight)
         self._update()
-        return loss
+        return weight * loss
 
     def _backward(self, batch: Any, factor: float = 1.0) -> Tensor:
         self.optimizer.zero_grad()
@@ -294,7 +311,7 @@ class MirrorGradientTrainer(Trainer):
     times the gradient there.
     """
 
-    def _train_step(self, batch: Tensor, step: int) -> Tensor:
+    def _train_step(self, batch: Any, step: int) -> Tensor:
         if step % self.config["beta"]:
             return super()._train_step(batch, step)
         loss = self._backward(batch.clone(), self.config["alpha1"])
