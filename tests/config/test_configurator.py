@@ -184,6 +184,10 @@ def test_without_a_declaration_a_value_has_the_type_of_the_yamls(undeclared):
     assert [config[key] for key in ("width", "rate", "name", "sizes")] == [4, 1.0, "3", [5]]
     assert_error(lambda: undeclared("width: 8", "--width 0.5"), "width=0.5", "an integer, as its default 8 is")
     assert_error(lambda: undeclared("sizes: [1]", "--sizes a"), "sizes='a'", "a list of integers")
+    assert undeclared("weight: 0", "--weight 0.05")["weight"] == 0.05 and undeclared("weight: 0", "--weight 2")["weight"] == 2
+    assert_error(lambda: undeclared("weight: 0", "--weight a"), "weight='a'", "an integer or number, as its default 0 is")
+    grid = "hyper_parameters: [rate]\nrate: [0, 0.1]"
+    assert undeclared(grid, "--rate 0.1")["rate"] == 0.1 and repr(undeclared(grid, "--rate 0")["rate"]) == "0"
     assert_error(lambda: undeclared("width: 8", "--widht 4"), "no key 'widht'", "did you mean '--width'?")
 
 

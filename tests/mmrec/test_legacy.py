@@ -52,6 +52,7 @@ def test_mmrecs_packages_are_there_while_it_is_open(tmp_path, monkeypatch):
         with provided(needed, CPU), provided(needed, CPU):
             assert importlib.import_module("common.loss") is importlib.import_module("models.common.loss") is loss
             assert importlib.import_module("utils.utils").build_sim is dense_graphs.build_sim
+            assert importlib.import_module("utils_package.utils").build_sim is dense_graphs.build_sim
             cousin = importlib.import_module("models.cousin")
             assert cousin.LightGCN.__name__ == "LightGCN" and cousin is importlib.import_module("models.cousin")
         assert sys.modules["utils"] is mine and not {"common", "models", "models.cousin"} & set(sys.modules)

@@ -187,10 +187,12 @@ def _number(number: float) -> str:
 
 
 def _type_of(example: Any) -> Any:
-    """The type of an example, such as list[int]; None where it is nobody's."""
+    """The type of an example, such as list[int]; None where it is nobody's. 0 stands for any number."""
     if isinstance(example, list) and example:
         inner = _type_of(example[0])
         return None if inner is None else list[inner]  # type: ignore[valid-type]
+    if example == 0 and type(example) is int:
+        return int | float
     return next((kind for kind in _NAMES if isinstance(example, kind)), None)
 
 

@@ -252,7 +252,7 @@ def import_model(name: str, path: Path) -> ModuleType:
         return module
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        if missing in ("common", "models", "utils"):
+        if missing in ("common", "models", "utils", "utils_package"):
             raise
         _check_no_file_beside(name, path, missing, error)
         package = _PACKAGES.get(missing, missing)

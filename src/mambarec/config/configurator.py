@@ -252,7 +252,8 @@ class Config(Mapping):
 
     def _merge(self, source: str, content: Mapping[str, Any]) -> None:
         for key, value in content.items():
-            default = self.axes[key][0] if key in self.axes else self._values.get(key)
+            earlier = self.axes.get(key, [self._values.get(key)])
+            default = next((one for one in earlier if isinstance(one, float)), earlier[0])  # of [0, 0.1] the wider type
             declared = self._field(key)
             one_is_list = takes_list(declared[0].model_fields[declared[1]]) if declared else isinstance(default, list)
             several = isinstance(value, Axis) or (isinstance(value, list) and key in self._grid_keys)
@@ -271,7 +272,7 @@ class Config(Mapping):
             if key not in self._values and key not in self.axes:
                 checked = [_as_written(one, found) for one, found in zip(written, checked, strict=True)]
             else:
-                checked = [default if _same(key, one, default) else one for one in checked]
+                checked = [next((there for there in earlier if _same(key, one, there)), one) for one in checked]
             self.axes.pop(key, None)
             self._values.pop(key, None)
             if len(checked) > 1:

@@ -165,12 +165,12 @@ def _moved_parameters(stack: ExitStack, device: torch.device) -> None:
 
 _COMMON = (abstract_recommender, encoders, init, loss, alignment, dream, multiview, preference, user_graph)
 _UTILS = (configurator, dataloader, dataset, errors, files, graph, logger, metrics, neighbours, precision, topk_evaluator)
-_ROOMS = ("common", "models", "utils")
+_ROOMS = ("common", "models", "utils", "utils_package")  # the last is the name of utils in MENTOR's and COHESION's repositories
 _of_folder: dict[Path, dict[str, ModuleType]] = {}  # what the files of a folder have imported of these, and need again
 
 
 def mmrec_rooms(source: str, folder: Path) -> list[Provide]:
-    """MMRec's packages common, models and utils, where a file of `folder` with this text imports one of them."""
+    """MMRec's packages common, models and utils, by each name, where a file of `folder` with this text imports one of them."""
     if not re.search(rf"^\s*(from|import)\s+({'|'.join(_ROOMS)})\b", source, flags=re.MULTILINE):
         return []
 
@@ -198,14 +198,16 @@ def _taken_out() -> dict[str, ModuleType]:
 def _rooms(folder: Path) -> dict[str, ModuleType]:
     """The packages, and the modules in them by name; `models` finds the files of `folder`, and then ours."""
     found: dict[str, ModuleType] = {}
-    contents = {"common": _COMMON, "utils": _UTILS, "models": (), "models.common": _COMMON}  # the last was there once
+    contents = {"common": _COMMON, "models": (), "models.common": _COMMON}  # the last was there once
+    contents |= {"utils": _UTILS, "utils_package": _UTILS}
     for room, modules in contents.items():
         package = found[room] = ModuleType(room, "A stand-in for MMRec's package: see mmrec/legacy.py.")
         package.__path__ = [str(folder), str(MODELS)] if room == "models" else []
         for module in modules:
             name = module.__name__.rpartition(".")[2]
             found[f"{room}.{name}"] = vars(package)[name] = module
-    found["utils.utils"] = vars(found["utils"])["utils"] = dense_graphs
+    for room in ("utils", "utils_package"):
+        found[f"{room}.utils"] = vars(found[room])["utils"] = dense_graphs
     vars(found["models"])["common"] = found["models.common"]
     return found
 
