@@ -29,7 +29,7 @@ from mambarec.nn.alignment import distinct, info_nce, mmd
 from mambarec.nn.dream import DREAM, ReleasedDREAM
 from mambarec.nn.multiview import MultiViewEncoder, SampledViews, Views
 from mambarec.nn.new_items import NewItems, NewItemSettings, at_length, moved
-from mambarec.nn.sampled import Batch, SampledSettings, modal_in_blocks, sampling_of, take_rows
+from mambarec.nn.sampled import Batch, SampledSettings, modal_in_blocks, project_rows, sampling_of
 
 Variant = Literal["paper", "released"]
 Contrast = Literal["modality", "behaviour", "both"]
@@ -207,8 +207,8 @@ class MambaRec(GeneralRecommender):
     def sampled_loss(self, sample: SampledStep) -> Tensor:
         """Equation (16) over the sampled layers; BatchNorm, MMD and the contrasts see the rows of the sample."""
         modal, guides = {}, {}
-        for modality, encoder in self.modal_encoders.items():
-            vectors = encoder(take_rows(self.feature_tables[modality], sample.items[modality]))  # (N, D)
+        for modality, (reduce, align) in self.modal_encoders.items():
+            vectors = align(project_rows(reduce, self.feature_tables[modality], sample.items[modality]))  # (N, D)
             guides[modality] = self.dropout(self.norm(F.embedding(sample.guiding[modality], vectors)))
             modal[modality] = F.embedding(sample.aligned[modality], vectors)
         batch = sample.views.propagation

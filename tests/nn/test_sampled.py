@@ -18,6 +18,7 @@ from mambarec.nn.sampled import (
     _systematic,
     in_blocks,
     on_device,
+    project_rows,
     sampling_of,
     take_rows,
 )
@@ -140,6 +141,24 @@ def test_the_gradient_of_taken_rows_is_sparse_and_right():
 def test_fixed_rows_of_half_the_length_arrive_as_float32():
     table = torch.randn(6, 3).half()
     assert torch.equal(take_rows(table, torch.tensor([5, 0])), table[[5, 0]].float())
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_projected_rows_are_those_of_the_layer(n, kind):
+    table, layer = torch.randn(400, 20).to(kind), torch.nn.Linear(20, 5, bias=False)
+    rows, direction = torch.randperm(400)[:n], torch.randn(n, 5)
+    found, expected = project_rows(layer, table, rows), layer(table[rows].float())
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(result, layer.weight, direction)[0] for result in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
+def test_a_trained_table_has_a_gradient_of_the_rows_that_are_projected():
+    table, layer = torch.nn.Parameter(torch.randn(9, 4)), torch.nn.Linear(4, 2, bias=False)
+    project_rows(layer, table, torch.tensor([7, 2])).sum().backward()
+    assert table.grad.is_sparse and table.grad._indices().tolist() == [[7, 2]]
+    torch.testing.assert_close(table.grad._values(), layer.weight.sum(0).expand(2, 4))
 
 
 def test_blocks_give_what_the_whole_gives():

@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mambarec.base.settings import Settings, key
 from mambarec.nn.graph import SparseGraph, propagate_mean
 
 _FANOUT, _LAYER_SIZE = 10, 4  # where fanouts and layer_size are null
 _BLOCK, _COLUMNS = 8192, 16  # rows, or columns, that are computed at a time where all are
+_GATHERED = 128  # rows of features that are gathered at a time on the CPU
 
 
 class SampledSettings(Settings):
@@ -292,6 +294,35 @@ class _TakeRows(torch.autograd.Function):
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
     """Distinct rows (N,) of a table (R, D), as float32; a trained table gets a sparse gradient, of these rows alone."""
     return _TakeRows.apply(table, rows) if table.requires_grad else F.embedding(rows, table).float()
+
+
+class _ProjectRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.table, ctx.rows, ctx.size = table, rows, len(rows) if rows.is_cuda else _GATHERED
+        result = weight.new_empty(len(rows), len(weight))
+        for part, into in zip(rows.split(ctx.size), result.split(ctx.size), strict=True):
+            torch.mm(F.embedding(part, table).float(), weight.T, out=into)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        of_weight = grad.new_zeros(grad.shape[1], ctx.table.shape[1])
+        for part, of_part in zip(ctx.rows.split(ctx.size), grad.split(ctx.size), strict=True):
+            of_weight.addmm_(of_part.T, F.embedding(part, ctx.table).float())
+        return None, None, of_weight
+
+
+def project_rows(layer: nn.Module, table: Tensor, rows: Tensor) -> Tensor:
+    """A linear layer without a bias, of distinct rows (N,) of a table (R, D_m): (N, D). The gradient of the table is sparse.
+
+    Of a table that is not trained, few rows are gathered at a time, forwards and backwards, so that they stay in the
+    processor's cache and N x D_m values are never held.
+    """
+    if table.requires_grad or torch.is_autocast_enabled(table.device.type):
+        return layer(take_rows(table, rows))
+    return _ProjectRows.apply(table, rows, layer.weight)
 
 
 @torch.no_grad()
