@@ -370,6 +370,21 @@ def test_data_frames_become_a_data_set(tmp_path, configs):
         mr.prepare_table("other", interactions, nonsense=1, data_path=str(tmp_path / "data"))
 
 
+def test_a_pair_of_a_data_frame_that_reads_like_its_header_is_a_pair(tmp_path, configs):
+    pytest.importorskip("duckdb")
+    pairs = pd.DataFrame([(u, i) for u in range(9) for i in range(9)]).rename(columns=str)  # columns 0 and 1
+    options = {"user_column": "0", "item_column": "1", "k_core": 1, "data_path": str(tmp_path / "data")}
+    folder = mr.prepare_table("mine", pairs, **options)
+    assert json.loads((folder / "report.json").read_text())["sources"][0]["rows"] == 81
+
+
+def test_a_column_of_several_types_is_named(tmp_path, configs):
+    pytest.importorskip("pyarrow")
+    pairs = pd.DataFrame({"user": ["a", "b"], "item": [1, "x"]})
+    with pytest.raises(DataError, match=r"column 'item' mixes values of several types: make them one, as by \.astype\(str\)"):
+        mr.prepare_table("mine", pairs, data_path=tmp_path / "data")
+
+
 @pytest.mark.parametrize("columns", [["user", "item"], ("user", "item"), iter(["user", "item"])])
 def test_a_file_without_a_header_becomes_a_data_set(tmp_path, configs, columns):
     pytest.importorskip("duckdb")

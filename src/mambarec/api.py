@@ -596,5 +596,11 @@ def _file(table: pd.DataFrame | str | Path, folder: Path, name: str) -> Path:
         path = path.with_suffix(".csv")
         table.to_csv(path, index=False)
     except (ValueError, TypeError, NotImplementedError) as error:  # pyarrow's errors are of these kinds
-        raise DataError(f"{name}: this table cannot be written as Parquet ({first_line(error)})") from None
+        mixed = [column for column, values in table.items() if len({type(one) for one in values.dropna()}) > 1]
+        why = (
+            f"column '{mixed[0]}' mixes values of several types: make them one, as by .astype(str)"
+            if mixed
+            else first_line(error)
+        )
+        raise DataError(f"{name}: this table cannot be written as Parquet ({why})") from None
     return path

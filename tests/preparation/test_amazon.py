@@ -256,3 +256,16 @@ def test_a_field_without_a_value_gives_way_to_the_next_that_names_the_same(call,
     lines = [json.dumps({"user_id": u, "parent_asin": None, "asin": i, "rating": r, "timestamp": t}) for u, i, r, t in PAIRS]
     (tmp_path / "reviews.json").write_text("\n".join(lines))
     assert call("--reviews", tmp_path / "reviews.json")[0] == 0 and len(inter(tmp_path)) == 16
+
+
+def test_hints_name_options_that_the_command_has(call, tmp_path):
+    (tmp_path / "latin.csv").write_text(ratings(*PAIRS).replace("A000", "\u00e9000"), encoding="latin-1")
+    status, _, error = call("--ratings", tmp_path / "latin.csv")
+    assert status == 2 and "Save the file as UTF-8" in error and "--encoding" not in error
+    dates = "".join(f"{user},{item},{rating},01/02/2017\n" for user, item, rating, _ in PAIRS)
+    (tmp_path / "dates.csv").write_text(dates)
+    status, _, error = call("--ratings", tmp_path / "dates.csv")
+    assert status == 2 and "Write dates with the year first" in error and "--time-format" not in error
+    pd.DataFrame(PAIRS, columns=["user_id", "parent_asin", "rating", "timestamp"]).to_parquet(tmp_path / "r.parquet")
+    status, _, error = call("--ratings", tmp_path / "r.parquet")
+    assert status == 2 and "prepare table` reads Parquet" in error and "--columns" not in error

@@ -261,7 +261,12 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
     if not kept:
         asked = [f"--seed {' '.join(map(str, wanted.seeds))}"] * bool(wanted.seeds)
         asked += [f"--where {' '.join(wanted.where)}"] * bool(wanted.where)
-        raise RunError(f"no finished run fits {' '.join(asked)}. `{command('runs')}` lists them")
+        where = (
+            f" in experiment {listed([plan.name for plan in selection.plans])}; --all takes every run"
+            if selection.plans
+            else ""
+        )
+        raise RunError(f"no finished run fits {' '.join(asked)}{where}. `{command('runs')}` lists them")
     gone = sorted({record.model for record in records} - {record.model for record in kept})
     if gone:
         selection.said.append(f"no run of {listed(gone)} fits --seed and --where, so it has no row")

@@ -350,7 +350,9 @@ def all_tables(comparison: Comparison, metrics: Sequence[str] | None = None) -> 
             if metric not in record.result["test"]:
                 there = ", ".join(record.result["test"])
                 raise ConfigError(f"metrics: the runs have no '{metric}'; {record.source} has {there}")
-    shown = metrics or [metric for metric in METRICS if all(metric in record.result["test"] for record in records)]
+    shown = list(dict.fromkeys(metrics or ())) or [
+        metric for metric in METRICS if all(metric in record.result["test"] for record in records)
+    ]
     if not shown:
         there = ", ".join(records[0].result["test"])
         hint = f"Table.to_frame() has {there}" if is_python() else f"choose among {there} with --metrics"

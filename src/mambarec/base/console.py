@@ -30,15 +30,27 @@ def show(*parts: object, sep: str = " ", end: str = "\n", file: IO[str] | None =
     print(*map(printable, parts), sep=sep, end=end, file=file, flush=flush)
 
 
+class _Gathered(argparse._StoreAction):
+    """Stores a value. Of an option with a list of values that is given twice, the later values join the earlier ones."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:  # type: ignore[no-untyped-def]
+        earlier = getattr(namespace, self.dest, None)
+        several = self.nargs == "+" or (self.nargs is None and isinstance(values, list))
+        if several and isinstance(earlier, list) and earlier is not self.default:
+            values = [*earlier, *values]
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's, with options that take dashes or underscores, and errors that are one `printable` line.
 
-    The errors repeat words of the command line.
+    The errors repeat words of the command line. A list of values may be given in several parts, as `-m BPR -m VBPR`.
     """
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self.register("type", Path, at_home)  # of the options whose type is Path
+        self.register("action", None, _Gathered)
 
     def add_version(self) -> None:
         """Add the option --version."""
@@ -86,8 +98,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
-            near = difflib.get_close_matches(unknown[1], self._known(), n=1, cutoff=0.7)
-            message += f"; did you mean '{near[0]}'?" if near else ""
+            known = self._known()
+            near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.7)
+            if unknown[1] in known:  # argparse asks the parser of all commands
+                message += "; another command has this option"
+            elif near:
+                message += f"; did you mean '{near[0]}'?"
         program = self.prog if self.prog.startswith("mambarec ") else f"python {self.prog}"
         end = "" if message.endswith("?") else "."
         self.exit(2, printable(f"error: {message}{end} `{program} -h` shows the options") + "\n")

@@ -116,7 +116,7 @@ def _write_basket(options: argparse.Namespace, trained: Trained, titles: pd.Seri
     """Write what is recommended to a new user who has the items of --basket."""
     table = recommend_to_basket(trained, options.basket, options.k, options.include_seen)
     n_rows = write_tables([with_titles(table, titles)], options.format, options.output)
-    show(f"{amount(n_rows, 'recommendation')} for a basket of {len(options.basket)}", file=sys.stderr)
+    show(f"{amount(n_rows, 'recommendation')} for a basket of {len(set(options.basket))}", file=sys.stderr)
 
 
 def _write_lists(options: argparse.Namespace, trained: Trained, users: np.ndarray, titles: pd.Series | None) -> int:

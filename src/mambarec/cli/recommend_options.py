@@ -71,9 +71,7 @@ def _add_lists(commands) -> None:
     lists = _of_a_run(commands, "lists", "recommend items to users")
     _add_table(lists)
     who = lists.add_mutually_exclusive_group()
-    who.add_argument(
-        "--user", nargs="+", action="extend", metavar="ID", help="these users, by their ids (the users of the test split)"
-    )
+    who.add_argument("--user", nargs="+", metavar="ID", help="these users, by their ids (the users of the test split)")
     who.add_argument("--users", type=Path, metavar="FILE", help="the users in this file, an id on each line")
     who.add_argument("--all", action="store_true", help="all users who have a training pair")
     who.add_argument("--basket", type=_ids, metavar="ID,…", help="a new user who has these items")
@@ -121,7 +119,7 @@ def _of_a_run(commands, name: str, text: str) -> argparse.ArgumentParser:
     one.add_argument("-d", "--dataset", metavar="NAME", help="in place of --run: the data set of the run")
     one.add_argument("--seed", type=int, metavar="N", help="in place of --run: the seed of the run")
     settings = "in place of --run: settings of the run, such as n_layers=3"
-    one.add_argument("--where", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=settings)
+    one.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help=settings)
     one.add_argument("--results", type=Path, default=RESULTS, metavar="PATH", help="the folder of the runs (results)")
     moved = "the folder that holds the data set's folder, if it has moved since the training"
     one.add_argument("--data_path", type=Path, metavar="FOLDER", help=moved)

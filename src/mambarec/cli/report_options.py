@@ -141,7 +141,7 @@ def _of_runs(commands, name: str, text: str, one_dataset: bool = False, of_exper
     one.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="the models to show (all)")
     one.add_argument("--seed", nargs="+", type=int, default=[], metavar="N", help="only runs with these seeds")
     where = "only runs with these settings, such as epochs=12"
-    one.add_argument("--where", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=where)
+    one.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help=where)
     places = "the folders or files with runs or records (results)"
     one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help=places)
     if of_experiments:

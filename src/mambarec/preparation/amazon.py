@@ -12,14 +12,14 @@ from typing import Any
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.base.text import trimmed_text
-from mambarec.base.words import amount
+from mambarec.base.words import amount, command, option
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.features.vectors import write_image_features
 from mambarec.preparation.pipeline import Dump, add_options, prepare
 from mambarec.preparation.readers import ids, times
 from mambarec.preparation.readers.layout import first_lines
 from mambarec.preparation.readers.lines import parse_record, read_lines
-from mambarec.preparation.readers.tables import NO_RATING, column, drop_unusable, layout_of, load, rating
+from mambarec.preparation.readers.tables import NO_RATING, column, drop_unusable, is_parquet, layout_of, load, rating
 from mambarec.preparation.report import Report, Source
 
 # The names of a field, of 2023 and of 2014 and 2018; the first that a record has counts.
@@ -86,6 +86,10 @@ def run(options: argparse.Namespace) -> None:
 
 def read_ratings(engine: Engine, source: Source, columns: list[str] | None, max_malformed: float) -> None:
     """Fill `raw` from a CSV of ratings, with the header of 2023 or without one; DataError when too much of it is malformed."""
+    if is_parquet(source.path):
+        raise DataError(
+            f"{source.path} is Parquet, and {option('ratings')} reads CSV; `{command('prepare', 'table')}` reads Parquet"
+        )
     lines = first_lines(source.path, 1000)
     if not lines:
         raise DataError(f"{source.path} is empty; expected lines of user,item,rating,timestamp")

@@ -1,7 +1,7 @@
 """What a preparation read, dropped and wrote, and why: printed at its end and kept as report.json."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ LISTED = 100  # lines of a file that the report keeps word for word
 _LONGEST = 200  # characters of such a line
 _DECIMAL_COMMA = re.compile(r"\b\d+,\d+\b")
 _SEPARATORS = "If the fields have another separator, write a comma, a tab, a semicolon, | or :: between them"
-_DATES = "Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00, or say their form, such as {}"
+_DATES = "Write dates with the year first, such as 2020-05-21 or 2020-05-21 13:45:00"
 _LINES = 5  # line numbers that are shown for each reason
 
 
@@ -86,25 +86,31 @@ class Source:
         """Count rows that hold no user or item, which is no mistake of theirs."""
         self.left_out.setdefault(reason, Tally()).add(count, lines)
 
-    def check(self, share: float) -> None:
-        """DataError when more than this share of the lines cannot be used, or none can."""
+    def check(self, share: float | None, options: Collection[str] = ()) -> None:
+        """DataError when more than this share of the lines cannot be used, or none can; None: when one cannot.
+
+        options: of `encoding` and `time-format`, those that the command has, for its hints.
+        """
         total = self.rows + self.n_refused
         if not total:
             raise DataError(f"{self.path} holds no line of {self.kind}")
         self.malformed.sort(key=lambda one: one["line"] or 0)
-        if self.n_refused > share * total or not self.rows:
+        if self.n_refused > (share or 0) * total or not self.rows:
             examples = "; ".join(_example(one) for one in self.malformed[:3])
             commas = any("not a number" in one["reason"] and _DECIMAL_COMMA.search(one["content"]) for one in self.malformed)
             hint = ". Write decimals with a point, 0.5 and not 0,5; only between semicolons a comma is read as one" * commas
-            hint += f". Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1" * (
-                "not UTF-8" in self.refused
-            )
-            hint += f". {_DATES.format(option('time-format', '%d/%m/%Y'))}" * (NO_DATE in self.refused)
+            if "not UTF-8" in self.refused:
+                read = f"Text that is not in UTF-8 can be read by {option('encoding')}, such as latin-1"
+                hint += f". {read if 'encoding' in options else 'Save the file as UTF-8'}"
+            if NO_DATE in self.refused:
+                hint += f". {_DATES}"
+                hint += f", or say their form, such as {option('time-format', '%d/%m/%Y')}" * ("time-format" in options)
             hint += f". {_SEPARATORS}" * (not self.rows and list(self.refused) == ["too few fields"])
             hint += ". Put fields that contain the separator between quotes" * ("too many fields" in self.refused)
+            allowed = f", more than {option('max-malformed', share)} allows" if share is not None and share < 1 else ""
             raise DataError(
-                f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}), "
-                f"more than {option('max-malformed', share)} allows. The first: {examples}{hint}"
+                f"{self.path}: {self.n_refused:,} of {total:,} lines cannot be used ({self.n_refused / total:.1%}){allowed}. "
+                f"The first: {examples}{hint}"
             )
 
     def account(self) -> None:

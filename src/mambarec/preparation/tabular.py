@@ -159,13 +159,14 @@ def read_interactions(engine: Engine, report: Report, options: argparse.Namespac
             text = _dates(engine, text, options.time_format)
         select |= times.columns(text)
         unusable |= times.NO_TIME
-    unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
+    if layout.separator:  # a text; the header of a DataFrame or of Parquet is no line
+        unusable[f"user_id = {quoted(options.user_column)} AND item_id = {quoted(options.item_column)}"] = "the header again"
     engine.run("DROP TABLE raw")
     load(engine, source, "raw", layout, select)
     if options.time_column:
         times.read(engine, "raw", decimal_comma)
     drop_unusable(engine, source, "raw", unusable)
-    source.check(options.max_malformed)
+    source.check(options.max_malformed, ("encoding", "time-format"))
     if options.time_column:
         times.settle(engine, source, "raw")
 
@@ -196,7 +197,7 @@ def read_items(engine: Engine, report: Report, options: argparse.Namespace) -> N
         select["image"] = _picture(column(layout, options.image_column, source, option("image-column")), options)
     engine.run("DROP TABLE about")
     load(engine, source, "about", layout, select)
-    source.check(options.max_malformed)
+    source.check(options.max_malformed, ("encoding",))
     leave_out_missing(engine, source, "about", "name", "item")
     if options.image_column and not options.images:
         for (url,) in engine.run("SELECT image FROM about WHERE contains(image, '://') LIMIT 1"):

@@ -233,7 +233,12 @@ def parse_where(where: Sequence[str] | Mapping[str, Any], known: Iterable[str]) 
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(f"--where {word}: expected KEY=VALUE, such as epochs=40")
-        conditions[key] = parse_value(value)
+        found = parse_value(value)
+        if conditions.get(key, found) != found:
+            raise ConfigError(
+                f"--where {key}={value}: no run has two values of a key, and {key}={conditions[key]} is asked for too"
+            )
+        conditions[key] = found
     for key in conditions:
         if known and key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)

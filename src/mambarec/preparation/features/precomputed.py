@@ -151,7 +151,7 @@ def _table(
     if len(texts) == 1:
         vector = f"[TRY_CAST(part AS DOUBLE) FOR part IN regexp_extract_all({texts[0]}, '[^\\s,;()\\[\\]]+')]"
     load(engine, source, "given", layout, {"name": ids, "vector": vector})
-    source.check(0)
+    source.check(None)
     _check_numbers(engine, source, id_column)
     table = mapped(spill / "vectors.npy", np.float32, (source.rows, engine.value("SELECT len(vector) FROM given LIMIT 1")))
     found: list[str] = []
