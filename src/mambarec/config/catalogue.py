@@ -202,6 +202,9 @@ def meant(word: str) -> str:
     return ""
 
 
+MMREC_ROOMS = ("common", "models", "utils", "utils_package")  # the last: utils, in MENTOR's and COHESION's repositories
+
+
 @lru_cache
 def _declared(model: str, path: Path, changed: int) -> type[Settings] | None:
     if not _declares(model, path):
@@ -252,7 +255,7 @@ def import_model(name: str, path: Path) -> ModuleType:
         return module
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        if missing in ("common", "models", "utils", "utils_package"):
+        if missing in MMREC_ROOMS:
             raise
         _check_no_file_beside(name, path, missing, error)
         package = _PACKAGES.get(missing, missing)

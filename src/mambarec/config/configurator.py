@@ -177,11 +177,11 @@ class Config(Mapping):
         """Whether `key` may be given for this model and data set."""
         return key in self._values or key in self.axes or FEATURE_KEY.fullmatch(key) is not None
 
-    # grids
-
     def is_given(self, key: str) -> bool:
         """Whether the value of a key comes from the caller, and not from a YAML."""
         return self._source.get(key) == _GIVEN
+
+    # grids
 
     def trials(self) -> list["Config"]:
         """One Config per point of the grid, seeds innermost; [self] when nothing is a grid axis."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from mambarec.base import errors, files, logger
 from mambarec.base.places import MODELS
 from mambarec.config import configurator
+from mambarec.config.catalogue import MMREC_ROOMS
 from mambarec.data import dataloader, dataset
 from mambarec.evaluation import metrics, topk_evaluator
 from mambarec.mmrec import dense_graphs
@@ -165,13 +166,12 @@ def _moved_parameters(stack: ExitStack, device: torch.device) -> None:
 
 _COMMON = (abstract_recommender, encoders, init, loss, alignment, dream, multiview, preference, user_graph)
 _UTILS = (configurator, dataloader, dataset, errors, files, graph, logger, metrics, neighbours, precision, topk_evaluator)
-_ROOMS = ("common", "models", "utils", "utils_package")  # the last is the name of utils in MENTOR's and COHESION's repositories
 _of_folder: dict[Path, dict[str, ModuleType]] = {}  # what the files of a folder have imported of these, and need again
 
 
 def mmrec_rooms(source: str, folder: Path) -> list[Provide]:
     """MMRec's packages common, models and utils, by each name, where a file of `folder` with this text imports one of them."""
-    if not re.search(rf"^\s*(from|import)\s+({'|'.join(_ROOMS)})\b", source, flags=re.MULTILINE):
+    if not re.search(rf"^\s*(from|import)\s+({'|'.join(MMREC_ROOMS)})\b", source, flags=re.MULTILINE):
         return []
 
     def provide(stack: ExitStack, device: torch.device) -> None:
@@ -191,7 +191,7 @@ def mmrec_rooms(source: str, folder: Path) -> list[Provide]:
 
 def _taken_out() -> dict[str, ModuleType]:
     """The modules of these names, which are imported no longer."""
-    names = [name for name in sys.modules if name.split(".")[0] in _ROOMS]
+    names = [name for name in sys.modules if name.split(".")[0] in MMREC_ROOMS]
     return {name: sys.modules.pop(name) for name in names}
 
 
