@@ -16,7 +16,6 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -36,16 +35,13 @@ def measure(folder: Path, run: str, n_steps: int, warm_up: int = 3) -> tuple[flo
     with joined_processes(torch.device("cpu")) as processes:
         steps = Steps(run, folder, propagation="sampled", threads=1)
         samples = prefetched(steps.trainer._samples(steps.loader, 0))
-        times = []
+        ends = []
         for step, sample in enumerate(itertools.islice(samples, warm_up + n_steps)):
-            if step == warm_up:
-                processor = time.process_time()
-            started = time.perf_counter()
             steps.trainer._train_step(sample, step)
-            times.append(time.perf_counter() - started)
-        processor = (time.process_time() - processor) / n_steps
+            ends.append((time.perf_counter(), time.process_time()))
         samples.close()  # type: ignore[attr-defined]
-        return (median(times[warm_up:]), processor) if processes.is_first else None
+        clock, processor = np.diff(ends[warm_up - 1 :], axis=0).T  # of each step, with what it waited for its draw
+        return (float(np.median(clock)), float(processor.mean())) if processes.is_first else None
 
 
 def started(n: int, *words: str, core: int | None = None) -> tuple[float, float]:

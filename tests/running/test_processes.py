@@ -1,5 +1,6 @@
 """Several processes, started by torchrun, train one model: the numbers, a killed process, and going on with another number."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -44,6 +45,44 @@ def finished(process: subprocess.Popen, folder: Path) -> RunDirectory:
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, out + errors
     return RunDirectory(next(folder.glob("toy/*/*/result.json")).parent)
+
+
+class Tables(torch.nn.Module):
+    """Two tables with sparse gradients, of other widths, and a dense layer; each process touches other rows."""
+
+    def __init__(self, rank: int):
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide, self.narrow = torch.nn.Embedding(9, 5, sparse=True), torch.nn.Embedding(4, 2, sparse=True)
+        self.layer = torch.nn.Linear(5, 2)
+        wide, narrow = (([0, 3, 8], [1]), ([3, 4], []))[rank]
+        loss = self.layer(self.wide(torch.tensor(wide))).sin().sum()
+        (loss + self.narrow(torch.tensor(narrow, dtype=torch.int64)).exp().sum()).backward()
+
+    def gradients(self) -> dict[str, torch.Tensor]:
+        return {name: parameter.grad.to_dense() for name, parameter in self.named_parameters()}
+
+
+def averaged(rank: int, address: str, results) -> None:
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    model = Tables(rank)
+    Processes(rank, 2).average_gradients(model)
+    results.put((rank, {name: gradient.tolist() for name, gradient in model.gradients().items()}))
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_are_averaged_with_other_rows_in_each_process(tmp_path):
+    results = (context := multiprocessing.get_context("spawn")).Queue()
+    processes = [context.Process(target=averaged, args=(rank, f"file://{tmp_path}/meeting", results)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(results.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(60)
+    first, second = Tables(0).gradients(), Tables(1).gradients()
+    for gradients in found.values():
+        for name in first:
+            torch.testing.assert_close(torch.tensor(gradients[name]), (first[name] + second[name]) / 2)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambarec.base.bounded import first_line
@@ -72,36 +73,46 @@ class Processes:
             _together(dist.barrier)
 
     def average_gradients(self, model: nn.Module) -> None:
-        """Replace each gradient by its mean over the processes: dense ones in one message, sparse ones by their rows."""
+        """Replace each gradient by its mean over the processes. One message has the dense ones, another the rows of sparse ones."""
         if self.size == 1:
             return
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        dense = [gradient for gradient in gradients if not gradient.is_sparse]
-        if dense:
-            flat = self.mean(torch.cat([gradient.flatten() for gradient in dense]))
-            for gradient, part in zip(dense, flat.split([gradient.numel() for gradient in dense]), strict=True):
-                gradient.copy_(part.view_as(gradient))
-        for parameter in model.parameters():
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = self._mean_of_rows(parameter.grad)
+        gradients = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
+        dense = [gradient for _, gradient in gradients if not gradient.is_sparse]
+        tables = [(table, gradient) for table, gradient in gradients if gradient.is_sparse]
 
-    def _mean_of_rows(self, gradient: Tensor) -> Tensor:
-        """Of sparse (N, D) gradients with rows of their own: each row's sum over the processes, over their number."""
-        ids, rows = gradient._indices()[0], gradient._values()
-        ids, numbers = torch.cat(self._all(ids)).unique(return_inverse=True)
-        total = rows.new_zeros(len(ids), rows.shape[1]).index_add_(0, numbers, torch.cat(self._all(rows)))
-        return torch.sparse_coo_tensor(ids[None], total.div_(self.size), gradient.shape, check_invariants=False)
+        counts = torch.zeros(self.size, len(tables), device=gradients[0][1].device)  # of rows; exact below 2^24
+        for number, (_, gradient) in enumerate(tables):
+            counts[self.rank, number] = gradient._nnz()
+        total = self.sum(torch.cat([counts.flatten(), *(gradient.flatten() for gradient in dense)]))
+        counts, *sums = total.split([counts.numel(), *(gradient.numel() for gradient in dense)])
+        for gradient, of_all in zip(dense, sums, strict=True):
+            torch.div(of_all.view_as(gradient), self.size, out=gradient)
+        if not tables:
+            return
+        parts = self._rows_of_all([gradient for _, gradient in tables], counts.view(self.size, -1).long().tolist())
+        for (table, _), (ids, values) in zip(tables, parts, strict=True):
+            ids, places = ids.unique(return_inverse=True)
+            mean = values.new_zeros(len(ids), values.shape[1]).index_add_(0, places, values).div_(self.size)
+            table.grad = torch.sparse_coo_tensor(ids[None], mean, table.shape, check_invariants=False)
 
-    def _all(self, rows: Tensor) -> list[Tensor]:
-        """The rows (N, ...) of every process, each with its own N."""
-        lengths = [rows.new_empty(1, dtype=torch.int64) for _ in range(self.size)]
-        _together(dist.all_gather, lengths, torch.tensor([len(rows)], device=rows.device))
-        longest = max(int(length) for length in lengths)
-        padded = rows.new_zeros(longest, *rows.shape[1:])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
-        _together(dist.all_gather, parts, padded)
-        return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
+    def _rows_of_all(self, gradients: list[Tensor], counts: list[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of sparse (N, D) gradients: the ids of the rows that each process has, and the rows, those of one behind another's.
+
+        counts: how many rows each process has of each gradient. One message has the bytes of all ids, then of all rows.
+        """
+        ids, rows = zip(*((gradient._indices()[0], gradient._values()) for gradient in gradients), strict=True)
+        widths = [8] * len(ids) + [part.shape[1] * part.element_size() for part in rows]  # bytes
+        lengths = [[n * width for n, width in zip(of * 2, widths, strict=True)] for of in counts]
+        message = torch.cat([part.flatten().view(torch.uint8) for part in (*ids, *rows)])
+        longest = max(map(sum, lengths))
+        messages = [message.new_empty(longest) for _ in lengths]
+        _together(dist.all_gather, messages, F.pad(message, (0, longest - len(message))))
+        parts = [whole[: sum(of)].split(of) for whole, of in zip(messages, lengths, strict=True)]
+        for number, own in enumerate(rows):
+            yield (
+                torch.cat([of[number].view(torch.int64) for of in parts]),
+                torch.cat([of[len(ids) + number].view(own.dtype).view(-1, own.shape[1]) for of in parts]),
+            )
 
     def agree(self, model: nn.Module, average: bool) -> None:
         """Give all processes one model: that of the first. average: statistics such as BatchNorm's become their mean instead.
