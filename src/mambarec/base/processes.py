@@ -73,7 +73,7 @@ class Processes:
             _together(dist.barrier)
 
     def average_gradients(self, model: nn.Module) -> None:
-        """Replace each gradient by its mean over the processes. One message has the dense ones, another the rows of sparse ones."""
+        """Replace each gradient by its mean over the processes: one message for dense ones, one for the rows of sparse ones."""
         if self.size == 1:
             return
         gradients = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
