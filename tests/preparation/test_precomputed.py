@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mambarec.cli import prepare
 from mambarec.config.configurator import Config
@@ -208,6 +209,14 @@ def test_a_table_that_cannot_be_used_is_an_error_and_writes_nothing(call, data, 
     status, _, err = call("--vectors", tmp_path / "own.csv")
     assert status == 2 and message in err
     assert not (data / "image_feat.npy").exists()
+
+
+@pytest.mark.parametrize("write", [np.savez, lambda path, table: torch.save(torch.from_numpy(table), path)])
+def test_an_archive_of_arrays_is_named_as_such(call, data, tmp_path, write):
+    write(tmp_path / "own.npz", VECTORS)
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    status, _, err = call("--vectors", tmp_path / "own.npz", "--ids", tmp_path / "ids.txt")
+    assert status == 2 and "own.npz is a zip archive" in err
 
 
 def test_what_is_there_is_replaced_only_if_it_is_said(call, array, data, configs):

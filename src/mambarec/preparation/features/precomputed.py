@@ -92,7 +92,12 @@ def _is_array(path: Path) -> bool:
     if not path.is_file():
         raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a file of vectors")
     with path.open("rb") as file:
-        return file.read(6) == b"\x93NUMPY"
+        start = file.read(6)
+    if start.startswith(b"PK\x03\x04"):
+        raise DataError(
+            f"{path} is a zip archive, as numpy.savez and torch.save write. Save one array by numpy.save, or a table as CSV"
+        )
+    return start == b"\x93NUMPY"
 
 
 def _array(path: Path, ids: Path | None, report: Report) -> Vectors:
