@@ -39,6 +39,7 @@ WIDTHS = {"image_feat.npy": 4096, "text_feat.npy": 384}
 ROWS = 2**15  # of features that are generated at a time
 USERS = 4096  # of the evaluation that are timed
 EVALUATED = 20_000  # users of the evaluation of a sampled model
+IN_TURN = 5  # full and sampled steps that are compared
 COSTS = {"step": "s/step", "user": "µs/user", "graph": "s exact", "approximate": "s approx.", "peak": "peak MB"}
 
 
@@ -53,6 +54,8 @@ SAMPLED_COSTS = {
     "approximate": "s approx.",
     "recall": "recall",
     "peak": "MB in all",
+    "full": "s full",
+    "gain": "full/sampled",
 }
 
 
@@ -110,11 +113,14 @@ def measure(folder: Path, run: str = "MambaRec/paper", rounds: int = 3) -> dict[
     }
 
 
-def measure_sampled(folder: Path, run: str, n_steps: int, search: bool, n_lists: int = 0) -> dict[str, float]:
+def measure_sampled(
+    folder: Path, run: str, n_steps: int, search: bool, n_lists: int = 0, full: bool = False
+) -> dict[str, float]:
     """Sizes and SAMPLED_COSTS of sampled steps, of an evaluation, then of lists for `n_lists` users, by the processor's clock.
 
     resident: memory after the steps, without the pages of files, such as the features. peak: the most, with these pages.
     search: find the neighbours of the text features approximately; the model's graphs are of random ones, as in `measure`.
+    full: when memory has been measured, full steps of the same model take turns with sampled ones.
     """
     mambarec.nn.graph.nearest_neighbours = _random_neighbours
     steps = Steps(run, folder, propagation="sampled", threads=1)
@@ -141,6 +147,12 @@ def measure_sampled(folder: Path, run: str, n_steps: int, search: bool, n_lists:
         started = time.process_time()
         neighbours = approximate(text, 10)
         found, share = time.process_time() - started, recall(text, neighbours[1])
+    peak, whole, gain = process_peak_mb(), math.nan, math.nan
+    if full:
+        model.train()
+        compared = in_turn({"full": Steps(run, folder, threads=1), "sampled": steps}, IN_TURN, 2, time.process_time)
+        whole = compared["full"].median
+        gain = whole / compared["sampled"].median
     return {
         "users": test.dataset.n_users,
         "items": test.dataset.n_items,
@@ -154,7 +166,9 @@ def measure_sampled(folder: Path, run: str, n_steps: int, search: bool, n_lists:
         "list": lists / n_lists * 1e6 if n_lists else math.nan,
         "approximate": found,
         "recall": share,
-        "peak": process_peak_mb(),
+        "peak": peak,
+        "full": whole,
+        "gain": gain,
     }
 
 
@@ -192,12 +206,15 @@ def main() -> None:
     parser.add_argument("--run", default="MambaRec/fixed", metavar="NAME", help="with --sampled: MambaRec/fixed or LightGCN")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="with --sampled: steps that are timed (20)")
     parser.add_argument("--search", action="store_true", help="with --sampled: search neighbours of the text features, too")
+    parser.add_argument("--full", action="store_true", help="with --sampled: time full steps in turn with sampled ones, too")
     parser.add_argument("--lists", type=int, default=0, metavar="N", help="with --sampled: make lists for N users, too")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where the catalogues lie while they are measured")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone and options.sampled:
-        print(json.dumps(measure_sampled(options.alone, options.run, options.steps, options.search, options.lists)))
+        print(
+            json.dumps(measure_sampled(options.alone, options.run, options.steps, options.search, options.lists, options.full))
+        )
         return
     if options.alone:
         print(json.dumps(measure(options.alone)))
@@ -205,7 +222,7 @@ def main() -> None:
     costs = SAMPLED_COSTS if options.sampled else COSTS
     dtype = np.float16 if options.sampled else np.float32
     words = ["--sampled", "--run", options.run, "--steps", options.steps, "--lists", options.lists] if options.sampled else []
-    words += ["--search"] if options.search else []
+    words += [word for word, given in (("--search", options.search), ("--full", options.full)) if given]
     sources = {name: source(options.data_path, name) for name in options.datasets}
 
     threads, load = torch.get_num_threads(), os.getloadavg()[0]

@@ -40,6 +40,6 @@ def test_every_cost_of_a_sampled_step_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(mambarec.nn.graph, "nearest_neighbours", mambarec.nn.graph.nearest_neighbours)
     folder = write_catalogue(tmp_path / "baby", 0.05, WIDTHS, np.float16)
     assert np.load(folder / "image_feat.npy").dtype == np.float16
-    measured = growth.measure_sampled(folder, "MambaRec/fixed", 1, search=False, n_lists=30)
+    measured = growth.measure_sampled(folder, "MambaRec/fixed", 1, search=False, n_lists=30, full=True)
     assert all(measured[cost] > 0 for cost in growth.SAMPLED_COSTS if cost not in ("approximate", "recall"))
     assert measured["rows"] <= measured["users"] + measured["items"]
