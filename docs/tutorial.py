@@ -23,7 +23,7 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src"
 PAGE = Path(__file__).with_suffix(".md")
 INSTEAD = {"make run": "python main.py -m MambaRec -d demo --resume"}  # which make calls, after it has installed
-LEFT_OUT = ("git ", "source ", "pip ", "python prepare.py table", "python main.py -m all")  # what the reader has, or knows
+LEFT_OUT = ("git ", "source ", "pip ", "python prepare.py table", "python main.py -m usable")  # what the reader has, or knows
 MINUTE = re.compile(r": epoch +\d+/\d+, |^generated the demo data|^experiment .*--all takes every run$")
 FIGURE = "modality.png"  # that the page shows
 

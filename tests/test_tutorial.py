@@ -60,3 +60,10 @@ def test_every_command_of_the_tutorial_runs_and_fills_its_output(tmp_path, capsy
     assert "15 trials: 15 to train" in page and "Significance" in page and "ended: the cap of 1 epoch is reached" in page
     assert "9 trials: 3 finished; 6 to train" in page and "6 recommendations for 2 users" in page
     assert (tmp_path / "short" / "results" / "demo" / "report.html").exists()
+
+
+def test_what_is_run_is_of_the_demo_and_each_exception_stands_in_the_page():
+    commands, _ = tutorial.commands_and_blocks(PAGE)
+    assert all(any(command.startswith(left) for command in commands) for left in tutorial.LEFT_OUT)
+    words = [command.split() for command, _ in tutorial.to_run(commands)]
+    assert {line[line.index("-d") + 1] for line in words if "-d" in line} == {"demo"}
