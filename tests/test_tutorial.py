@@ -63,7 +63,7 @@ def test_every_command_of_the_tutorial_runs_and_fills_its_output(tmp_path, capsy
 
 
 def test_what_is_run_is_of_the_demo_and_each_exception_stands_in_the_page():
-    commands, _ = tutorial.commands_and_blocks(PAGE)
+    commands, _ = tutorial.commands_and_blocks(tutorial.PAGE.read_text())
     assert all(any(command.startswith(left) for command in commands) for left in tutorial.LEFT_OUT)
     words = [command.split() for command, _ in tutorial.to_run(commands)]
     assert {line[line.index("-d") + 1] for line in words if "-d" in line} == {"demo"}
