@@ -55,7 +55,7 @@ SAMPLED_COSTS = {
     "recall": "recall",
     "peak": "MB in all",
     "full": "s full",
-    "gain": "full/sampled",
+    "gain": "full/sampl.",
 }
 
 
