@@ -543,9 +543,9 @@ def test_an_argument_that_is_no_key_is_told_apart(call, text):
 
 
 def test_a_name_that_is_given_twice_is_refused(places):
-    for given in ({"seeds": [1, 2, 1]}, {"seeds": (np.int64(1), 1)}, {"dataset": ["toy", "toy"]}, {"models": ["BPR", "BPR"]}):
+    for given in ({"seeds": [1, 2, 1]}, {"seeds": (np.int64(1), 1)}, {"dataset": ["toy", "toy"]}, {"models": ["BPR", "bpr"]}):
         (argument,) = given
-        with pytest.raises(ConfigError, match=f"^{argument} names (1|toy|BPR) twice$"):
+        with pytest.raises(ConfigError, match=f"^{argument} names (1|toy|bpr) twice$"):
             mr.compare(**{"models": ["BPR", "VBPR"], "dataset": "toy", **given}, **places)
     with pytest.raises(ConfigError, match="seeds names 0 twice"):
         mr.search("BPR", "toy", seeds=[0, 0], **places)

@@ -49,6 +49,14 @@ def test_validation_chooses_on_the_shared_seeds_whatever_the_number_of_seeds(mak
     assert "its chosen setting, x=2, has no run with seeds 2, 3, and other settings have" in " ".join(comparison.notes)
 
 
+def test_seeds_that_the_choice_could_not_use_are_said(make_record):
+    records = [make_record("A", HIGH, seed, valid=0.9, x=1) for seed in (1, 2)]
+    assert not any("since" in note for note in compare(records).notes)
+    comparison = compare([*records, make_record("A", LOW, 1, valid=0.3, x=2)])
+    assert comparison.entries["A", "toy"].setting == "x=1" and comparison.entries["A", "toy"].seeds == {1, 2}
+    assert "A on toy: the choice was made on seed 1, since x=2 has no run with seed 2." in comparison.notes
+
+
 def test_points_without_a_common_seed_are_an_error_that_lists_them(make_record):
     with pytest.raises(RunError, match=r"(?s)A on toy: its 2 settings have no seed in common.*x=1: seed 1\n.*x=2: seed 2"):
         compare([make_record("A", LOW, 1, x=1), make_record("A", LOW, 2, x=2)])

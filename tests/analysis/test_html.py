@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from mambarec.analysis.html import report
-from mambarec.analysis.records import Record
+from mambarec.analysis.records import Record, load_records
 from mambarec.base.errors import ConfigError, RunError
 from mambarec.cli import report as program
 from mambarec.config.configurator import Config
@@ -193,8 +193,17 @@ def test_of_an_unknown_model_all_settings_are_shown(make_record):
 # the data set
 
 
-def test_the_head_describes_the_data_of_the_runs(make_run, toy):
+def test_the_head_counts_every_run_of_the_page(make_record):
+    records = [make_record(model, [0.1], seed) for model, seed in (("A", 1), ("A", 2), ("B", 1))]
+    page = Page(report(records))
+    facts = dict(zip(*(page.texts[name] for name in ("dt", "dd")), strict=True))
+    assert facts["Runs"] == "3" and facts["Epochs"] == str(sum(record.result["epochs"] for record in records))
+
+
+def test_the_head_describes_the_data_of_the_runs(make_run, toy, tmp_path):
     run = Record.of_run(make_run("VBPR"))
+    (kept,) = load_records([run.save(tmp_path)])  # its keys have another order
+    assert Page(report([kept])).texts["dt"] == Page(report([run])).texts["dt"]
     facts = dict(zip(*(Page(report([run])).texts[name] for name in ("dt", "dd")), strict=True))
     assert facts["Users"] == "48" and facts["Items"] == "64" and facts["Width of features"] == "visual 24, text 16"
     table = toy / "toy.inter"
@@ -239,7 +248,7 @@ def test_a_dark_page_has_the_dark_form_of_a_figure(records, tmp_path):
 @pytest.mark.parametrize("name, content", [("a.png", b"GIF89a"), ("a.svg", b"<p>"), ("a.svg", b"\xff\xfe"), ("a.svg", b"")])
 def test_a_figure_that_cannot_be_read_is_named(records, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(RunError, match=r"/a: this figure cannot be read"):
+    with pytest.raises(RunError, match=rf"/a: this figure cannot be read .* or remove {name}$"):
         report(records, [tmp_path])
 
 

@@ -14,6 +14,7 @@ from mambarec.analysis.published import (
     known_figures,
     published_figures,
     published_table,
+    without_figure,
 )
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError, RunError
@@ -170,6 +171,13 @@ def test_settings_without_a_common_seed_give_a_reason_in_place_of_a_figure(recor
 def test_a_data_set_of_which_nothing_is_published_is_an_error():
     with pytest.raises(ConfigError, match="has no recall@20 on 'mine'; it has figures for the data sets baby"):
         known_figures("mine")
+
+
+def test_models_and_metrics_without_a_figure_are_said():
+    figures = known_figures("baby", ["recall@20", "recall@7"], ["BPR", "Foo"])
+    assert without_figure(figures, ["recall@20"], ["BPR"]) == []
+    said = without_figure(figures, ["recall@20", "recall@7"], ["bpr", "Foo"])
+    assert said == ["published.csv has no such figure of recall@7 and Foo."]
 
 
 def test_a_line_that_is_no_figure_is_named(tmp_path):

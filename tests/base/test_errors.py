@@ -24,6 +24,14 @@ def test_a_mistake_is_shown_without_a_traceback(capsys):
     assert capsys.readouterr().err == "error: no such model\n"
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "table.npy").mkdir()
+    (tmp_path / "partial").touch()
+    with pytest.raises(OSError) as raised:
+        (tmp_path / "partial").replace(tmp_path / "table.npy")
+    assert explained(raised.value).startswith(f"{tmp_path / 'table.npy'}: a folder is there")
+
+
 def test_an_interrupt_says_how_to_go_on(capsys):
     def work():
         raise KeyboardInterrupt

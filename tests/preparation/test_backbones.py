@@ -10,6 +10,7 @@ import torch
 
 from mambarec.base.errors import ConfigError, DataError
 from mambarec.preparation.features.backbones import load_backbone
+from mambarec.preparation.features.libraries import library
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -121,6 +122,14 @@ def test_a_torchvision_of_another_torch_is_explained_where_it_is_needed(monkeypa
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     with pytest.raises(ConfigError, match=rf"--model {name} cannot start: torchvision does not import beside torch .*nms does"):
         load_backbone(name)
+
+
+def test_a_library_that_does_not_import_is_named(monkeypatch, tmp_path):
+    (tmp_path / "sentence_transformers.py").write_text("raise RuntimeError('broken build')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sentence_transformers", raising=False)
+    with pytest.raises(ConfigError, match=r"sentence-transformers does not import \(.*broken build"):
+        library("sentence_transformers", "--model x")
 
 
 @pytest.mark.slow  # each starts Python and imports transformers

@@ -83,6 +83,16 @@ def test_a_model_trains_on_it(call, tmp_path):
     status, _, err = call("--folder", source)
     assert status == 2 and "exists already; --overwrite replaces it" in err
     assert call("--folder", source, "--overwrite")[0] == 0
+    inside = write(tmp_path / "data" / "clips" / "raw")
+    status, _, err = call("--folder", inside, "--overwrite")
+    assert status == 2 and "lies in" in err and "move it elsewhere" in err and (inside / "train_mat").exists()
+
+
+def test_features_that_the_yaml_names_otherwise_are_said_to_be_idle(call, configs, tmp_path, caplog):
+    text = "inter_file_name: clips.inter\nvision_feature_file: own.npy\n"
+    (configs / "dataset" / "clips.yaml").write_text(text)
+    assert call("--folder", write(tmp_path / "source"))[0] == 0
+    assert "vision_feature_file: own.npy. So a training does not read image_feat.npy" in caplog.text
 
 
 def test_a_yaml_that_declares_a_file_under_another_key_stays(call, configs, tmp_path):
@@ -120,7 +130,18 @@ def test_what_cannot_be_used_is_a_sentence_and_leaves_nothing(call, tmp_path, sp
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", '{"a": [1]}', '{"1_0": [1]}', '{"0": ["1"]}', '{"0": [-1]}', '{"0": [true]}', '{"0": 3}', "{", '{"0": []}'],
+    [
+        "[]",
+        '{"0": [0, 1], "0": [2]}',
+        '{"a": [1]}',
+        '{"1_0": [1]}',
+        '{"0": ["1"]}',
+        '{"0": [-1]}',
+        '{"0": [true]}',
+        '{"0": 3}',
+        "{",
+        '{"0": []}',
+    ],
 )
 def test_json_that_has_no_lists_of_items_is_a_sentence(call, tmp_path, content):
     source = write(tmp_path / "source", "json")

@@ -52,6 +52,13 @@ def visits(tmp_path):
     return ["--user-column", "who", "--item-column", "what", "--rating-column", "stars", "--time-column", "when"]
 
 
+def test_overwrite_never_removes_the_table_that_is_read(call, visits, tmp_path):
+    assert call("table", "--interactions", tmp_path / "visits.csv", *visits)[0] == 0
+    inside = (tmp_path / "visits.csv").rename(tmp_path / "data" / "mine" / "visits.csv")
+    status, _, err = call("table", "--interactions", inside, *visits, "--overwrite")
+    assert status == 2 and "visits.csv lies in" in err and inside.exists()
+
+
 @pytest.mark.parametrize("name", ["visits.csv", "visits.tsv.gz", "visits.parquet"])
 def test_each_form_gives_the_same_data_set(call, visits, tmp_path, name):
     assert call("table", "--interactions", tmp_path / name, *visits, "--split", "user-time", "--k-core", 3)[0] == 0

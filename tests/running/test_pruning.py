@@ -90,6 +90,21 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_end(grid, make_config, tm
     assert pruned and story(search(parts, 8, 1, run_with(), "median")) == whole
 
 
+def test_a_run_that_a_stop_left_after_its_last_epoch_is_finished_and_not_pruned(grid):
+    last = [one for one in search(grid, 8, 1, run_with(), "median") if one.pruned is not None][-1].trial
+    run(last.config, resume=True)
+    for name in ("result.json", "pruned.json"):  # as a stop before the result is written leaves it
+        RunDirectory(last.path).file(name).unlink(missing_ok=True)
+    outcome = {one.trial.path: one for one in search(grid, 8, 1, run_with(), "median")}[last.path]
+    assert outcome.pruned is None and outcome.result["epochs"] == 4
+
+
+def test_a_search_is_the_same_in_whichever_order_its_seeds_are_given(make_config):
+    orders = [make_config("BPR", **SPACE, seed=Axis(seeds), **SETTINGS).trials() for seeds in ([1, 2], [2, 1])]
+    one, other = (sorted(story(search(trials, 5, 1, run_with(), "median"))) for trials in orders)
+    assert one == other
+
+
 def test_a_pruned_run_can_be_taken_up_again(grid):
     pruned = next(one for one in search(grid, 8, 1, run_with(), "median") if one.pruned is not None)
     with pytest.raises(RunError, match=r"was pruned by a search\. Go on with --resume"):

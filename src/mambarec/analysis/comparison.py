@@ -208,6 +208,12 @@ def _rows(
                 f"{label} on {dataset}: its chosen setting, {texts[choice.key]}, has no run with {seeds_text(others)}, and "
                 f"other settings have. The choice was made on {seeds_text(choice.seeds)}."
             )
+        if unused := set(shown[label]) - set(choice.seeds):
+            lacking = [texts[key] for key, point in points[label].items() if unused - set(point)]
+            notes.append(
+                f"{label} on {dataset}: the choice was made on {seeds_text(choice.seeds)}, since {listed(lacking)} "
+                f"{'has' if len(lacking) == 1 else 'have'} no run with {seeds_text(unused)}."
+            )
         if choice.level:
             notes.append(
                 f"{label} on {dataset}: {listed([texts[choice.key], *choice.level])} are level on "

@@ -33,7 +33,7 @@ from mambarec.analysis.verdict import Verdict, verdict
 from mambarec.base.errors import ConfigError, RunError, UserError
 from mambarec.base.pages import content_hash, templates
 from mambarec.base.places import DATA
-from mambarec.base.words import command_text, duration
+from mambarec.base.words import command_text, duration, listed
 from mambarec.config.configurator import Config
 from mambarec.config.keys import NEUTRAL_KEYS, keys_with, modality_of
 from mambarec.data.dataset import SPLITS, RecDataset
@@ -358,8 +358,8 @@ def _facts(runs: Sequence[ShownRun], comparison: Comparison) -> list[tuple[str, 
         ("Models", f"{len({record.model for record in records})}"),
         ("Grid points", f"{sum(entry.n_points for entry in entries):,}"),
         ("Seeds", ", ".join(map(str, sorted({record.seed for record in records})))),
-        ("Epochs", f"{sum(entry.n_epochs for entry in entries):,}"),
-        ("Time of all runs", duration(sum(entry.seconds for entry in entries))),
+        ("Epochs", f"{sum(record.result['epochs'] for record in records):,}"),
+        ("Time of all runs", duration(sum(record.result["seconds_total"] for record in records))),
     ]
 
 
@@ -371,7 +371,7 @@ def _dataset(records: Sequence[Record]) -> RecDataset | None:
     for path in (record.config.get("data_path"), DATA):
         try:
             dataset = RecDataset(Config(record.model, record.dataset, {**given, "data_path": f"{path}"}), of_finished_run=True)
-            if dataset.fingerprint == record.environment.get("data"):
+            if dict(dataset.digests) == record.environment.get("data_files"):
                 return dataset
         except UserError:
             continue
@@ -417,7 +417,8 @@ def _picture(stem: Path) -> Embedded:
         if not forms:
             raise ValueError("its file is empty")
     except (OSError, ValueError) as error:
-        raise RunError(f"{stem}: this figure cannot be read ({error}); draw it again, or remove it") from None
+        files = listed(sorted(path.name for path in stem.parent.glob("*") if path.with_suffix("") == stem))
+        raise RunError(f"{stem}: this figure cannot be read ({error}); draw it again, or remove {files}") from None
     source, size = min(forms, key=lambda form: len(form[0]))
     is_short = numbers.count("\n") < NUMBER_LINES
     return Embedded(

@@ -26,7 +26,7 @@ from mambarec.analysis.tables import (
 )
 from mambarec.base.bounded import first_line
 from mambarec.base.errors import ConfigError, RunError
-from mambarec.base.words import count, value_text
+from mambarec.base.words import count, listed, value_text
 from mambarec.config.catalogue import available_models
 from mambarec.config.configurator import Config
 from mambarec.config.yaml_files import parse_value
@@ -123,6 +123,13 @@ def known_figures(dataset: str, metrics: Sequence[str] = (TESTED,), models: Sequ
             f"published.csv has no {', '.join(metrics)}{of} on '{dataset}'; it has figures for the data sets {', '.join(known)}"
         )
     return found
+
+
+def without_figure(figures: Sequence[Figure], metrics: Sequence[str], models: Sequence[str]) -> list[str]:
+    """A sentence on the metrics and models that were asked for and of which `figures` has none."""
+    known = {one.metric for one in figures} | {one.model.lower() for one in figures}
+    missing = [name for name in (*metrics, *models) if name.lower() not in known]
+    return [f"published.csv has no such figure of {listed(missing)}."] if missing else []
 
 
 def _rows(path: Path, columns: Iterable[str], number: str | None = None) -> list[tuple[dict[str, str], float]]:

@@ -175,15 +175,15 @@ def _take_experiment(
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         selection.notes.append(
-            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result, so their settings count "
-            f"nowhere: {', '.join(missing[:SHOWN])}{more}."
+            f"{len(missing)} of the {len(trials)} runs of experiment {plan.name} have no result: "
+            f"{', '.join(missing[:SHOWN])}{more}. A setting with no result at all counts nowhere."
         )
     shown = {trial.rpartition("/")[0] for trial in trials}
     pruned = {trial: epochs for trial, epochs in plan.pruned.items() if trial.rpartition("/")[0] in shown}
     if early := {trial: epochs for trial, epochs in pruned.items() if _record(place, trial) is None}:
         selection.notes.append(_pruned_note(plan, early))
     if plan.purpose == "search" and plan.finished is None:
-        selection.notes.append(f"The search {plan.name} has not ended.")
+        selection.notes.append(f"The search {plan.name} has not ended, or a run of it has failed.")
 
 
 def _has_result(place: Path, plan: Experiment) -> bool:

@@ -50,8 +50,9 @@ def wholes(name: str, value: Any, least: int) -> list[int]:
 
 
 def each_once(name: str, values: list[_T]) -> list[_T]:
-    """Values of which none is given twice: a second one would be passed over."""
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    """Values of which none is given twice, in capitals or not: a second one would be passed over."""
+    forms = [value.lower() if isinstance(value, str) else value for value in values]
+    twice = [value for i, value in enumerate(values) if forms[i] in forms[:i]]
     if twice:
         raise ConfigError(f"{name} names {twice[0]} twice")
     return values

@@ -41,7 +41,8 @@ def read_text(path: Path, limit: int = TEXT) -> str:
 def parse_json(text: Any, expected: Mapping[str, type | tuple[type, ...]] | None = None) -> Any:
     """What a JSON text holds, or one that was parsed. expected: keys that must be there, with the types of their values."""
     try:
-        content = json.loads(text, parse_int=_whole) if isinstance(text, str | bytes) else text
+        readers: dict[str, Any] = {"parse_int": _whole, "object_pairs_hook": _each_key_once}
+        content = json.loads(text, **readers) if isinstance(text, str | bytes) else text
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if expected is None:
@@ -55,6 +56,15 @@ def parse_json(text: Any, expected: Mapping[str, type | tuple[type, ...]] | None
         is_truth = isinstance(value, bool) and kinds is not bool
         if not isinstance(value, kinds) or is_truth:
             raise ValueError(f"its key '{key}' is {_short(value)}; expected {_named(kinds)}")
+    return content
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"it has the key '{twice}' twice")
     return content
 
 

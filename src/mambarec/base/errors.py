@@ -98,7 +98,9 @@ def explained(error: OSError) -> str | None:
         return None
     if error.filename is None and _failure(sys.stdout, "\n"):
         error.filename = _STANDARD_OUTPUT
-    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "a file"
+    taken = error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a file was to be moved to
+    path = (error.filename2 if taken else None) or error.filename
+    place = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else "a file"
     return f"{place}: {reason.replace(_FILE, _in_the_way(place))}"
 
 

@@ -18,7 +18,7 @@ from mambarec.analysis.findings import find, pictures
 from mambarec.analysis.html import LivePage, answer, overview, page
 from mambarec.analysis.listing import experiments_list, runs_list
 from mambarec.analysis.live import finished_and_not, until_they_end
-from mambarec.analysis.published import Figure, known_figures, missing_reasons, published_table, trials
+from mambarec.analysis.published import Figure, known_figures, missing_reasons, published_table, trials, without_figure
 from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
@@ -127,6 +127,7 @@ def published(options: argparse.Namespace) -> int:
     dataset = options.dataset[0].lower()
     figures = known_figures(dataset, options.metrics, options.model)
     failed = False
+    unknown = without_figure(figures, options.metrics, options.model)
     notes: list[str] = []
     _check_train(options)
     if options.train:
@@ -139,7 +140,7 @@ def published(options: argparse.Namespace) -> int:
             selection = select(places, Wanted((), (), options.seed, options.where, *some))
         found, notes = [record for record in selection.records if record.dataset.lower() == dataset], selection.notes
         reasons = missing_reasons(options.results, dataset, figures)
-    text = FORMATS[options.format](published_table(found, dataset, figures, reasons, notes))
+    text = FORMATS[options.format](published_table(found, dataset, figures, reasons, [*unknown, *notes]))
     if options.output:
         write_text(options.output, text + "\n")
     else:

@@ -75,7 +75,7 @@ def _add_table(commands) -> None:
 
 def _add_published(commands) -> None:
     text = "published figures beside ours: ratio, distance, known differences"
-    one = _of_runs(commands, "published", text, one_dataset=True)
+    one = _of_runs(commands, "published", text, one_dataset=True, shown="every finished run")
     one.add_argument("--format", choices=list(FORMATS), help=format_help("text"))
     one.add_argument("--metrics", nargs="+", type=str.lower, default=[TESTED], metavar="NAME@K", help=f"{_METRICS} ({TESTED})")
     one.add_argument("--output", type=Path, metavar="FILE", help=_TO_A_FILE)
@@ -131,8 +131,15 @@ def _add_breakdown_and_missing(commands) -> None:
 # what several of them have
 
 
-def _of_runs(commands, name: str, text: str, one_dataset: bool = False, of_experiments: bool = True) -> argparse.ArgumentParser:
-    """A command that shows finished runs, with the options that choose them."""
+def _of_runs(
+    commands,
+    name: str,
+    text: str,
+    one_dataset: bool = False,
+    of_experiments: bool = True,
+    shown: str = "the last comparison",
+) -> argparse.ArgumentParser:
+    """A command that shows finished runs, with the options that choose them. shown: what it takes where none is named."""
     one = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     if one_dataset:
         one.add_argument("-d", "--dataset", nargs=1, required=True, metavar="NAME", help="the data set")
@@ -146,9 +153,7 @@ def _of_runs(commands, name: str, text: str, one_dataset: bool = False, of_exper
     one.add_argument("--results", nargs="+", type=Path, default=[RESULTS], metavar="PATH", help=places)
     if of_experiments:
         which = one.add_mutually_exclusive_group()
-        which.add_argument(
-            "--experiment", nargs="+", default=[], metavar="NAME", help="the experiments to show (the last comparison)"
-        )
+        which.add_argument("--experiment", nargs="+", default=[], metavar="NAME", help=f"the experiments to show ({shown})")
         which.add_argument("--all", action="store_true", help="show every finished run of any experiment, and single runs")
         one.add_argument("--studies", action="store_true", help="with --all: show the runs of studies too")
     return one

@@ -78,13 +78,13 @@ def _searchable(models: Sequence[str], folder: Path | None, space: str) -> list[
 def sample(trials: Sequence[Config], budget: int, kept: Sequence[Config] = ()) -> list[Config]:
     """At most `budget` grid points of each model and data set, without repetition, each with all its seeds.
 
-    The draw depends on the grid and on the first seed alone, so the same command draws the same points. kept: the points of
+    The draw depends on the grid and on the smallest seed alone, so the same command draws the same points. kept: the points of
     these are always among them.
     """
     chosen = []
     for group in by_model(trials).values():
         points = by_point(group)
-        draw = random.Random(group[0]["seed"]).sample(range(len(points)), min(budget, len(points)))
+        draw = random.Random(min(trial["seed"] for trial in group)).sample(range(len(points)), min(budget, len(points)))
         must = [i for i, some in enumerate(points.values()) if any(one is config for one in kept for config in some)]
         draw = [*must, *(i for i in draw if i not in must)][: len(draw)]
         chosen += [trial for i in sorted(draw) for trial in list(points.values())[i]]

@@ -28,7 +28,7 @@ def search(
 ) -> list[Outcome]:
     """Try `budget` points of the grid of each model and data set, `at_a_time` side by side; outcomes of all their seeds.
 
-    first: the points of these come first, and are not pruned. pruner: of PRUNERS; it judges the first seed of a point, and
+    first: the points of these come first, and are not pruned. pruner: of PRUNERS; it judges the smallest seed of a point, and
     where that is pruned, the other seeds are not run. A pruned run that was taken up again and finished counts with its result.
 
     A search that was stopped is played again from its start: what it had finished is read from disk, so it asks for the
@@ -41,6 +41,7 @@ def search(
 def _search(
     configs: Sequence[Config], budget: int, at_a_time: int, run: Run, pruner: str, begin_with: Sequence[Config]
 ) -> list[Outcome]:
+    configs = sorted(configs, key=lambda config: config["seed"])  # in whichever order the command named the seeds
     points, keys = by_point(configs), varied(configs)
     first = configs[0]
     values = {key: _in_order([config[key] for config in configs]) for key in keys}
@@ -94,7 +95,7 @@ def _run(
     spared: Sequence[Point],
     run: Run,
 ) -> dict[Point, list[Outcome]]:
-    """Outcomes of some points, those of a point in the order of its seeds; with judges, its first seed before the others."""
+    """Outcomes of some points, those of a point in the order of its seeds; with judges, its smallest seed before the others."""
     judging = {point: judge for point, judge in judges.items() if point not in spared}
     stages = [slice(0, 1), slice(1, None)] if judges else [slice(None)]
     outcomes: dict[Point, list[Outcome]] = {point: [] for point in asked}

@@ -14,7 +14,7 @@ import yaml
 import mambarec.config.catalogue as catalogue
 from mambarec.base.cells import FORMULA_SIGNS
 from mambarec.base.errors import ConfigError, DataError, RunError
-from mambarec.base.files import replacing_folder, write_text
+from mambarec.base.files import real, replacing_folder, write_text
 from mambarec.base.logger import get_logger
 from mambarec.base.text import read_text
 from mambarec.base.words import command, option
@@ -23,6 +23,13 @@ from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import parse_value, read_yaml
 from mambarec.preparation.engine import Engine, quoted
 from mambarec.preparation.report import Report
+
+
+def check_outside(folder: Path, *sources: Path) -> None:
+    """DataError for a source that lies in the folder of the data set, since the new folder takes its place."""
+    for source in sources:
+        if real(source).is_relative_to(folder):
+            raise DataError(f"{source} lies in {folder}, where the data set is written; move it elsewhere")
 
 
 @contextmanager
@@ -119,6 +126,9 @@ def describe(name: str, *modalities: str, anew: bool = False) -> None:
     kept = {key: value for key, value in there.items() if key not in stale}
     declared = {str(value) for value in kept.values()}
     added = {key: value for key, value in wanted.items() if key not in kept and value not in declared}
+    for key, value in wanted.items():
+        if key in kept and value not in declared:
+            get_logger().warning("%s keeps %s: %s. So a training does not read %s", found, key, kept[key], value)
     if not added and not stale:
         return
     lines = [f"{key}: {value}" for key, value in added.items()]

@@ -20,7 +20,7 @@ from mambarec.base.files import real
 from mambarec.base.logger import get_logger
 from mambarec.base.words import amount
 from mambarec.data.interactions import SPLITS, sentences_on_shared_pairs
-from mambarec.preparation.folder import describe, new_folder
+from mambarec.preparation.folder import check_outside, describe, new_folder
 from mambarec.preparation.options import add_dataset, check_case, dataset_folder
 from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.pickles import read_matrix
@@ -50,8 +50,7 @@ def run(options: argparse.Namespace) -> None:
     source, name, folder = real(options.folder), options.dataset, dataset_folder(options)
     if not source.is_dir():
         raise DataError(f"--folder {options.folder} is not a folder; name the one with train_mat, val_mat and test_mat")
-    if source == folder:
-        raise DataError(f"--folder {source} is where the data set is written; move the source elsewhere")
+    check_outside(folder, options.folder)
     check_name(name, "mmssl")
     check_case(name, folder.parent)
     with new_folder(folder, options.overwrite) as temporary:

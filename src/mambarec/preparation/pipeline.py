@@ -17,7 +17,7 @@ from mambarec.base.words import command, decimal_hint, listed, option, positive
 from mambarec.config.data_folder import feature_arrays
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.filtering import RAW, filter_interactions
-from mambarec.preparation.folder import describe, new_folder, write_interactions, write_items, write_report
+from mambarec.preparation.folder import check_outside, describe, new_folder, write_interactions, write_items, write_report
 from mambarec.preparation.options import IMAGE_MODELS, add_dataset, check_case, dataset_folder
 from mambarec.preparation.public import PUBLIC, check_name, check_size
 from mambarec.preparation.readers.times import settle_text
@@ -127,6 +127,9 @@ def prepare(command_name: str, options: argparse.Namespace, dump: Dump) -> None:
     name, folder = options.dataset, dataset_folder(options)
     check_name(name, command_name, options.split)
     check_case(name, folder.parent)
+    check_outside(folder, *(value for key, value in vars(options).items() if isinstance(value, Path) and key != "data_path"))
+    if options.images and not options.images.is_dir():
+        get_logger().warning("%s is not a folder, so no picture is there yet", option("images", options.images))
     report = Report(
         sys.argv,
         {key: getattr(options, key) for key in ("min_rating", "k_core", "split", "seed", "max_malformed")},

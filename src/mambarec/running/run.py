@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -203,11 +203,13 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             else:
                 directory.clear_remains()
             directory.write_json("config.json", config.plain())
-            directory.write_json("environment.json", {**surroundings, "processes": processes.size})
+            earlier = (before.processes if before else _processes_of(directory)) if state else 1
+            directory.write_json("environment.json", {**surroundings, "processes": max(processes.size, earlier)})
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
-            if state and judgement and (epochs := judgement.ended(directory.metrics())):
+            goes_on = trainer.progress.epoch + 1 < trainer.cap and not trainer.has_converged
+            if state and judgement and goes_on and (epochs := judgement.ended(directory.metrics())):
                 raise pruned_end(directory, epochs, judgement)
             directory.file(PRUNED).unlink(missing_ok=True)
             recorder = Recorder(config, directory, trainer, wish.watch, judgement)
@@ -219,8 +221,9 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
                 rows = directory.metrics()
                 health.after(rows)
                 result = _result(config, trainer, rows) | {"warnings": health.warnings}
-                if before:
-                    result["peak_memory_mb"] = max((result["peak_memory_mb"] or 0.0, before["peak_memory_mb"] or 0.0)) or None
+                if before and before.result:
+                    peaks = [one["peak_memory_mb"] or 0.0 for one in (result, before.result)]
+                    result["peak_memory_mb"] = max(peaks) or None
                 directory.finish(result)
                 logger.info("%s", _why_it_ended(config, result))
     return result
@@ -249,12 +252,25 @@ def _take_up(trainer: Trainer, state: dict[str, Any], directory: RunDirectory) -
         ) from error
 
 
-def _beginning(
-    config: Config, dataset: RecDataset, directory: RunDirectory, extend: bool
-) -> tuple[list[str], dict[str, Any] | None]:
+class _Earlier(NamedTuple):
+    """A run that was taken over. result: None where it was stopped. processes: the most that trained it together."""
+
+    result: dict[str, Any] | None
+    processes: int
+
+
+def _processes_of(directory: RunDirectory) -> int:
+    """The most processes that have trained a run together so far."""
+    try:
+        return directory.read_json("environment.json").get("processes", 1)
+    except RunError:  # it is written anew
+        return 1
+
+
+def _beginning(config: Config, dataset: RecDataset, directory: RunDirectory, extend: bool) -> tuple[list[str], _Earlier | None]:
     """Take over a run of a smaller cap of epochs, if there is one.
 
-    Returns what to say of that and of an earlier start of this run, and the result of the run that was taken over, if any.
+    Returns what to say of that and of an earlier start of this run, and the run that was taken over, if any.
     """
     notes = []
     if directory.file("config.json").exists():
@@ -267,7 +283,8 @@ def _beginning(
                 obstacle = _obstacle(config, other, epochs, trained)
                 if obstacle is None:
                     directory.adopt(other)
-                    return [*notes, f"goes on from {name}, after epoch {trained}"], other.result()
+                    earlier = _Earlier(other.result(), _processes_of(other))
+                    return [*notes, f"goes on from {name}, after epoch {trained}"], earlier
         except RunError as error:
             obstacle = str(error)
         notes.append(f"does not go on from {name}: {obstacle}")

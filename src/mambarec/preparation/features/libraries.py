@@ -37,9 +37,12 @@ def library(name: str, purpose: str) -> ModuleType:
         package = _PACKAGES.get(name, name)
         raise ConfigError(f"{purpose} needs the package {package}: {pip_install(extra)}") from None
     except (RuntimeError, OSError) as error:
-        if name != "torchvision":
-            raise
-        raise _unfit(purpose, error) from None
+        if name == "torchvision":
+            raise _unfit(purpose, error) from None
+        package = _PACKAGES.get(name, name)
+        raise ConfigError(
+            f"{purpose} cannot start: the package {package} does not import ({first_words(error)}). Install it again"
+        ) from None
     if name == "transformers":
         module.utils.logging.set_verbosity_error()
         module.utils.logging.disable_progress_bar()
