@@ -371,7 +371,8 @@ def _dataset(records: Sequence[Record]) -> RecDataset | None:
     for path in (record.config.get("data_path"), DATA):
         try:
             dataset = RecDataset(Config(record.model, record.dataset, {**given, "data_path": f"{path}"}), of_finished_run=True)
-            if dict(dataset.digests) == record.environment.get("data_files"):
+            files = record.environment.get("data_files")
+            if dict(dataset.digests) == files if files else dataset.fingerprint == record.environment.get("data"):
                 return dataset
         except UserError:
             continue
