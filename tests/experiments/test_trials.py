@@ -212,4 +212,4 @@ def test_a_grid_killed_at_random_moments_ends_as_an_undisturbed_one(configs, toy
 
 
 def _table(text: str) -> str:
-    return text[text.index("seeds  validation") :]
+    return text[text.index("seeds  validation") : text.index("The table again at any time")]  # which names the place
