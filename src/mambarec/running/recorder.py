@@ -97,7 +97,7 @@ class Recorder:
         self.directory.write_all(files)
 
     def checkpoint(self, trainer: Trainer, last: bool) -> None:
-        pruned = self.is_hopeless and not last and not trainer.has_converged and self.finished < trainer.cap
+        pruned = self.is_hopeless and not last and not trainer.has_ended
         if last or pruned or stop.signal or time.monotonic() - self.saved_at >= self.interval:
             self.directory.save_checkpoint(trainer.state_dict())
             self.saved, self.saved_at = self.finished, time.monotonic()

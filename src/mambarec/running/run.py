@@ -208,8 +208,7 @@ def _train(config: Config, processes: Processes, dataset: RecDataset, directory:
             if masks := dataset.masks():
                 arrays: dict[str, Any] = dict(masks)
                 directory.write("masks.npz", lambda file: np.savez_compressed(file, **arrays))
-            goes_on = trainer.progress.epoch + 1 < trainer.cap and not trainer.has_converged
-            if state and judgement and goes_on and (epochs := judgement.ended(directory.metrics())):
+            if state and judgement and not trainer.has_ended and (epochs := judgement.ended(directory.metrics())):
                 raise pruned_end(directory, epochs, judgement)
             directory.file(PRUNED).unlink(missing_ok=True)
             recorder = Recorder(config, directory, trainer, wish.watch, judgement)

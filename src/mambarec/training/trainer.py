@@ -144,8 +144,7 @@ class Trainer:
         """Train from where `progress` stands to the end; ModelError when the loss is not finite."""
         progress = self.progress
         self.on_step = recorder.step
-        last_epoch = self.cap - 1
-        while progress.epoch < last_epoch and not self.has_converged:
+        while not self.has_ended:
             row: dict[str, Any] = {"epoch": progress.epoch + 1}
             if self.trains:
                 started = time.perf_counter()
@@ -154,7 +153,7 @@ class Trainer:
                 row["seconds_train"] = time.perf_counter() - started
                 progress.seconds_train += row["seconds_train"]
             progress.epoch += 1
-            if (progress.epoch + 1) % self.config["eval_step"] == 0 or progress.epoch == last_epoch:
+            if (progress.epoch + 1) % self.config["eval_step"] == 0 or progress.epoch + 1 == self.cap:
                 self._validate(valid, test, recorder, row)
             recorder.epoch(row)
             recorder.checkpoint(self, last=False)
@@ -170,6 +169,11 @@ class Trainer:
     def has_converged(self) -> bool:
         """Whether validation has not improved for `stopping_step` evaluations."""
         return self.progress.without_improvement >= self.config["stopping_step"]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no epoch is left: the cap is reached, or validation has not improved for long enough."""
+        return self.progress.epoch + 1 >= self.cap or self.has_converged
 
     def _train_epoch(self, loader: TrainDataLoader, epoch: int) -> float:
         """One pass over the training pairs; returns the mean loss of its steps."""
