@@ -62,7 +62,7 @@ class BM3(GeneralRecommender):
         tables = self.forward()
         parts = [distinct(ids) for ids in interaction[:2]]  # MMRec's third row, negatives, has no effect
         user, item = (F.embedding(part.values, table) for part, table in zip(parts, tables, strict=True))  # (N, D) each
-        user_target, item_target = self.target(user), self.target(item)
+        user_target, item_target = (self.target(rows, part) for rows, part in zip((user, item), parts, strict=True))
 
         norms = sum(torch.linalg.vector_norm(table) for table in tables)
         loss = self.reg_weight * norms / self.n_items
@@ -72,13 +72,19 @@ class BM3(GeneralRecommender):
         for modality, project in self.projections.items():
             vectors = project(F.embedding(of_items.values, self.feature_tables[modality]))  # (N, D)
             predicted = self.predictor(vectors)
-            for target in (item_target, self.target(vectors)):
+            for target in (item_target, self.target(vectors, of_items)):
                 loss = loss + self.cl_weight * distance(predicted, target, of_items)
         return loss
 
-    def target(self, vectors: Tensor) -> Tensor:
-        """What a prediction is compared with: vectors (N, D) without a gradient, of which dropout leaves some coordinates."""
-        return self.dropout(vectors.detach())
+    def target(self, vectors: Tensor, of: Distinct) -> Tensor:
+        """What a prediction is compared with: vectors (N, D) without a gradient, of which dropout leaves some coordinates.
+
+        A user or an item has one mask, also where the rows of a batch name it several times.
+        """
+        if of.inverse is not None:
+            return self.dropout(vectors.detach())
+        masks = self.dropout(vectors.new_ones(max(self.n_users, self.n_items), vectors.shape[1]))
+        return vectors.detach() * F.embedding(of.values, masks)
 
 
 def distance(one: Tensor, other: Tensor, of: Distinct | None = None) -> Tensor:

@@ -98,10 +98,14 @@ class GUME(GeneralRecommender):
         loss = loss + self.reg_weight_1 * self.l2(*final)
         loss = loss + self.reg_weight_2 * self.l2(F.embedding(positives + self.n_users, extended))
         loss = loss + self.variance_weight * distance(views.modal)
-        for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
-            contrast = info_nce(own, other, self.behaviour_temperature, part.counts, part.counts)
-            loss = loss + self.behaviour_weight * contrast
-        return loss + self.user_weight * self.user_contrast(side[: sizes[0]], F.embedding(parts[0].values, extended), parts[0])
+        if self.behaviour_weight:
+            for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
+                contrast = info_nce(own, other, self.behaviour_temperature, part.counts, part.counts)
+                loss = loss + self.behaviour_weight * contrast
+        if self.user_weight:
+            of_users = F.embedding(parts[0].values, extended)
+            loss = loss + self.user_weight * self.user_contrast(side[: sizes[0]], of_users, parts[0])
+        return loss
 
     def l2(self, *rows: Tensor) -> Tensor:
         return 0.5 * torch.stack([part.square().sum() for part in rows]).sum() / self.batch_size

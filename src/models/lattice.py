@@ -27,7 +27,7 @@ from mambarec.nn.graph import (
     propagate_mean,
 )
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.neighbours import nearest_neighbours
+from mambarec.nn.neighbours import approximate_above, search
 from mambarec.nn.precision import in_float32
 
 
@@ -37,7 +37,7 @@ class LATTICESettings(Settings):
     feat_embed_dim: int = key("Width of the projected features that the item-item graph is learned from.", gt=0, le=2**16)
     cf_model: Literal["lightgcn", "ngcf", "mf"] = key("The collaborative model.")
     weight_size: list[Annotated[int, Field(gt=0)]] = key(
-        "Widths of cf_model's layers. In ngcf each is embedding_size.", min_length=1
+        "A number for each of cf_model's layers. For ngcf it is the layer's width, and must be embedding_size.", min_length=1
     )
     mess_dropout: list[Annotated[float, Field(ge=0, le=1)]] = key(
         "Dropout of each of ngcf's layers. For cf_model: ngcf.", min_length=1, only_with="cf_model=ngcf"
@@ -65,7 +65,8 @@ class LATTICE(GeneralRecommender):
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
         dim, k = config["embedding_size"], config["knn_k"]
-        self.knn_k, self.n_layers = k, config["n_layers"]
+        self.knn_k, self.approximate_above = k, approximate_above()
+        self.n_layers = config["n_layers"]
         self.lambda_coeff, self.reg_weight = config["lambda_coeff"], config["reg_weight"]
         self.collaborative = config["cf_model"]
         self.gradient = config["graph_gradient"]
@@ -144,7 +145,8 @@ class LATTICE(GeneralRecommender):
         mixture = torch.softmax(self.modal_weight, 0) if len(self.projections) > 1 else self.item_embedding.new_ones(1)
         edges, weights = [], []
         for share, (modality, project) in zip(mixture, self.projections.items(), strict=True):
-            graph, cosines = nearest(project(self.feature_tables[modality]), self.knn_k, self.linked.get(modality))
+            vectors, linked = project(self.feature_tables[modality]), self.linked.get(modality)
+            graph, cosines = nearest(vectors, self.knn_k, linked, self.approximate_above)
             edges.append(graph)
             weights.append(share * cosines)
         degree = sum(graph.row_sums(shared) for graph, shared in zip(edges, weights, strict=True))  # (I, 1)
@@ -200,15 +202,15 @@ class NGCFLayer(nn.Module):
 
 
 @in_float32
-def nearest(vectors: Tensor, k: int, items: Tensor | None = None) -> tuple[NeighbourGraph, Tensor]:
+def nearest(
+    vectors: Tensor, k: int, items: Tensor | None = None, approximate_above: int | None = None
+) -> tuple[NeighbourGraph, Tensor]:
     """The k nearest rows of each row of (I, D) by cosine, itself included, and the cosines (E,); these are differentiable.
 
-    items: int64 (R,), ascending, the rows that have neighbours and are neighbours; None: all.
+    items: int64 (R,), ascending, the rows that have neighbours and are neighbours; None: all. approximate_above: the number of
+    rows above which the search is approximate.
     """
     unit = F.normalize(vectors)
-    if items is None:
-        neighbours = nearest_neighbours(unit, k, trained=True)[1]
-    else:
-        neighbours = items[nearest_neighbours(unit[items], k, trained=True)[1]]
-    graph = NeighbourGraph(neighbours, len(unit), items)
+    found = search(unit if items is None else unit[items], k, approximate_above)[1]
+    graph = NeighbourGraph(found if items is None else items[found], len(unit), items)
     return graph, graph.dot(unit, unit)

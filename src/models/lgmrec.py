@@ -121,7 +121,7 @@ class LGMRec(GeneralRecommender):
         bpr = bpr_logistic(user, positive, negative)
         loss = bpr + self.reg_weight * self.reg_loss(user, positive, negative)
 
-        for one, other in combinations(hyper.values(), 2):
+        for one, other in combinations(hyper.values(), 2) if self.cl_weight else ():
             sides = [table.split((self.n_users, self.n_items)) for table in (one, other)]
             for anchors, candidates, part in zip(*sides, (distinct(users), distinct(positives)), strict=True):
                 mean = info_nce(F.embedding(part.values, anchors), candidates, TEMPERATURE, part.counts, targets=part.values)

@@ -232,7 +232,7 @@ class MambaRec(GeneralRecommender):
         l2 = 0.5 * sum(rows.square().sum() for rows in final) / self.batch_size
         loss = bpr + self.reg_weight * l2
 
-        if self.contrast != "modality":
+        if self.contrast != "modality" and self.cl_weight:
             for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
                 loss = loss + self.cl_weight * info_nce(own, other, self.temperature, part.counts, part.counts)
         if self.global_alignment and len(modal) > 1:
@@ -242,10 +242,11 @@ class MambaRec(GeneralRecommender):
             rows, counts = parts[1].values - n_users, parts[1].counts
             vectors = {m: F.embedding(rows, table) for m, table in aligned.items()}  # (N, D) each
             there = {m: mask[rows] for m, mask in masks.items()}  # (N,) each
-            distance = partial(mmd, normalize=self.mmd_normalize)
-            loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, there, self.mmd_bandwidth, counts)  # (7)-(9)
-            if self.contrast != "behaviour":
-                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, there, self.temperature, counts)  # (10)
+            if self.mmd_weight:  # (7)-(9)
+                distance = partial(mmd, normalize=self.mmd_normalize)
+                loss = loss + self.mmd_weight * _mean_over_pairs(distance, vectors, there, self.mmd_bandwidth, counts)
+            if self.contrast != "behaviour" and self.cl_weight:  # (10)
+                loss = loss + self.cl_weight * _mean_over_pairs(info_nce, vectors, there, self.temperature, counts)
         return loss
 
 

@@ -107,6 +107,7 @@ class MGCN(GeneralRecommender):
 
         loss = bpr_logistic(user, positive, negative)
         loss = loss + self.reg_weight * 0.5 * sum(rows.square().sum() for rows in final) / self.batch_size
-        for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
-            loss = loss + self.cl_weight * info_nce(own, other, TEMPERATURE, part.counts, part.counts)
+        if self.cl_weight:
+            for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
+                loss = loss + self.cl_weight * info_nce(own, other, TEMPERATURE, part.counts, part.counts)
         return loss

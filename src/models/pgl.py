@@ -96,8 +96,10 @@ class PGL(GeneralRecommender):
         users, items = self.representations()
         user = F.embedding(interaction[0], users)  # (B, M D)
         positive, negative = F.embedding(interaction[1:].flatten(), items).chunk(2)
-        contrast = self.contrast(user) + self.contrast(positive)
-        return bpr_logistic(user, positive, negative) + self.reg_weight * contrast / 2
+        loss = bpr_logistic(user, positive, negative)
+        if self.reg_weight:
+            loss = loss + self.reg_weight * (self.contrast(user) + self.contrast(positive)) / 2
+        return loss
 
     def contrast(self, rows: Tensor) -> Tensor:
         """Rows (B, M D) under one dropout against the same rows under another; a scalar."""

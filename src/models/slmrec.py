@@ -78,7 +78,7 @@ class SLMRec(GeneralRecommender):
         user, item = F.embedding(interaction[0], users), F.embedding(batch.values, items)  # (B, (1+M) D), (N, (1+M) D)
         user, fused = self.fuse_users(user), self.fuse_items(item)
         loss = info_nce(user, fused, self.temperature, y_counts=batch.counts, targets=batch.inverse)
-        return loss + self.ssl_weight * self.self_supervision(item, batch.counts)
+        return loss + self.ssl_weight * self.self_supervision(item, batch.counts) if self.ssl_weight else loss
 
     def self_supervision(self, items: Tensor, counts: Tensor | None) -> Tensor:
         """Contrast of the ids with each modality on distinct items (N, (1+M) D), by inner products; a scalar."""

@@ -49,6 +49,8 @@ class SMORE(GeneralRecommender):
         self.cl_weight, self.reg_weight = config["cl_loss"], config["reg_weight"]
         features = self.require_features()
         views = [*features, FUSION]
+        if FUSION in features:
+            raise ValueError(f"{FUSION}_feature_file: {FUSION} is the name of SMORE's view of all modalities. Use another word")
 
         self.user_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_users, dim)))
         self.item_embedding = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.n_items, dim)))
@@ -113,8 +115,9 @@ class SMORE(GeneralRecommender):
 
         loss = bpr_logistic(user, positive, negative)
         loss = loss + self.reg_weight * 0.5 * sum(rows.square().sum() for rows in final) / self.batch_size
-        for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
-            loss = loss + self.cl_weight * info_nce(own, other, TEMPERATURE, part.counts, part.counts)
+        if self.cl_weight:
+            for part, own, other in zip(parts[:2], side.split(sizes), content.split(sizes), strict=False):  # users, positives
+                loss = loss + self.cl_weight * info_nce(own, other, TEMPERATURE, part.counts, part.counts)
         return loss
 
 

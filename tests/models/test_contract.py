@@ -5,6 +5,7 @@ MAMBAREC_MODEL_PATH names a folder whose models are tested too.
 
 import copy
 import os
+import sys
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,47 @@ def test_a_third_modality_counts(name, toy, build):
     _, _, two = build(name)
     assert sum(p.numel() for p in model.parameters()) > sum(p.numel() for p in two.parameters())
     assert scores(model).isfinite().all()
+
+
+@pytest.mark.parametrize("modality", ["type", "keys", "training", "forward"])
+@pytest.mark.parametrize("name", OURS)
+def test_a_modality_whose_name_pytorch_uses_is_refused(name, modality, toy, build):
+    np.save(toy / "more_feat.npy", np.ones((64, 12), np.float32))
+    with pytest.raises(ValueError, match=f"{modality}_feature_file.*another word"):
+        build(name, **{f"{modality}_feature_file": "more_feat.npy"})
+
+
+def test_smore_refuses_a_modality_with_the_name_of_its_own_view(toy, build):
+    np.save(toy / "more_feat.npy", np.ones((64, 12), np.float32))
+    with pytest.raises(ValueError, match=r"fusion_feature_file.*another word"):
+        build("SMORE", fusion_feature_file="more_feat.npy")
+    build("BM3", fusion_feature_file="more_feat.npy")
+
+
+CONTRASTS = {
+    "SMORE": ["cl_loss"], "PGL": ["reg_weight"], "GUME": ["bm_loss", "um_loss"], "MENTOR": ["mask_weight_g"],
+    "MGCN": ["cl_loss"], "LGMRec": ["cl_weight"], "MambaRec": ["cl_loss", "mmd_weight"], "SLMRec": ["ssl_alpha"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_a_contrast_without_weight_is_not_computed(name, build, monkeypatch):
+    def loss(weights):
+        _, loader, model = build(name, **weights)
+        model.train()
+        model.pre_epoch_processing()
+        called, module = [], sys.modules[type(model).__module__]
+        with monkeypatch.context() as patch:
+            for function in ("info_nce", "mmd"):
+                if real := getattr(module, function, None):
+                    patch.setattr(module, function, lambda *args, real=real, **more: called.append(1) or real(*args, **more))
+            value = model.calculate_loss(next(iter(loader)))
+        return value.sum().item(), len(called)
+
+    without, calls = loss(dict.fromkeys(CONTRASTS[name], 0.0))
+    tiny, more = loss(dict.fromkeys(CONTRASTS[name], 1e-30))
+    assert calls == (1 if name == "SLMRec" else 0) < more  # SLMRec's main loss is an InfoNCE
+    assert without == pytest.approx(tiny, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in MULTIMODAL if "train_features" in Config(name, "demo", PLACE)])

@@ -6,6 +6,8 @@ import scipy.sparse as sp
 import torch
 from mambarec.models.lattice import LATTICE, user_item_graph
 
+from mambarec.nn import neighbours
+
 
 @pytest.fixture
 def build(make_config, make_loader):
@@ -50,6 +52,23 @@ def test_a_batch_after_the_first_uses_the_graph_of_the_first_and_evaluation_that
     assert not torch.equal(model.representations()[1], scored)
     model.pre_epoch_processing()
     assert not torch.equal(model.calculate_loss(second), before)
+
+
+@pytest.mark.parametrize("limit", [None, 20, 1000])
+def test_the_learned_graph_is_searched_as_the_raw_ones(limit, build, monkeypatch, tmp_path):
+    pytest.importorskip("faiss")
+    used = []
+
+    def noted(way):
+        return lambda features, k: used.append(way.__name__) or way(features, k)
+
+    for way in (neighbours.exact, neighbours.approximate):
+        monkeypatch.setattr(neighbours, way.__name__, noted(way))
+    with neighbours.neighbour_search(tmp_path, limit):
+        model, batch, _ = build()
+    model.calculate_loss(batch)
+    model.representations()
+    assert used == ["approximate" if limit == 20 else "exact"] * 6  # raw, learned, of the evaluation; two modalities
 
 
 def test_items_without_features_get_no_learned_edges(toy, build):

@@ -38,6 +38,30 @@ def test_nearest_neighbours_begin_with_the_item_itself_and_fall():
     assert (values.diff(dim=1) <= 0).all()
 
 
+@pytest.mark.parametrize("k", [1, 4, 12])
+@pytest.mark.parametrize("block", [1, 7, 16, 60])
+def test_an_item_is_its_own_first_neighbour_also_where_others_are_equal_or_nothing(block, k):
+    features = rows(60, 5)
+    features[10:30], features[40:43] = features[10], 0
+    features[31:35] = features[30] * torch.tensor([0.1, 3.0, 7.0, 100.0])[:, None]
+    values, indices = exact(features, k, block)
+    assert indices[:, 0].tolist() == list(range(60))
+    assert all(len(set(row)) == k for row in indices.tolist())
+    unit = torch.nn.functional.normalize(features)
+    torch.testing.assert_close(values, (unit @ unit.T).gather(1, indices))
+    torch.testing.assert_close(values, (unit @ unit.T).topk(k).values)
+
+
+@pytest.mark.parametrize("n", [30, 900])
+def test_in_the_approximate_search_too(faiss, n, monkeypatch):
+    monkeypatch.setattr(mambarec.nn.neighbours, "_BLOCK", 50)
+    features = torch.cat((rows(n - 20, 6), torch.ones(20, 6)))[torch.randperm(n, generator=torch.Generator().manual_seed(1))]
+    values, indices = approximate(features, 4)
+    assert indices[:, 0].tolist() == list(range(n))
+    assert all(len(set(row)) == 4 for row in indices.tolist())
+    torch.testing.assert_close(values, cosine(features).gather(1, indices))
+
+
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A folder where even small sets of neighbours are kept, and the number of times that they were computed."""

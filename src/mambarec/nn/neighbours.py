@@ -18,7 +18,7 @@ from mambarec.base.bounded import read_arrays, read_bytes
 from mambarec.base.extras import optional
 from mambarec.base.files import is_intact, replacing, sealed
 
-Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k), best first
+Neighbours = tuple[Tensor, Tensor]  # similarity float32 and index int64, both (N, k): the row itself, then the best first
 
 _KEPT_ABOVE = 1e9  # multiplications; what takes less is found faster than read
 _BLOCK = 1024  # rows that are compared at a time
@@ -52,23 +52,36 @@ def neighbour_search(folder: Path, approximate_above: int | None = None) -> Iter
         _current = before
 
 
-def nearest_neighbours(features: Tensor, k: int, trained: bool = False) -> Neighbours:
-    """The k nearest rows of each row by cosine, itself included.
+def approximate_above() -> int | None:
+    """The number of rows above which neighbours are found approximately; for a model that will search again in training."""
+    return _current.approximate_above
 
-    features: float (N, D); `trained`: they change, so their neighbours are neither kept nor noted. Rows are compared in blocks,
-    so N x N is never held. ConfigError where the approximate search is asked for and faiss is not installed.
+
+def search(features: Tensor, k: int, approximate_above: int | None = None) -> Neighbours:
+    """The k nearest rows of each row of float (N, D), found anew: for features that change."""
+    features = features.detach()
+    return approximate(features, k) if _is_above(approximate_above, features) else exact(features, k)
+
+
+def _is_above(limit: int | None, features: Tensor) -> bool:
+    return limit is not None and len(features) > limit
+
+
+def nearest_neighbours(features: Tensor, k: int) -> Neighbours:
+    """The k nearest rows of each row by cosine. The row itself is the first of them, also where others are equal to it.
+
+    features: float (N, D). Rows are compared in blocks, so N x N is never held. ConfigError where the approximate search is
+    asked for and faiss is not installed.
     """
     features = features.detach()
-    (n, width), limit = features.shape, _current.approximate_above
-    approximately = limit is not None and n > limit
-    if trained:
-        return approximate(features, k) if approximately else exact(features, k)
+    n, width = features.shape
+    approximately = _is_above(_current.approximate_above, features)
     path, kept = None, None
     if _current.folder is not None and n * n * width >= _KEPT_ABOVE:
         path = _current.folder / f"neighbours-{_key(approximately, features, k)}.npz"
         kept = _read(path, (n, min(k, n)), features.device)
     if kept is None:
-        found = approximate(features, k) if approximately else exact(features, k)
+        found = search(features, k, _current.approximate_above)
         kept = *found, recall(features, found[1]) if approximately else 1.0
         if path is not None:
             _write(path, *kept)
@@ -84,12 +97,22 @@ def exact(features: Tensor, k: int, block: int = _BLOCK) -> Neighbours:
     unit = _unit(features)
     n, k = len(unit), min(k, len(unit))
     best = unit.new_full((n, k), -torch.inf), torch.zeros((n, k), dtype=torch.int64, device=unit.device)
+    itself = unit.new_empty(n)  # each row's product with itself
     for start in range(0, n, block):
         products = unit[start : start + block] @ unit[start:].T  # (B, N - start)
+        itself[start : start + block] = _taken_first(products)
         _merge(best, products, start, start)
         later = products[:, block:].T.contiguous()  # the same, seen from the rows below the block
         _merge(best, later, start + block, start)
+    best[0][:, 0] = itself
     return best
+
+
+def _taken_first(products: Tensor) -> Tensor:
+    """The diagonal (R,) of products (R, C), where infinity takes its place: a row is its own first neighbour."""
+    itself = products.diagonal().clone()
+    products.diagonal().fill_(torch.inf)
+    return itself
 
 
 def _merge(best: Neighbours, products: Tensor, row: int, column: int) -> None:
@@ -125,13 +148,17 @@ def approximate(features: Tensor, k: int) -> Neighbours:
     nearest = (centroids @ centroids.T).topk(min(_PROBED, n_clusters)).indices.tolist()
 
     similarity, neighbour = centroids.new_empty((n, k)), cluster.new_empty((n, k))
-    for rows, probed in zip(members, nearest, strict=True):
-        candidates = torch.cat([members[number] for number in probed])
+    for own, (rows, probed) in enumerate(zip(members, nearest, strict=True)):
+        candidates = torch.cat([rows, *(members[number] for number in probed if number != own)])
         if len(candidates) < k:
-            candidates = torch.arange(n, device=device)
+            candidates = torch.cat((rows, torch.nonzero(cluster != own).flatten()))
         others = _unit(features[candidates])
-        for some in rows.split(_BLOCK):  # many equal rows are one large cluster
-            values, places = (_unit(features[some]) @ others.T).topk(k)
+        for start in range(0, len(rows), _BLOCK):  # many equal rows are one large cluster
+            some = rows[start : start + _BLOCK]
+            products = _unit(features[some]) @ others.T
+            itself = _taken_first(products[:, start:])
+            values, places = products.topk(k)
+            values[:, 0] = itself
             similarity[some], neighbour[some] = values, candidates[places]
     return similarity, neighbour
 
@@ -162,8 +189,8 @@ def _faiss() -> Any:
 def _key(approximately: bool, features: Tensor, k: int) -> str:
     """Hash of the content and of what the last bits of the similarities depend on."""
     method = f"sample {_PROBED} {_PER_CLUSTER} {_faiss().__version__}" if approximately else "exact"
-    circumstances = f"{method} {tuple(features.shape)} {k} {features.device.type} {torch.get_num_threads()} {torch.__version__}"
-    digest = hashlib.sha256(circumstances.encode())
+    machine = f"{features.device.type} {torch.get_num_threads()} {torch.__version__}"
+    digest = hashlib.sha256(f"{method} itself first {tuple(features.shape)} {k} {machine}".encode())
     digest.update(features.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:20]
 
