@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mambarec.preparation.demo import ensure_demo, write_demo
+from mambarec.preparation.validation import check
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):  # mambarec.base.errors makes a sentence of it
         ensure_demo(tmp_path / "file" / "demo")
+
+
+def test_checking_it_generates_it(tmp_path):
+    findings = check("demo", tmp_path / "data")
+    assert findings.problems == [] and findings.figures["users"] == "2,000"
+    assert (tmp_path / "data" / "demo" / "demo.inter").exists()

@@ -10,6 +10,7 @@ from mambarec.base.files import real
 from mambarec.base.places import DATA
 from mambarec.base.words import is_python, option
 from mambarec.config.catalogue import available_datasets
+from mambarec.preparation.demo import ensure_demo
 
 IMAGE_MODELS = (
     "statistics (colours and textures, no weights), vgg16, timm:NAME or transformers:NAME, where NAME may be a folder"
@@ -36,8 +37,10 @@ def dataset_folder(options: argparse.Namespace) -> Path:
 
 
 def existing_folder(options: argparse.Namespace) -> Path:
-    """`dataset_folder`; DataError where there is none."""
+    """`dataset_folder`; DataError where there is none. The demo is generated first where it is not there."""
     folder = dataset_folder(options)
+    if options.dataset == "demo":
+        ensure_demo(folder)
     if not folder.is_dir():
         above = folder.parent
         there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else []

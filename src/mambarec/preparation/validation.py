@@ -25,6 +25,7 @@ from mambarec.data.id_maps import numbers_items, read_id_map
 from mambarec.data.interactions import SPLITS
 from mambarec.data.missing import mask_file, read_mask
 from mambarec.evaluation.topk_evaluator import TopKEvaluator
+from mambarec.preparation.demo import ensure_demo
 from mambarec.preparation.features.items import FILE as ITEMS
 from mambarec.preparation.options import add_dataset
 from mambarec.running.sizes import check_sizes, topk_warnings
@@ -86,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
 def check(name: str, data_path: Path) -> Findings:
     """Read the data set `name` below `data_path` as a training of a model with all modalities does."""
     findings = Findings()
+    if name == "demo":
+        ensure_demo(data_path / name)
     with findings.collecting():
         dataset = RecDataset(_config(name, data_path))
         findings.notes = dataset.notes  # the same list, so that what the checks below note is in it too
