@@ -55,6 +55,17 @@ def test_recall_of_the_csv_is_that_of_the_run(call, make_run, make_config, toy, 
     assert recall == pytest.approx(json.loads((directory / "result.json").read_text())["test"]["recall@20"], abs=1e-12)
 
 
+def test_what_a_model_prints_is_no_part_of_the_lists(call, make_run, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    text = "from models.bpr import BPR\n\n\nclass Loud(BPR):\n    def __init__(self, *given):\n"
+    (folder / "loud.py").write_text(f"{text}        super().__init__(*given)\n        print('hello')\n")
+    (folder / "Loud.yaml").write_text("reg_weight: 0.1\n")
+    directory = make_run("Loud", model_path=str(folder))
+    status, out, err = call("--run", directory, "-k", 3)
+    assert status == 0 and out.startswith("user,item,rank,score\n") and "hello" in err
+
+
 def test_users_of_a_file_and_all_users(call, make_run, tmp_path):
     directory = make_run("VBPR")
     (tmp_path / "ids.txt").write_text("3\n40\n")

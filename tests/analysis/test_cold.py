@@ -173,6 +173,8 @@ def test_the_nearest_training_item_is_by_the_modalities_that_an_item_has(make_ru
         ["--cold_items", "own"],
         ["--learning_rate", "1e-3", "1e-2"],
         ["--data_path", "one", "two"],
+        ["-m", "Pop", "ItemKNN", "--knn_kk", "7"],
+        ["-m", "Pop", "ItemKNN", "--split", "random"],
     ],
 )
 def test_a_wrong_word_makes_no_data_set(elsewhere, toy, in_this_process, capsys, wrong):
@@ -209,3 +211,17 @@ def test_missing_modalities_are_trained_beside_a_model_of_everything(toy, elsewh
     ):
         assert report.main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_missing_modalities_of_a_model_whose_yaml_is_a_grid_are_refused_before_a_training(
+    toy, elsewhere, in_this_process, tmp_path, capsys
+):
+    pytest.importorskip("matplotlib", reason="figures need the extra [report]")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "grid.py").write_text("from models.vbpr import VBPR\n\n\nclass Grid(VBPR):\n    pass\n")
+    (folder / "Grid.yaml").write_text("reg_weight: [0.1, 0.01]\nhyper_parameters: [reg_weight]\nmodalities: [all]\n")
+    words = ["missing", "--train", "-d", "toy", "-m", "Grid", "--model-path", str(folder), "--data_path", str(toy.parent)]
+    assert report.main([*words, "--results_dir", str(elsewhere / "results")]) == 2
+    assert "Grid.yaml has several values of reg_weight" in capsys.readouterr().err
+    assert not (elsewhere / "results" / "toy").exists()

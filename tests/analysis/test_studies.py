@@ -358,6 +358,24 @@ def test_a_study_of_features_says_that_the_data_set_has_none(name, call, configs
     assert status == 2 and "the model reads item features, and the data set toy has none" in err
 
 
+def test_the_caption_names_tuned_values(made_up, configs):
+    (configs / "tuned" / "toy").mkdir(parents=True)
+    (configs / "tuned" / "toy" / "MambaRec.yaml").write_text("mmd_weight: 0.2\nreduction_factor: 16\n")
+    for tuned in (False, True):
+        plan, records = made_up("reduction", **({"tuned": True} if tuned else {}))
+        text = caption(find(plan, records))
+        assert ("tuned: tuned/toy/MambaRec.yaml mmd_weight=0.2)" in text) == tuned
+        assert ("Every other setting has its default value" in text) != tuned
+        assert all(("tuned values" in picture.about) == tuned for picture in pictures(find(plan, records)))
+
+
+def test_a_study_of_one_model_asks_for_no_tuned_values_of_another(call, configs):
+    (configs / "tuned" / "toy").mkdir(parents=True)
+    (configs / "tuned" / "toy" / "LightGCN.yaml").write_text("n_layers: 1\n")
+    plan = plan_study("sampling", "toy", {"tuned": True})
+    assert {config["n_layers"] for _, config in plan.points} == {1}
+
+
 def test_a_key_that_no_model_of_the_study_has_is_refused(call):
     status, _, err = call("sampling", "-d", "toy", "--mmd_weight", "0.2")
     assert status == 2 and "--mmd_weight: the study sampling trains LightGCN, which has no such key; leave it out" in err

@@ -59,12 +59,12 @@ def given(configs):
 def undeclared(configs, tmp_path):
     """undeclared("key: value", "--key value") -> Config of the model Plain, whose file declares nothing, as MMRec's."""
 
-    def make(lines: str = "", words: str = "") -> Config:
+    def make(lines: str = "", words: str = "", search: bool = False) -> Config:
         folder = tmp_path / "models"
         folder.mkdir(exist_ok=True)
         (folder / "plain.py").write_text("class Plain:\n    pass\n")
         (folder / "Plain.yaml").write_text(f"{lines}\n")
-        return Config("Plain", "toy", {"model_path": str(folder), **override_pairs(words.split())})
+        return Config("Plain", "toy", {"model_path": str(folder), **override_pairs(words.split())}, search)
 
     return make
 

@@ -273,3 +273,64 @@ def test_a_point_that_is_another_model_is_never_the_best(places):
     outcomes = {one.trial.path: one for one in [*ended(defaults, [0.2]), *ended(space, [0.9, 0.3, 0.1])]}
     (path,) = save_best(list(outcomes.values()), space, defaults, given, budget=None, sampler="random")
     assert yaml.safe_load(path.read_text())["n_layers"] == 1
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_of_a_yaml_with_a_grid_of_mmrec_the_first_values_are_the_one_point_of_the_yaml(
+    toy, tmp_path, configs, in_this_process, sampler
+):
+    if sampler == "tpe":
+        pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "grid.py").write_text("from models.bpr import BPR\n\n\nclass Grid(BPR):\n    pass\n")
+    (folder / "Grid.yaml").write_text("reg_weight: [0.1, 0.01, 0.5]\nhyper_parameters: [reg_weight]\n")
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = ["-m", "Grid", "BPR", "-d", "toy", "--use_gpu", "false", *places, "--model-path", str(folder)]
+    words += ["--embedding_size", "8", "16", "--learning_rate", "1e-2", "1e-3"]
+    assert program.main([*words, "--save-best", "--search-budget", "3", "--sampler", sampler]) == 0
+    for model in ("Grid", "BPR"):
+        runs = list((tmp_path / "results" / "toy" / model).glob("*/config.json"))
+        assert len(runs) == 3
+        assert "# tried: 3 points" in (configs / "tuned" / "toy" / f"{model}.yaml").read_text()
+    values = [
+        json.loads(path.read_text())["reg_weight"] for path in (tmp_path / "results" / "toy" / "Grid").glob("*/config.json")
+    ]
+    assert 0.1 in values
+
+
+def test_a_search_that_keeps_the_best_has_another_name_than_one_that_does_not(toy, tmp_path, configs, in_this_process, capsys):
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = [
+        "-m",
+        "BPR",
+        "-d",
+        "toy",
+        "--use_gpu",
+        "false",
+        *places,
+        "--reg_weight",
+        "0.1",
+        "1",
+        "0.01",
+        "--search-budget",
+        "2",
+    ]
+    for more in ([], ["--save-best"]):
+        assert program.main([*words, *more]) == 0
+    assert len(list((tmp_path / "results" / "experiments").glob("*.json"))) == 2
+    assert program.main([*words, "--name", "one"]) == 0
+    assert program.main([*words, "--name", "one", "--save-best"]) == 2
+    assert "save_best was not set and is True" in capsys.readouterr().err
+
+
+def test_the_list_of_points_names_every_key_of_the_grid_and_says_what_was_not_tried(
+    toy, tmp_path, configs, in_this_process, capsys
+):
+    places = ["--data_path", str(toy.parent), "--results_dir", str(tmp_path / "results"), "--threads", "1", "--epochs", "1"]
+    words = ["-m", "BPR", "-d", "toy", "--use_gpu", "false", *places, "--reg_weight", "0.1", "1", "0.01"]
+    assert program.main([*words, "--search-budget", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "BPR on toy reg_weight=" in out and "BPR on toy: 1 of the 3 points of its grid was tried" in out
+    assert program.main(words) == 0
+    assert "of its grid" not in capsys.readouterr().out

@@ -19,9 +19,11 @@ from mambarec.analysis.figures import Picture, clouds, densities, metric_name
 from mambarec.analysis.records import MACHINE_KEYS, Record, undeclared
 from mambarec.analysis.studies import Plan, Point
 from mambarec.base.errors import RunError
-from mambarec.base.words import count, seeds_text
+from mambarec.base.words import count, seeds_text, value_text
+from mambarec.config.catalogue import config_file
 from mambarec.config.configurator import Config
 from mambarec.config.keys import NEUTRAL_KEYS
+from mambarec.config.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,13 @@ def caption(findings: Findings, *more: str) -> str:
     unsure = ", so it may not have learned all it can" * (capped == len(runs))
     patience = count(config["stopping_step"], "evaluation")
     every = "Every other setting" if plan.study.keys else "Every setting"
+    files = _tuned_files(plan)
+    usual = f"its tuned value or its default (tuned: {'; '.join(files)})" if files else "its default value"
     parts = [
         f"{plan.study.title}, on {plan.dataset}.",
         plan.study.varied,
         *more,
-        f"{every} has its default value{', except ' + ', '.join(beside) if beside else ''}.",
+        f"{every} has {usual}{', except ' + ', '.join(beside) if beside else ''}.",
         f"Every value is the mean over {seeds_text(findings.seeds)}. Error bars show one standard deviation."
         if len(findings.seeds) > 1
         else f"Every value is from one run ({seeds_text(findings.seeds)}), so small differences mean nothing.",
@@ -147,6 +151,17 @@ def caption(findings: Findings, *more: str) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _tuned_files(plan: Plan) -> list[str]:
+    """Each file of tuned values that the study's runs have, with those of its values that the study does not vary."""
+    names = dict.fromkeys(config.peek("tuned") for _, config in plan.points)
+    found = {name: path for name in names if name and (path := config_file(name))}
+    texts = []
+    for name, path in found.items():
+        values = {key: value for key, value in read_yaml(path).items() if key not in {*plan.study.keys, *plan.given}}
+        texts.append(" ".join([name, *(f"{key}={value_text(value)}" for key, value in values.items())]))
+    return texts
+
+
 def _about(findings: Findings) -> str:
     """The line under a figure's title: data set, seeds, and what was set beside the study."""
     beside = [
@@ -154,7 +169,8 @@ def _about(findings: Findings) -> str:
         for key, value in findings.plan.given.items()
         if key not in NEUTRAL_KEYS | MACHINE_KEYS | {"seed"}
     ]
-    return ", ".join([f"{findings.plan.dataset}, test", seeds_text(findings.seeds), *beside])
+    tuned = ["tuned values"] if _tuned_files(findings.plan) else []
+    return ", ".join([f"{findings.plan.dataset}, test", seeds_text(findings.seeds), *tuned, *beside])
 
 
 def pictures(findings: Findings) -> list[Picture]:

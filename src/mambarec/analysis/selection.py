@@ -266,7 +266,8 @@ def _filtered(selection: Selection, wanted: Wanted) -> list[Record]:
             if selection.plans
             else ""
         )
-        raise RunError(f"no finished run fits {' '.join(asked)}{where}. `{command('runs')}` lists them")
+        aside = "" if selection.plans else "".join(f"; {text}" for text in selection.said)  # runs of studies
+        raise RunError(f"no finished run fits {' '.join(asked)}{where}{aside}. `{command('runs')}` lists them")
     gone = sorted({record.model for record in records} - {record.model for record in kept})
     if gone:
         selection.said.append(f"no run of {listed(gone)} fits --seed and --where, so it has no row")

@@ -40,7 +40,8 @@ class Study:
     """title: above the figure. varied: what the caption says of it. keys: the settings that it makes itself.
 
     points: of the widths of the data set's features, by modality, and the reduction factor. draw: a figure of the table of
-    numbers; None where the figures are of item vectors. reads_features: whether any of its models does.
+    numbers; None where the figures are of item vectors. reads_features: whether any of its models does. model: the one whose
+    settings say what there is to read and to draw.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Study:
     points: Callable[[Mapping[str, int], int], list[Point]]
     draw: Callable[..., Any] | None
     reads_features: bool = True
+    model: str = MODEL
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,18 @@ def plan_study(name: str, dataset: str, given: Mapping[str, Any], records: Seque
     """
     study, given = STUDIES[name], dict(given)
     keep_free(given, study.keys, f"the study {name}")
-    base = Config(MODEL, dataset, given)
+    base = configuration(Point("", model=study.model), dataset, given)
     check_computes(base, METRICS, f"the study {name}")
     points, obstacles = [], []
     widths = _feature_widths(base, records) if study.reads_features else {}
-    for point in study.points(widths, base["reduction_factor"]):
+    for point in study.points(widths, base.peek("reduction_factor")):
         if point.obstacle:
             obstacles.append(f"{point.label} ({point.obstacle})")
         else:
             points.append((point, configuration(point, dataset, given)))
     if not points:
         raise ConfigError(f"the study {name} has nothing to run on {base['dataset']}: {'; '.join(obstacles)}")
-    for key in given:
-        if not any(config.knows(key) for _, config in points):
-            models = listed(list(dict.fromkeys(point.model for point, _ in points)))
-            raise ConfigError(f"--{key}: the study {name} trains {models}, which has no such key; leave it out")
+    check_known(given, [config for _, config in points], f"the study {name}")
     return Plan(name, study, base["dataset"], given, points, obstacles)
 
 
@@ -101,6 +100,15 @@ def keep_free(given: Mapping[str, Any], keys: Iterable[str], who: str) -> None:
     for key, value in given.items():
         if isinstance(value, Axis) and key != "seed":
             raise ConfigError(f"--{key}: a study takes one value beside what it varies itself, not {list(value)}")
+
+
+def check_known(given: Iterable[str], configs: Sequence[Config], who: str) -> None:
+    """ConfigError for a key that was given and that none of the models which `who` trains has."""
+    for key in given:
+        if not any(config.knows(key) for config in configs):
+            models = list(dict.fromkeys(config["model"] for config in configs))
+            has = "which has no such key" if len(models) == 1 else "none of which has such a key"
+            raise ConfigError(f"--{key}: {who} trains {listed(models)}, {has}; leave it out")
 
 
 def check_computes(config: Config, metrics: Iterable[str], who: str) -> None:
@@ -276,5 +284,6 @@ STUDIES = {
         _samplings,
         partial(bars, metrics=METRICS_SHOWN),
         reads_features=False,
+        model="LightGCN",
     ),
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,8 @@ def main(arguments: list[str]) -> int:
 
     def work() -> None:
         options = parse(arguments)
-        run(options, load_trained(directory(options), options.data_path))
+        with redirect_stdout(sys.stderr):  # what a model prints is no part of the lists
+            trained = load_trained(directory(options), options.data_path)
+        run(options, trained)
 
     return exit_status(work, "stopped")

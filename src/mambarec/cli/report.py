@@ -22,13 +22,14 @@ from mambarec.analysis.published import Figure, known_figures, missing_reasons, 
 from mambarec.analysis.ranks import diagram, ranks, ranks_table
 from mambarec.analysis.records import Record, has_runs, load_records
 from mambarec.analysis.selection import Selection, Wanted, select
-from mambarec.analysis.studies import STUDIES, check_computes, configuration, keep_free, plan_study
+from mambarec.analysis.studies import STUDIES, check_computes, check_known, configuration, keep_free, plan_study
 from mambarec.analysis.tables import FORMATS, all_tables
 from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, DataError, RunError, exit_status
 from mambarec.base.files import write_text
 from mambarec.base.places import DATA, RESULTS
 from mambarec.base.stopping import stop
+from mambarec.base.words import listed, option, value_text
 from mambarec.cli.report_options import parse
 from mambarec.config.catalogue import as_spelled, available_datasets, find_dataset
 from mambarec.config.configurator import Axis, Config, override_pairs
@@ -236,6 +237,13 @@ def _missing_trained(options: argparse.Namespace) -> int:
     configs = [Config(model, options.dataset[0], given) for model in options.model or ["MambaRec"]]
     whole = list({one["model"]: one for one in configs}.values())  # each model once
     check_computes(whole[0], [TESTED], "the study")
+    for one in whole:
+        if grid := [key for key in one.axes if key != "seed"]:
+            first = value_text(one.axes[grid[0]][0])
+            raise ConfigError(
+                f"{one['model']}.yaml has several values of {listed(grid)}, and the study takes one setting. Give one "
+                f"value of each, such as {option(grid[0], first)}"
+            )
     datasets: dict[str, RecDataset] = {}
     read = {one["model"]: opened(one.trials()[0], datasets).modalities for one in whole}
     if none := [model for model, modalities in read.items() if not modalities]:
@@ -293,6 +301,7 @@ def cold_start(options: argparse.Namespace) -> int:
     if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
         raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
     asked = cold.chosen_points(dropout, options.model)
+    check_known(given, [configuration(point, options.dataset, given) for point in asked], "the protocol")
     name, given["data_path"] = _cold_dataset(options.dataset, given)
     configs = [(point, configuration(point, name, given).trials()) for point in asked]
     outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))

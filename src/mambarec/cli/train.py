@@ -180,7 +180,7 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, order: Order) -
     entries = comparison.entries.values() if comparison else []
     searched = any(entry.n_points > 1 for entry in entries)
     chosen = {record.source for entry in entries for record in entry.records} if searched else set()
-    parts = [trials_table(outcomes, chosen, order.show_test or by_test)]
+    parts = [trials_table(outcomes, experiment.axes, chosen, order.show_test or by_test)]
     if problem:
         parts.append(f"No comparison: {problem}")
     if comparison:

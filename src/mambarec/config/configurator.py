@@ -229,15 +229,16 @@ class Config(Mapping):
         return {**values, "device": self._values["device"].type, "threads": torch.get_num_threads()}
 
     def unread(self) -> list[str]:
-        """A line for each key of the model's or data set's YAML that nothing has read so far."""
+        """A line for each key that nothing has read so far: of the two YAMLs, or the model's own that was given."""
         yamls = {f"{self._values['model']}.yaml", f"{self._values['dataset']}.yaml"}
+        given = {_GIVEN, search_space_key(True), search_space_key("wide"), self._values["tuned"]}
         ignored = NEUTRAL_KEYS | self._read
         lines = list(self.left_out)
         for key, source in self._source.items():
-            if source in yamls and key not in ignored:
+            if key not in ignored and (source in yamls or (source in given and key not in RunSettings.model_fields)):
                 near = difflib.get_close_matches(key, self._read - {key}, n=1, cutoff=0.7)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                lines.append(f"{source} sets '{key}', but nothing read it{hint}")
+                lines.append(f"{'the command' if source == _GIVEN else source} sets '{key}', but nothing read it{hint}")
         return lines
 
     def unset(self) -> list[str]:

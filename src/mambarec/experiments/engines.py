@@ -81,8 +81,13 @@ class _Process:
             lines = file.read().decode(errors="replace").strip().splitlines()
         if status > 128 and lines:
             return lines[-1]  # it got a signal itself, and said what it saved
-        said = "perhaps for want of memory" if status == -signal.SIGKILL else (lines or ["see its train.log"])[-1]
+        said = "perhaps for want of memory" if status == -signal.SIGKILL else (lines or [self._log()])[-1]
         return f"its process died with exit status {status}, {said}"
+
+    def _log(self) -> str:
+        """Where a process that died without a word may have left some."""
+        log = self.trial.path / "train.log"
+        return f"see {log}" if log.exists() else "before it had logged anything"
 
 
 Inbox = SimpleQueue[tuple[_Process, worker.Message | None]]

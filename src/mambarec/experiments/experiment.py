@@ -18,6 +18,7 @@ from mambarec.base.console import show
 from mambarec.base.errors import ConfigError, RunError, explained
 from mambarec.base.files import write_text
 from mambarec.base.logger import get_logger
+from mambarec.base.places import RESULTS
 from mambarec.base.settings import has_type
 from mambarec.base.words import command, command_text, count, option
 from mambarec.config.configurator import Config, distinct
@@ -90,7 +91,8 @@ class Experiment:
                 raise ConfigError(
                     f"{option('name', self.name)}: there is an experiment of this name with another plan: "
                     f"{'; '.join(differing)}. Give this one another {option('name')}. "
-                    f"`{command('report', 'table', '--experiment', self.name, 'OTHER')}` shows both in one table"
+                    f"`{command('report', 'table', '--experiment', self.name, 'OTHER', *_results(place))}` shows both in one "
+                    "table"
                 )
             trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
             plan = replace(plan, started=earlier.started, finished=earlier.finished, trials=trials)
@@ -173,18 +175,18 @@ def plan_experiment(
 
 def differences(one: Experiment, other: Experiment) -> list[str]:
     """What of two plans is not the same, in words; empty for the same plan."""
-    texts = []
+    texts: dict[str, None] = {}  # a key of the budget may be one of the settings too
     for key in ("purpose", "models", "datasets", "axes", "settings", "seeds", "budget", "points"):
         a, b = (json.loads(json.dumps(getattr(plan, key))) for plan in (one, other))
         if isinstance(a, dict) and key != "axes":
             for name in dict.fromkeys([*a, *b]):
                 if a.get(name) != b.get(name):
-                    texts.append(f"{name} was {_text(a.get(name))} and is {_text(b.get(name))}")
+                    texts[f"{name} was {_text(a.get(name))} and is {_text(b.get(name))}"] = None
         elif a != b:
-            texts.append(f"{key} were {_text(a)} and are {_text(b)}" if key != "purpose" else f"it was a {a} and is a {b}")
+            texts[f"{key} were {_text(a)} and are {_text(b)}" if key != "purpose" else f"it was a {a} and is a {b}"] = None
     if not texts and one.fingerprint != other.fingerprint:
-        texts = ["its runs are others, because the data, the threads or the defaults have changed since"]
-    return texts
+        return ["its runs are others, because the data, the threads or the defaults have changed since"]
+    return list(texts)
 
 
 def read_experiment(path: Path) -> Experiment | None:
@@ -230,6 +232,11 @@ def experiments_in(place: Path) -> list[Experiment]:
         except RunError as error:
             show(f"warning: {error}", file=sys.stderr)
     return sorted(plans, key=lambda plan: (plan.given, plan.name))
+
+
+def _results(place: Path) -> list[str]:
+    """The option that names a results_dir, where it is not the usual one."""
+    return [] if place == RESULTS else ["--results", str(place)]
 
 
 def _now() -> str:

@@ -114,10 +114,13 @@ def by_point(trials: Sequence[Config]) -> dict[tuple[str, ...], list[Config]]:
     return points
 
 
-def describe(trial: Config, trials: Sequence[Config], seed: bool = True) -> str:
-    """Model, data set, and the settings in which `trial` differs from others of the same model and data set."""
+def describe(trial: Config, trials: Sequence[Config], seed: bool = True, named: Sequence[str] = ()) -> str:
+    """Model, data set, and the settings in which `trial` differs from others of the same model and data set.
+
+    named: keys that are named in any case.
+    """
     peers = by_model(trials)[trial["model"], trial["dataset"]]
-    keys = varied(peers)
+    keys = list(dict.fromkeys([*named, *varied(peers)]))
     if seed and any(peer["seed"] != trial["seed"] for peer in peers):
         keys.append("seed")
     return " ".join([f"{trial['model']} on {trial['dataset']}", *(f"{key}={value_text(trial.peek(key))}" for key in keys)])

@@ -89,8 +89,9 @@ class Order:
         budget = option("search-budget", self.budget) if self.budget else ""
         asked = option("save-best", True) if self.save_best else budget
         if asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
-            search = "" if is_python() else "--search, or "
-            raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key")
+            search = "" if is_python() or self.search else "--search, or "
+            one = ". The search space has one point with the values that are given" * bool(self.search)
+            raise ConfigError(f"{asked} needs several settings to choose from: give {search}several values of a key{one}")
         if self.search and not asked and all(len(by_point(group)) == 1 for group in by_model(configs).values()):
             names, single = (
                 listed(list(dict.fromkeys(config["model"] for config in configs))),

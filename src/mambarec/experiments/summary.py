@@ -1,7 +1,8 @@
 """What the console shows when runs have ended."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -22,17 +23,30 @@ def run_table(result: dict[str, Any]) -> str:
     return "\n".join(["", title, "", *lines, "", f"files: {result['directory']}"])
 
 
-def trials_table(outcomes: Sequence[Outcome], chosen: Collection[Path] = (), show_test: bool = False) -> str:
+def trials_table(
+    outcomes: Sequence[Outcome],
+    axes: Mapping[str, Mapping[str, Sequence[Any]]],
+    chosen: Collection[Path] = (),
+    show_test: bool = False,
+) -> str:
     """A row per grid point: its finished seeds and their mean on validation; a star where `chosen` holds one of its runs.
 
-    show_test: the mean on test too, which is no figure to choose by.
+    axes: of each model, the keys of its grid and their values; a line says where not all points of it were tried. show_test:
+    the mean on test too, which is no figure to choose by.
     """
     configs = [outcome.trial.config for outcome in outcomes]
     metric = configs[0]["valid_metric"].lower()
     ended = {id(outcome.trial.config): outcome for outcome in outcomes}
     rows: list[list[str]] = [["", "seeds", "validation", *["test"] * show_test, ""]]
-    for group in by_model(configs).values():
-        for point in by_point(group).values():
+    some_of = []
+    for (model, dataset), group in by_model(configs).items():
+        keys, points = axes.get(model, {}), by_point(group)
+        inside = sum(all(point[0].peek(key) in values for key, values in keys.items()) for point in points.values())
+        if inside < (size := prod(map(len, keys.values()))):
+            some_of.append(
+                f"{model} on {dataset}: {inside} of the {size} points of its grid {'was' if inside == 1 else 'were'} tried"
+            )
+        for point in points.values():
             done = [(config, ended[id(config)]) for config in point if ended[id(config)].result]
             means = [
                 f"{mean(outcome.result[split][metric] for _, outcome in done):.4f}" if done else "–"  # type: ignore[index]
@@ -42,11 +56,11 @@ def trials_table(outcomes: Sequence[Outcome], chosen: Collection[Path] = (), sho
                 means = [f"pruned after {count(epochs, 'epoch')}", *means[1:]]
             star = "*" if any(outcome.trial.path in chosen for _, outcome in done) else ""
             seeds = ",".join(str(config["seed"]) for config, _ in done) or "–"
-            rows.append([describe(point[0], configs, seed=False), seeds, *means, star])
+            rows.append([describe(point[0], configs, seed=False, named=list(keys)), seeds, *means, star])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(f"{text:{'<' if i == 0 else '>'}{widths[i]}}" for i, text in enumerate(row)).rstrip() for row in rows]
     about = f"{metric}, mean over the seeds named" + ("; * is the setting that the table shows" if chosen else "")
-    return "\n".join(["", f"{lines[0]}   ({about})", *lines[1:]])
+    return "\n".join(["", f"{lines[0]}   ({about})", *lines[1:], *some_of])
 
 
 N_NAMED = 5  # trials that are named of those that failed alike

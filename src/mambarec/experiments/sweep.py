@@ -121,6 +121,7 @@ class Sweep:
         given = dict(self.overrides)
         if order.budget:
             given |= {"sampler": order.sampler, "search_budget": order.budget}
+            given |= {"save_best": True} if order.save_best else {}  # then the YAML's values are one of the points
         if order.used_pruner != "none":
             given["pruner"] = order.used_pruner
         chosen = [] if order.sampler == "tpe" else [trial.path for trial in self._drawn]  # a search learns them as it goes

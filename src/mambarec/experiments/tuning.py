@@ -30,7 +30,8 @@ _APART = {"seed", *keys_with("neutral", "budget", "selection", "evaluation", "ma
 def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mapping[str, Any]) -> list[Config]:
     """Each model as its YAML has it, with the budget, the seeds and the places that a search was given.
 
-    ConfigError where the search sets or varies what a tuned file cannot hold.
+    Where a YAML lists several values, as MMRec's do, the first of each is the model's. ConfigError where the search sets or
+    varies what a tuned file cannot hold.
     """
     for key, value in given.items():
         if isinstance(value, Axis) and key in _APART - {"seed"} and not takes_list(RunSettings.model_fields[key]):
@@ -38,7 +39,8 @@ def default_trials(models: Sequence[str], datasets: Sequence[str], given: Mappin
                 f"{option(key).rstrip('=')} has several values, and it is no setting of a model: "
                 f"{option('save-best', True)} compares points of one budget and one split. Give one value"
             )
-    defaults = plan(models, datasets, {key: value for key, value in given.items() if key in _APART})
+    groups = by_model(plan(models, datasets, {key: value for key, value in given.items() if key in _APART})).values()
+    defaults = [config for group in groups for config in next(iter(by_point(group).values()))]
     for config in defaults:
         features = [key for key in config if modality_of(key)]
         fixed = {*_identity(config), *features} - _APART
