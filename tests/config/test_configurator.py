@@ -624,6 +624,8 @@ def test_a_name_that_is_spelt_exactly_comes_before_one_in_another_case(configs):
             "n_layers has an effect only with --routing paper. With --routing mmrec, its values",
         ),
         ("LATTICE", {"mess_dropout": Axis([[0.1, 0.2], [0.3, 0.4]])}, "mess_dropout has an effect only with --cf_model ngcf"),
+        ("LightGCN", {"fanouts": Axis([[3], [5]])}, "fanouts has an effect only with --propagation sampled"),
+        ("MGCN", {"layer_size": Axis([2, 4]), "propagation": Axis(["full", "sampled"])}, "With --propagation full, its values"),
     ],
 )
 def test_a_grid_over_a_key_without_effect_is_refused(model, given, text, make_config):

@@ -39,9 +39,13 @@ class SampledSettings(Settings):
         "With sampled propagation: neighbours that a row keeps, layer by layer. The last serves the layers beyond. null: [10].",
         min_length=1,
         later=None,
+        only_with="propagation=sampled",
     )
     layer_size: int | None = key(
-        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.", gt=0, later=None
+        "With sampled propagation: rows that a layer keeps, for each pair of the batch. null: 4.",
+        gt=0,
+        later=None,
+        only_with="propagation=sampled",
     )
 
 
