@@ -27,7 +27,7 @@ from mambarec.nn.graph import (
     propagate_mean,
 )
 from mambarec.nn.loss import bpr_logistic
-from mambarec.nn.neighbours import approximate_above, search
+from mambarec.nn.neighbours import search, search_limit
 from mambarec.nn.precision import in_float32
 
 
@@ -65,7 +65,7 @@ class LATTICE(GeneralRecommender):
     def __init__(self, config, dataloader):
         super().__init__(config, dataloader)
         dim, k = config["embedding_size"], config["knn_k"]
-        self.knn_k, self.approximate_above = k, approximate_above()
+        self.knn_k, self.approximate_above = k, search_limit()
         self.n_layers = config["n_layers"]
         self.lambda_coeff, self.reg_weight = config["lambda_coeff"], config["reg_weight"]
         self.collaborative = config["cf_model"]

@@ -52,7 +52,7 @@ def neighbour_search(folder: Path, approximate_above: int | None = None) -> Iter
         _current = before
 
 
-def approximate_above() -> int | None:
+def search_limit() -> int | None:
     """The number of rows above which neighbours are found approximately; for a model that will search again in training."""
     return _current.approximate_above
 
