@@ -10,6 +10,7 @@ from mambarec.models.bpr import BPR
 from torch import nn
 
 from mambarec.base.errors import DataError, RunError
+from mambarec.base.places import version
 from mambarec.config.catalogue import available_models
 from mambarec.data.dataloader import EvalDataLoader
 from mambarec.data.dataset import RecDataset
@@ -191,9 +192,10 @@ def test_a_run_that_kept_no_lists_is_checked_by_its_metrics(make_run):
         load_trained(directory)
 
 
-def test_environment_records_the_hash_of_each_file(make_config):
+def test_environment_records_the_version_and_the_hash_of_each_file(make_config):
     config = make_config("MambaRec")
     directory = open_run(run(config)["directory"]).directory
+    assert json.loads(directory.file("environment.json").read_text())["mambarec"] == version()
     files = json.loads(directory.file("environment.json").read_text())["data_files"]
     assert list(files.items()) == RecDataset(config).digests
     assert list(files) == ["toy.inter", "image_feat.npy", "text_feat.npy"]

@@ -15,7 +15,7 @@ import torch
 
 from mambarec.base.extras import installed_version
 from mambarec.base.memory import process_peak_mb, reset_process_peak
-from mambarec.base.places import PACKAGE
+from mambarec.base.places import PACKAGE, version
 from mambarec.config.configurator import Config
 from mambarec.data.dataset import RecDataset
 
@@ -37,6 +37,7 @@ def environment(config: Config, dataset: RecDataset) -> dict[str, Any]:
     """What a figure can depend on beside the configuration."""
     device = config["device"]
     return {
+        "mambarec": version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
