@@ -62,28 +62,28 @@ class BM3(GeneralRecommender):
         tables = self.forward()
         parts = [distinct(ids) for ids in interaction[:2]]  # MMRec's third row, negatives, has no effect
         user, item = (F.embedding(part.values, table) for part, table in zip(parts, tables, strict=True))  # (N, D) each
-        user_target, item_target = (self.target(rows, part) for rows, part in zip((user, item), parts, strict=True))
+        of_users, of_items = parts
+        user_target, item_target = self.target(user, of_users, self.n_users), self.target(item, of_items, self.n_items)
 
         norms = sum(torch.linalg.vector_norm(table) for table in tables)
         loss = self.reg_weight * norms / self.n_items
-        of_users, of_items = parts
         loss = loss + distance(of_users.expand(self.predictor(user)), of_items.expand(item_target))
         loss = loss + distance(of_items.expand(self.predictor(item)), of_users.expand(user_target))
         for modality, project in self.projections.items():
             vectors = project(F.embedding(of_items.values, self.feature_tables[modality]))  # (N, D)
             predicted = self.predictor(vectors)
-            for target in (item_target, self.target(vectors, of_items)):
+            for target in (item_target, self.target(vectors, of_items, self.n_items)):
                 loss = loss + self.cl_weight * distance(predicted, target, of_items)
         return loss
 
-    def target(self, vectors: Tensor, of: Distinct) -> Tensor:
+    def target(self, vectors: Tensor, of: Distinct, n: int) -> Tensor:
         """What a prediction is compared with: vectors (N, D) without a gradient, of which dropout leaves some coordinates.
 
-        A user or an item has one mask, also where the rows of a batch name it several times.
+        Each of the n users or items has one mask, also where the rows of a batch name it several times.
         """
         if of.inverse is not None:
             return self.dropout(vectors.detach())
-        masks = self.dropout(vectors.new_ones(max(self.n_users, self.n_items), vectors.shape[1]))
+        masks = self.dropout(vectors.new_ones(n, vectors.shape[1]))
         return vectors.detach() * F.embedding(of.values, masks)
 
 

@@ -513,6 +513,15 @@ def test_a_grid_reads_no_key_in_the_place_of_its_model(given, add_lines):
     assert "toy.yaml sets 'missing_seed', but nothing read it" in trials[0].unread()
 
 
+def test_a_key_that_is_given_or_searched_and_that_the_model_never_reads_is_reported(given, undeclared):
+    config = undeclared("beta: 1.0\ngamma: 1.0\nsearch_space: {gamma: [1.0, 2.0]}", "--beta 2", search=True)
+    lines = config.unread()
+    assert "--beta is given, but nothing read it" in lines
+    assert "search_space sets 'gamma', but nothing read it" in lines
+    config["beta"], config["gamma"]
+    assert not [line for line in config.unread() if "beta" in line or "'gamma'" in line]
+
+
 def test_a_misspelt_key_is_reported_where_nobody_declares_the_keys(given, add_lines, undeclared):
     add_lines("dataset/toy.yaml", "quux: 1")
     config = undeclared("bedding_size: 32")

@@ -435,3 +435,14 @@ def test_fingerprint_does_not_change_with_files_that_are_not_read(toy, make_conf
 
 def test_summary_counts_the_pairs(read):
     assert read(table(*GOOD)).summary() == "toy: 2 users, 3 items, 3 / 2 / 1 train / validation / test pairs"
+
+
+@pytest.mark.parametrize("modality", ["type", "keys", "training", "forward", "pop"])
+def test_a_modality_whose_name_pytorch_uses_is_refused_by_all(modality, toy, make_config):
+    np.save(toy / "more_feat.npy", np.ones((64, 12), np.float32))
+    given = {f"{modality}_feature_file": "more_feat.npy"}
+    for model in ("MambaRec", "SMORE"):
+        with pytest.raises(DataError, match=f"{modality}_feature_file of toy.yaml: PyTorch uses the name '{modality}' itself"):
+            RecDataset(make_config(model, **given)).check_features()
+    RecDataset(make_config("BPR", **given)).check_features()
+    RecDataset(make_config("MambaRec", sound_feature_file="more_feat.npy")).check_features()

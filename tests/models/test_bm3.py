@@ -26,15 +26,15 @@ def test_a_target_has_no_gradient_and_loses_coordinates_while_training(make_conf
     config = make_config("BM3", dropout=0.5)
     model, vectors = BM3(config, make_loader(config)).train(), torch.ones(100, 8, requires_grad=True)
     part = distinct(torch.arange(100))
-    target = model.target(vectors, part)
+    target = model.target(vectors, part, 100)
     assert not target.requires_grad
     assert 0.3 < (target == 0).double().mean() < 0.7
-    assert torch.equal(model.eval().target(vectors, part), vectors)
+    assert torch.equal(model.eval().target(vectors, part, 100), vectors)
 
 
 def test_a_user_has_one_mask_where_the_batch_stands_as_it_is(make_config, make_loader):
     config = make_config("BM3", dropout=0.5, embedding_size=64)
     model, batch = BM3(config, make_loader(config)).train(), torch.tensor([3, 1, 3, 3, 0])
-    target = model.target(torch.ones(5, 64), Distinct(batch, None, None))  # as on a GPU
+    target = model.target(torch.ones(5, 64), Distinct(batch, None, None), 4)  # as on a GPU
     assert torch.equal(target[0], target[2]) and torch.equal(target[0], target[3])
     assert not torch.equal(target[0], target[1]) and set(target.unique().tolist()) == {0.0, 2.0}

@@ -141,14 +141,6 @@ def test_a_third_modality_counts(name, toy, build):
     assert scores(model).isfinite().all()
 
 
-@pytest.mark.parametrize("modality", ["type", "keys", "training", "forward"])
-@pytest.mark.parametrize("name", OURS)
-def test_a_modality_whose_name_pytorch_uses_is_refused(name, modality, toy, build):
-    np.save(toy / "more_feat.npy", np.ones((64, 12), np.float32))
-    with pytest.raises(ValueError, match=f"{modality}_feature_file.*another word"):
-        build(name, **{f"{modality}_feature_file": "more_feat.npy"})
-
-
 def test_smore_refuses_a_modality_with_the_name_of_its_own_view(toy, build):
     np.save(toy / "more_feat.npy", np.ones((64, 12), np.float32))
     with pytest.raises(ValueError, match=r"fusion_feature_file.*another word"):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mambarec.base.errors import DataError
 from mambarec.preparation.demo import ensure_demo, write_demo
 from mambarec.preparation.validation import check
 
@@ -53,6 +54,18 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):  # mambarec.base.errors makes a sentence of it
         ensure_demo(tmp_path / "file" / "demo")
+
+
+def test_what_is_in_its_folder_stays(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    ensure_demo(folder)  # an empty folder holds nothing to lose
+    (folder / "demo.inter").unlink()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"has files and no demo\.inter"):
+        ensure_demo(folder)
+    (problem,) = check("demo", tmp_path).problems
+    assert "has files and no demo.inter" in problem and (folder / "notes.txt").read_text() == "mine"
 
 
 def test_checking_it_generates_it(tmp_path):

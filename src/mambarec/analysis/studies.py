@@ -14,7 +14,9 @@ from mambarec.analysis.figures import Panel, XAxis, bars, heat_map, lines, metri
 from mambarec.analysis.records import Record
 from mambarec.base.errors import ConfigError
 from mambarec.base.words import listed
+from mambarec.config.catalogue import keys_owners
 from mambarec.config.configurator import Axis, Config
+from mambarec.config.keys import nearest_key
 from mambarec.running.run import open_dataset
 
 MODEL = "MambaRec"
@@ -108,7 +110,9 @@ def check_known(given: Iterable[str], configs: Sequence[Config], who: str) -> No
         if not any(config.knows(key) for config in configs):
             models = list(dict.fromkeys(config["model"] for config in configs))
             has = "which has no such key" if len(models) == 1 else "none of which has such a key"
-            raise ConfigError(f"--{key}: {who} trains {listed(models)}, {has}; leave it out")
+            near = None if keys_owners(key) else nearest_key(key, {name for config in configs for name in config})
+            hint = f"did you mean '--{near}'?" if near else "leave it out"
+            raise ConfigError(f"--{key}: {who} trains {listed(models)}, {has}; {hint}")
 
 
 def check_computes(config: Config, metrics: Iterable[str], who: str) -> None:

@@ -6,6 +6,7 @@ the folder that the environment variable MAMBAREC_HOME names. Without it they ar
 
 import os
 from configparser import ConfigParser
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePath
 
@@ -27,13 +28,17 @@ DATA, RESULTS = HOME / "data", HOME / "results"
 ANCHOR = HOME / "src"  # relative paths in YAMLs start here, which need not exist: ../data/ is the user's data/
 
 
-def version() -> str:
-    """The version of this program: in a checkout that of its setup.cfg, else that of the installed package."""
-    if CHECKOUT is None:
-        return metadata.version("mambarec")
+def version() -> str | None:
+    """The version of this program: in a checkout that of its setup.cfg, else that of the installed package.
+
+    None where there is neither, as on a machine of a cluster that was sent the code alone.
+    """
     settings = ConfigParser()
-    settings.read(CHECKOUT / "setup.cfg", encoding="utf-8")
-    return settings["metadata"]["version"]
+    if CHECKOUT and settings.read(CHECKOUT / "setup.cfg", encoding="utf-8"):
+        return settings["metadata"]["version"]
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("mambarec")
+    return None
 
 
 def shown(path: Path) -> str:

@@ -301,7 +301,8 @@ def cold_start(options: argparse.Namespace) -> int:
     if isinstance(dropout, list) or not isinstance(dropout, int | float) or not dropout:
         raise ConfigError(f"--item_dropout {dropout}: expected one number above 0, of the row that is trained with it")
     asked = cold.chosen_points(dropout, options.model)
-    check_known(given, [configuration(point, options.dataset, given) for point in asked], "the protocol")
+    untuned = {key: value for key, value in given.items() if key != "tuned"}  # tuned values are those of NAME-cold
+    check_known(untuned, [configuration(point, options.dataset, untuned) for point in asked], "the protocol")
     name, given["data_path"] = _cold_dataset(options.dataset, given)
     configs = [(point, configuration(point, name, given).trials()) for point in asked]
     outcomes = iter(_run([trial for _, trials in configs for trial in trials], "study cold", given, options.jobs, options.name))

@@ -1,7 +1,6 @@
 """Train, search and compare: `python main.py -m MambaRec -d demo`. docs/guides/ shows what else it can do."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,14 +13,13 @@ from mambarec.analysis.tables import chosen_lines, rendered
 from mambarec.base.commands import COMMANDS
 from mambarec.base.console import Parser, show
 from mambarec.base.errors import ConfigError, RunError, exit_status
-from mambarec.base.places import RESULTS
 from mambarec.base.processes import local_gpu, started_by_torchrun
 from mambarec.base.words import command, part_of_one, positive
 from mambarec.config.catalogue import available_datasets, available_models, model_folder
 from mambarec.config.configurator import override_pairs
 from mambarec.config.description import described
 from mambarec.data.dataset import RecDataset
-from mambarec.experiments.experiment import Experiment
+from mambarec.experiments.experiment import Experiment, table_command
 from mambarec.experiments.grid import by_model, is_every, plan
 from mambarec.experiments.order import ENGINES, SAMPLERS, Order
 from mambarec.experiments.summary import failures, run_table, trials_table
@@ -193,11 +191,10 @@ def summary(outcomes: Sequence[Outcome], experiment: Experiment, order: Order) -
 
 def _again(experiment: Experiment, order: Order, place: Path) -> str:
     """The command that prints the table of an experiment as this one did."""
-    words = ["table", "--experiment", experiment.name]
+    words = ["--experiment", experiment.name]
     words += ["--reference", order.reference] if order.reference else []
     words += ["--legacy-test-selection"] if order.legacy_test_selection else []
-    words += ["--results", str(place)] if place != RESULTS else []
-    return command("report", *map(shlex.quote, words))
+    return table_command(place, *words)
 
 
 def compared(outcomes: Sequence[Outcome], experiment: Experiment, order: Order) -> tuple[Comparison | None, str]:

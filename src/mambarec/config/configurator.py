@@ -238,7 +238,8 @@ class Config(Mapping):
             if key not in ignored and (source in yamls or (source in given and key not in RunSettings.model_fields)):
                 near = difflib.get_close_matches(key, self._read - {key}, n=1, cutoff=0.7)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                lines.append(f"{'the command' if source == _GIVEN else source} sets '{key}', but nothing read it{hint}")
+                sets = f"{option(key).rstrip('=')} is given" if source == _GIVEN else f"{source} sets '{key}'"
+                lines.append(f"{sets}, but nothing read it{hint}")
         return lines
 
     def unset(self) -> list[str]:

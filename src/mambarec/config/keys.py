@@ -118,8 +118,8 @@ class RunSettings(Settings):
     mg: bool = key("Train with mirror gradient.", roles="identity")
     embedding_size: int = key("Width of the vectors of users and items.", gt=0, le=2**16)
     approximate_knn_above: int | None = key(
-        "kNN graphs of more items than this are approximate. The log says, by a sample, which share of the neighbours was "
-        "found. Needs the extra [serving].",
+        "kNN graphs of more items than this are approximate. For graphs of the raw features the log says, by a sample, which "
+        "share of the neighbours was found. Needs the extra [serving].",
         default=None,
         ge=0,
     )

@@ -38,6 +38,13 @@ def is_graph(path: Path) -> bool:
     return path.suffix in (".pt", ".pth") or "graph_dict" in path.name or path.name == "inter.json"
 
 
+def is_of_torch(modality: str) -> bool:
+    """Whether models cannot keep their layers and parameters by this name, because PyTorch has something else by it."""
+    from torch import nn  # a large part of a start, and few commands come here
+
+    return any(hasattr(kept, modality) for kept in (nn.ModuleDict(), nn.ParameterDict()))
+
+
 class RecDataset:
     """Interactions by split, and the item features of the modalities that the data set declares.
 
@@ -170,8 +177,18 @@ class RecDataset:
                 "as BPR and LightGCN, need none"
             )
         self._check_feature_files()
+        if self.modalities:
+            self.check_names()
         if self.modalities and (stray := self.stray_masks()):
             raise DataError("\n".join(stray))
+
+    def check_names(self) -> None:
+        """DataError for a modality that no model can have."""
+        for modality, key in self.feature_keys.items():
+            if is_of_torch(modality):
+                raise DataError(
+                    f"{key} of {self.name}.yaml: PyTorch uses the name '{modality}' itself. Give the modality another word"
+                )
 
     def stray_masks(self) -> list[str]:
         """A sentence for each mask in the folder that no feature file goes with, so that no run would read it."""

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -91,8 +92,7 @@ class Experiment:
                 raise ConfigError(
                     f"{option('name', self.name)}: there is an experiment of this name with another plan: "
                     f"{'; '.join(differing)}. Give this one another {option('name')}. "
-                    f"`{command('report', 'table', '--experiment', self.name, 'OTHER', *_results(place))}` shows both in one "
-                    "table"
+                    f"`{table_command(place, '--experiment', self.name, 'OTHER')}` shows both in one table"
                 )
             trials = list(dict.fromkeys([*self.trials, *earlier.trials]))
             plan = replace(plan, started=earlier.started, finished=earlier.finished, trials=trials)
@@ -234,9 +234,10 @@ def experiments_in(place: Path) -> list[Experiment]:
     return sorted(plans, key=lambda plan: (plan.given, plan.name))
 
 
-def _results(place: Path) -> list[str]:
-    """The option that names a results_dir, where it is not the usual one."""
-    return [] if place == RESULTS else ["--results", str(place)]
+def table_command(place: Path, *words: str) -> str:
+    """The command that prints a table of the runs in a results_dir."""
+    where = [] if place == RESULTS else ["--results", str(place)]
+    return command("report", "table", *map(shlex.quote, [*words, *where]))
 
 
 def _now() -> str:

@@ -44,12 +44,6 @@ class GeneralRecommender(nn.Module):
         self.device = config["device"]
 
         tables = dataloader.dataset.features()
-        for modality in tables:  # models keep layers and parameters by modality
-            if any(hasattr(kept, modality) for kept in (nn.ModuleDict(), nn.ParameterDict())):
-                raise ValueError(
-                    f"{modality}_feature_file: PyTorch has {modality} for a name of its own. Give the modality another word in "
-                    "the data set's YAML"
-                )
         self.features = {modality: torch.from_numpy(table).to(self.device) for modality, table in tables.items()}
         self.feature_widths = dataloader.dataset.feature_widths() if tables else {}
         masks = dataloader.dataset.usable_items() if tables else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mambarec.base.errors import DataError
 from mambarec.base.files import replacing_folder
 from mambarec.base.logger import get_logger
 
@@ -19,9 +20,17 @@ TASTE, POPULARITY, NOISE = 8.0, 0.55, 0.5  # strength of taste, exponent of popu
 
 
 def ensure_demo(folder: Path) -> None:
-    """Generate the demo data into `folder` unless it is there; OSError when it cannot be written."""
+    """Generate the demo data into `folder` unless it is there; OSError when it cannot be written.
+
+    DataError where the folder holds something else: its files stay.
+    """
     if (folder / "demo.inter").exists():
         return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(
+            f"{folder} has files and no demo.inter. Move them away, and the demo is generated there. Give your own data another "
+            "name"
+        )
     with replacing_folder(folder, wait=True) as temporary:
         if (folder / "demo.inter").exists():  # by another process, while this one waited
             temporary.rmdir()

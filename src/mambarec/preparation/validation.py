@@ -87,9 +87,9 @@ def run(options: argparse.Namespace) -> int:
 def check(name: str, data_path: Path) -> Findings:
     """Read the data set `name` below `data_path` as a training of a model with all modalities does."""
     findings = Findings()
-    if name == "demo":
-        ensure_demo(data_path / name)
     with findings.collecting():
+        if name == "demo":
+            ensure_demo(data_path / name)
         dataset = RecDataset(_config(name, data_path))
         findings.notes = dataset.notes  # the same list, so that what the checks below note is in it too
         _interactions(dataset, findings)
@@ -101,6 +101,8 @@ def check(name: str, data_path: Path) -> Findings:
             _negatives(dataset.config, dataset)
         findings.warnings += topk_warnings(dataset.config, dataset)
         findings.problems += dataset.stray_masks()
+        with findings.collecting():
+            dataset.check_names()
         _undeclared(dataset, findings)
         _keys(dataset, findings)
         for modality in dataset.feature_files:

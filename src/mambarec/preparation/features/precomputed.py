@@ -23,6 +23,7 @@ from mambarec.base.words import amount, option
 from mambarec.config.data_folder import VISUAL
 from mambarec.config.keys import modality_of
 from mambarec.config.yaml_files import read_yaml
+from mambarec.data.dataset import is_of_torch
 from mambarec.preparation.engine import Engine
 from mambarec.preparation.features.feature_table import Block, FeatureFiles
 from mambarec.preparation.features.items import original_ids
@@ -291,6 +292,8 @@ def _kind(text: str) -> str:
     word = text.lower()
     if not re.fullmatch(r"[a-z]\w{,40}", word, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text}; expected visual, text, audio or another word of letters, digits and _")
+    if is_of_torch(word):
+        raise argparse.ArgumentTypeError(f"{text}; PyTorch uses this name itself, so no model can have it. Use another word")
     return "image" if word in VISUAL else word
 
 
