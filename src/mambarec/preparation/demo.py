@@ -28,8 +28,8 @@ def ensure_demo(folder: Path) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(
-            f"{folder} has files and no demo.inter. Move them away, and the demo is generated there. Give your own data another "
-            "name"
+            f"{folder} has files and no demo.inter. Move them away, and the demo is generated there. Give your own data "
+            "another name"
         )
     with replacing_folder(folder, wait=True) as temporary:
         if (folder / "demo.inter").exists():  # by another process, while this one waited
