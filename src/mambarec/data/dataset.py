@@ -179,8 +179,8 @@ class RecDataset:
         self._check_feature_files()
         if self.modalities:
             self.check_names()
-        if self.modalities and (stray := self.stray_masks()):
-            raise DataError("\n".join(stray))
+            if stray := self.stray_masks():
+                raise DataError("\n".join(stray))
 
     def check_names(self) -> None:
         """DataError for a modality that no model can have."""

@@ -20,11 +20,11 @@ TASTE, POPULARITY, NOISE = 8.0, 0.55, 0.5  # strength of taste, exponent of popu
 
 
 def ensure_demo(folder: Path) -> None:
-    """Generate the demo data into `folder` unless it is there; OSError when it cannot be written.
+    """Generate the demo data where `folder` is that of the demo and has none; OSError when it cannot be written.
 
     DataError where the folder holds something else: its files stay.
     """
-    if (folder / "demo.inter").exists():
+    if folder.name != "demo" or (folder / "demo.inter").exists():
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(

@@ -39,8 +39,7 @@ def dataset_folder(options: argparse.Namespace) -> Path:
 def existing_folder(options: argparse.Namespace) -> Path:
     """`dataset_folder`; DataError where there is none. The demo is generated first where it is not there."""
     folder = dataset_folder(options)
-    if options.dataset == "demo":
-        ensure_demo(folder)
+    ensure_demo(folder)
     if not folder.is_dir():
         above = folder.parent
         there = sorted(path.name for path in above.glob("[!.]*") if path.is_dir()) if above.is_dir() else []

@@ -88,8 +88,7 @@ def check(name: str, data_path: Path) -> Findings:
     """Read the data set `name` below `data_path` as a training of a model with all modalities does."""
     findings = Findings()
     with findings.collecting():
-        if name == "demo":
-            ensure_demo(data_path / name)
+        ensure_demo(data_path / name)
         dataset = RecDataset(_config(name, data_path))
         findings.notes = dataset.notes  # the same list, so that what the checks below note is in it too
         _interactions(dataset, findings)

@@ -57,8 +57,7 @@ def run_path(config: Config, dataset: RecDataset) -> Path:
 
 def open_dataset(config: Config) -> RecDataset:
     """The configured data set, read and checked; the demo is generated first where it is not there."""
-    if config["dataset"] == "demo":
-        ensure_demo(Path(config["data_path"]) / "demo")
+    ensure_demo(Path(config["data_path"]) / config["dataset"])
     return RecDataset(config)
 
 

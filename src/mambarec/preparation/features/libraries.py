@@ -26,6 +26,7 @@ def library(name: str, purpose: str) -> ModuleType:
     ConfigError says how to install it, or that torchvision is there but belongs to another torch. Libraries that do not need
     torchvision get along without it then.
     """
+    package = _PACKAGES.get(name, name)
     if name not in ("PIL", "torchvision"):
         _without_broken_torchvision(needed=name in _VISION, purpose=purpose)
     try:
@@ -34,12 +35,10 @@ def library(name: str, purpose: str) -> ModuleType:
         if name == "torchvision" and error.name != name:
             raise _unfit(purpose, error) from None
         extra = "vision" if name in _VISION else "features"
-        package = _PACKAGES.get(name, name)
         raise ConfigError(f"{purpose} needs the package {package}: {pip_install(extra)}") from None
     except (RuntimeError, OSError) as error:
         if name == "torchvision":
             raise _unfit(purpose, error) from None
-        package = _PACKAGES.get(name, name)
         raise ConfigError(
             f"{purpose} cannot start: the package {package} does not import ({first_words(error)}). Install it again"
         ) from None
